@@ -1,0 +1,72 @@
+# ddbias: `make run` and `make test` do all the set-up themselves. Relative paths only, so that the folder may have a
+# space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+.DEFAULT_GOAL := help
+.PHONY: help run report test lint bench clean distclean env env-dev
+
+PYTHON ?=
+CONFIG ?=
+CORES ?= all
+SCALE ?=
+ARGS ?=
+export PYTHON CONFIG CORES SCALE  # recipes read them from the environment: no quoting trouble
+
+VENV_PYTHON := .venv/bin/python
+LAUNCH := $(VENV_PYTHON) workflow/launch.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE"
+
+# Sets $$py to a Python >= 3.11, if possible one that can make environments; PYTHON=... names one.
+define FIND_PYTHON
+if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3 python3.12 python3.13 python3.11 python3.14; fi; \
+py=; for needs in sys,ensurepip sys; do for p in "$$@"; do \
+  [ -n "$$py" ] || ! "$$p" -c "import $$needs; sys.exit(sys.version_info < (3, 11))" >/dev/null 2>&1 || py=$$p; \
+done; done; \
+if [ -z "$$py" ]; then \
+  echo "ddbias: Python 3.11 or newer is needed (tried: $$*); install one or name it with PYTHON=/path/to/python3" >&2; \
+  exit 1; \
+fi
+endef
+
+# A finished environment costs one bare interpreter start; PYTHON=... always goes through the installer, to compare.
+define INSTALL
+{ [ -z "$$PYTHON" ] && $(VENV_PYTHON) -I -S envs/install.py --check $(1) 2>/dev/null; } || \
+{ $(FIND_PYTHON); exec "$$py" -I envs/install.py $(1); }
+endef
+
+help: ## list the targets
+	@awk -F ' ## ' '/^[a-z-]+:.* ## /{split($$1, t, ":"); printf "make %-10s %s\n", t[1], $$2}' Makefile
+	@echo "Options: CONFIG=studies/x.yaml CORES=4 SCALE=quick ARGS='more Snakemake or pytest arguments' PYTHON=python3.12"
+
+run: env ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
+	@$(LAUNCH) -- $(ARGS)
+
+report: env ## build the study's static page from what is finished
+	@$(LAUNCH) -- report $(ARGS)
+
+test: env-dev ## run all tests
+	@echo "ddbias: running the tests"
+	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+lint: env-dev ## check code and workflow: ruff, snakefmt, snakemake --lint
+	@echo "ddbias: checking code and workflow"
+	@$(VENV_PYTHON) -m ruff check .
+	@$(VENV_PYTHON) -m ruff format --check .
+	@$(VENV_PYTHON) -m snakefmt --check Snakefile workflow/rules
+	@$(LAUNCH) -- --lint
+
+bench: env-dev ## measure speed and memory against plain reference loops
+	@for b in benchmarks/*.py; do \
+	  echo "ddbias: running $$b"; PYTHONPATH=workflow/scripts $(VENV_PYTHON) "$$b" || exit 1; \
+	done
+
+clean: ## remove results/ and .snakemake/
+	@$(FIND_PYTHON); "$$py" -I workflow/launch.py --clean
+
+distclean: clean ## remove .venv too
+	@echo "ddbias: removing .venv"
+	@rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+
+env:
+	@$(call INSTALL,run)
+
+env-dev:
+	@$(call INSTALL,dev)

@@ -1,0 +1,86 @@
+# ddbias: how dataset distillation amplifies the bias of an image data set, and how to undo it.
+# `make run` runs this with the settings of workflow/profiles/workstation; see README.md.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+# A study file is complete: the default one is read only when no other is given, since two would be merged.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/synthesize_dataset.smk"
+include: "workflow/rules/train_surrogate.smk"
+include: "workflow/rules/estimate_weights.smk"
+include: "workflow/rules/distill.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/make_table.smk"
+include: "workflow/rules/plot.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+localrules:
+    all,
+    datasets,
+    weights,
+    distilled_sets,
+    evaluations,
+    tables,
+    figures,
+
+
+rule all:
+    default_target: True
+    input:
+        table_files(),
+        figure_files(),
+        report_files(),
+    message:
+        "The study is complete"
+
+
+rule datasets:
+    input:
+        dataset_files(),
+    message:
+        "All data sets of the study"
+
+
+rule weights:
+    input:
+        weights_files(),
+    message:
+        "All sample weights of the study"
+
+
+rule distilled_sets:
+    input:
+        distilled_files(),
+    message:
+        "All distilled sets of the study"
+
+
+rule evaluations:
+    input:
+        evaluation_files(),
+    message:
+        "All evaluations of the study"
+
+
+rule tables:
+    input:
+        table_files(),
+    message:
+        "All tables of the study"
+
+
+rule figures:
+    input:
+        figure_files(),
+    message:
+        "All figures of the study"

@@ -1,0 +1,49 @@
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+
+import docutils.core
+import jinja2
+from ddbias import store
+from snakemake.iocontainers import InputFiles, OutputFiles, Params, Wildcards
+
+WORKFLOW = Path(__file__).parents[2] / "workflow"
+CELL = {"dataset": "digits", "ratio": "0.95", "distiller": "dm", "debias": "kde", "ipc": "10", "evaluation": "net"}
+
+
+def test_the_script_writes_every_output(tmp_path, monkeypatch):
+    columns = {"study": "digits", "scale": "quick", **CELL, "seed": 0, "repeat": 0, "metric": "accuracy"}
+    file = tmp_path / "net.parquet"
+    columns |= {"value": 0.5, "support": 360}
+    store.write_table(file, {name: [value] for name, value in columns.items()}, {"convention": "balanced"})
+    outputs = {form: str(tmp_path / "tables" / f"main.{form}") for form in ("csv", "md", "tex", "html")}
+    published = str(WORKFLOW / "resources" / "published_results.csv")
+    snakemake = SimpleNamespace(
+        input=InputFiles(fromdict={"src": ["x.py"], "published": published, "evaluations": [str(file)]}),
+        output=OutputFiles(fromdict=outputs),
+        params=Params(fromdict={"rows": [{**CELL, "metric": "accuracy", "published": None}], "caption": "Main"}),
+        wildcards=Wildcards(fromdict={"study": "digits", "scale": "quick", "table": "main"}),
+    )
+    monkeypatch.setenv("DDBIAS_COMMIT", "abc123")
+    spec = importlib.util.spec_from_file_location("make_table", WORKFLOW / "scripts" / "make_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.main(snakemake)
+    assert "0.95,dm,kde,10,net,accuracy,50.00,,1,,,quick" in Path(outputs["csv"]).read_text()
+    assert all("abc123" in Path(outputs[form]).read_text() for form in ("md", "tex", "html"))
+
+
+def test_captions_render_with_what_the_rules_have():
+    snakemake = SimpleNamespace(
+        config={"study": "digits", "scale": "quick"},
+        wildcards=SimpleNamespace(study="digits", scale="quick", table="main", figure="bars"),
+        params=SimpleNamespace(caption="What it shows.", settings={}),
+    )
+    captions = sorted((WORKFLOW / "report").glob("*.rst"))
+    assert {"workflow", "table", "accuracy", "weights", "images"} <= {path.stem for path in captions}
+    for path in captions:
+        template = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined)
+        text = template.render(snakemake=snakemake)
+        assert "digits" in text
+        assert "quick" in text
+        docutils.core.publish_string(text, settings_overrides={"halt_level": 2, "report_level": 5})

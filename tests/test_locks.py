@@ -1,0 +1,163 @@
+"""Anybody can install the lock files, they agree with each other, and `.venv` is never taken for more than it is."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+ENVS = ROOT / "envs"
+PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9A-Za-z.!]*")  # no local label, marker, hash or address
+
+
+def normalised(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def requirements(path):
+    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def pins(path):
+    lines = [line for line in requirements(path) if not line.startswith("-r ")]
+    return {normalised(line.split("==")[0]): line.split("==")[1] for line in lines}
+
+
+def wanted(path):
+    return {normalised(re.split("[=<>~]", line)[0]) for line in requirements(path) if not line.startswith("-r ")}
+
+
+RUN, DEV = pins(ENVS / "requirements.lock"), pins(ENVS / "requirements-dev.lock")
+
+
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+def test_every_line_is_an_exact_public_pin(name):
+    lines = requirements(ENVS / name)
+    if name == "requirements-dev.lock":
+        assert lines.pop(0) == "-r requirements.lock"
+    assert [line for line in lines if not PIN.fullmatch(line)] == []
+    assert len(lines) == len(pins(ENVS / name)), "a package is pinned twice"
+    text = (ENVS / name).read_text()
+    assert "://" not in text
+    assert "--" not in text
+
+
+def test_nothing_is_pinned_that_depends_on_the_machine():
+    machine = {name for name in RUN | DEV if name.startswith(("nvidia", "triton", "cuda"))}
+    assert machine | ({"pip", "setuptools", "wheel"} & (RUN | DEV).keys()) == set()
+
+
+def test_runtime_lock_holds_what_the_workflow_needs_and_no_test_tool():
+    assert wanted(ENVS / "requirements.in") <= RUN.keys()
+    tools = wanted(ENVS / "requirements-dev.in")
+    assert tools <= DEV.keys()
+    assert not tools & RUN.keys()
+    assert not RUN.keys() & DEV.keys()
+
+
+def test_locks_are_complete():
+    """Every dependency of a locked package, on this platform, is locked too or brought by torch itself."""
+    from packaging.requirements import Requirement
+
+    locked = RUN | DEV
+    missing = set()
+    for name in locked:
+        for line in metadata.requires(name) or []:
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                missing.add(normalised(needed.name))
+    missing -= locked.keys()
+    assert {name for name in missing if not name.startswith(("nvidia", "triton", "cuda"))} <= {"setuptools", "pip"}
+
+
+def test_these_tests_run_in_the_locked_environment():
+    found = {name: metadata.version(name).split("+")[0] for name in RUN | DEV}
+    assert found == RUN | DEV
+
+
+@pytest.mark.parametrize("path", sorted(ENVS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_conda_environments_pin_what_the_lock_pins(path):
+    dependencies = yaml.safe_load(path.read_text())["dependencies"]
+    (pip,) = [entry["pip"] for entry in dependencies if isinstance(entry, dict)]
+    assert pip
+    assert {normalised(line.split("==")[0]): line.split("==")[1] for line in pip}.items() <= RUN.items()
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """The installer of a checkout with a space in its path and lock files that need no package."""
+    folder = tmp_path / "a checkout"
+    (folder / "envs").mkdir(parents=True)
+    (folder / "envs/install.py").write_text((ENVS / "install.py").read_text())
+    (folder / "envs/requirements.lock").write_text("# nothing\n")
+    (folder / "envs/requirements-dev.lock").write_text("-r requirements.lock\n")
+    monkeypatch.chdir(folder)
+    spec = importlib.util.spec_from_file_location("install", folder / "envs/install.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def call(*arguments):
+    done = subprocess.run([sys.executable, "envs/install.py", *arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_environment_follows_its_lock(install):
+    assert call("--check", "run")[0] == 1
+    status, said = call("run")
+    assert status == 0, said
+    assert call("--check", "run")[0] == 0
+    assert call("run") == (0, "")
+    assert call("--check", "dev")[0] == 1
+    status, said = call("dev")
+    assert status == 0
+    assert "replacing" not in said  # the test tools are added to the runtime packages
+    assert call("--check", "dev")[0] == call("--check", "run")[0] == 0
+
+    lock = Path("envs/requirements-dev.lock")
+    lock.write_text(lock.read_text() + "./no-such-package\n")
+    assert call("--check", "run")[0] == 0
+    assert call("--check", "dev")[0] == 1
+    status, said = call("dev")
+    assert status == 1
+    assert "could not install envs/requirements-dev.lock: ERROR: " in said
+    assert "no-such-package" in said
+    assert not list(Path(".venv").glob("*.stamp")), "a partial installation must not count as whole"
+
+
+def test_stamp_of_another_python_does_not_count(install):
+    Path(".venv").mkdir()
+    install.write_stamp("run", install.expected_stamp("run", (3, 11)))
+    assert install.is_current("run", (3, 11))
+    assert not install.is_current("run", (3, 12))
+    assert not install.works((3, 11))
+
+
+def test_environment_of_a_live_run_is_not_replaced(install, capsys):
+    import fcntl
+
+    Path(".venv").mkdir()
+    Path(".snakemake").mkdir()
+    with open(".snakemake/ddbias.lock", "w+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        lock.write("4711\n")
+        lock.flush()
+        assert install.main(["run"]) == 1
+    assert "a run (pid 4711) is using it" in capsys.readouterr().err
+    assert Path(".venv").exists()
+
+
+def test_missing_venv_module_is_one_line_with_a_remedy(install, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ensurepip", None)  # what importing it meets on a Debian without python3-venv
+    assert install.main(["run"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"apt-get install python{sys.version_info[0]}.{sys.version_info[1]}-venv" in said
+    assert not Path(".venv").exists()

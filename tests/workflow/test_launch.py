@@ -1,0 +1,320 @@
+"""The launcher: one run per folder, stale locks cleared, live ones respected, nothing lost in folders with a space."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SNAKEFILE = """\
+import os
+import sys
+
+sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
+import launch
+
+launch.quote_executable()
+
+if not config.get("slow_start"):
+
+    onstart:
+        launch.hold_lock()
+
+
+rule wait:
+    output:
+        "results/wait.txt",
+    script:
+        "wait.py"
+
+
+rule quick:
+    output:
+        "results/quick.txt",
+    script:
+        "wait.py"
+
+
+rule broken:
+    output:
+        "results/broken.txt",
+    shell:
+        "exit 3"
+"""
+# `wait` says that it has started and works until it may end; `quick` ends at once.
+SCRIPT = """\
+import os, pathlib, sys, time
+pathlib.Path("started").write_text(str(os.getpid()))
+while snakemake.rule == "wait" and not os.path.exists("finish"):
+    time.sleep(0.02)
+pathlib.Path(snakemake.output[0]).write_text(sys.executable)
+"""
+
+
+@pytest.fixture
+def launch(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "workflow"))
+    monkeypatch.delenv("DDBIAS_LOCK_FD", raising=False)
+    import launch
+
+    return launch
+
+
+def make_folder(folder):
+    """A checkout with a tiny workflow, in a folder with a space."""
+    (folder / "workflow").mkdir(parents=True)
+    shutil.copy(ROOT / "workflow/launch.py", folder / "workflow")
+    shutil.copytree(ROOT / "workflow/profiles", folder / "workflow/profiles")
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    (folder / "wait.py").write_text(SCRIPT)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    folder = make_folder(tmp_path / "a folder")
+    monkeypatch.chdir(folder)
+    yield folder
+    (folder / "finish").touch()  # whatever still waits there ends
+
+
+@pytest.fixture(scope="module")
+def live_run(tmp_path_factory):
+    """A run that works as long as the tests which disturb it; undisturbed, it succeeds."""
+    folder = make_folder(tmp_path_factory.mktemp("live") / "a folder")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        process = launcher("wait")
+    try:
+        wait_for(folder / "started", process)
+        yield folder, process
+    finally:
+        (folder / "finish").touch()
+    status, output = finish(process)
+    assert status == 0, output
+    assert (folder / "results/wait.txt").read_text() == sys.executable
+
+
+@pytest.fixture
+def running(live_run, monkeypatch):
+    folder, process = live_run
+    monkeypatch.chdir(folder)
+    return process
+
+
+def start(*command):
+    return subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def launcher(*arguments):
+    return start("workflow/launch.py", "--cores=1", "--", *arguments)
+
+
+def finish(process):
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 30
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"{path} never appeared"
+        time.sleep(0.02)
+
+
+def test_second_run_is_refused(running):
+    status, output = finish(launcher("quick"))
+    assert status == 1
+    assert output == f"ddbias: another run (pid {running.pid}) is working in this folder; wait for it or stop it\n"
+
+
+def test_snakemake_by_hand_is_refused_during_a_run_and_leaves_its_lock_alone(running):
+    status, output = finish(start("-m", "snakemake", "--cores", "1", "quick"))
+    assert status != 0
+    assert f"another run (pid {running.pid}) is working in this folder" in output
+    assert not Path("results/quick.txt").exists()
+    assert finish(launcher("quick"))[0] == 1
+
+
+def test_looking_is_allowed_during_a_run(running):
+    status, output = finish(launcher("--dry-run", "quick"))
+    assert status == 0, output
+    assert "quick" in output
+
+
+def test_clean_is_refused_during_a_run(running):
+    status, output = finish(start("workflow/launch.py", "--clean"))
+    assert status == 1
+    assert output.startswith("ddbias: another run")
+    assert Path(".snakemake").exists()
+
+
+def test_killed_run_frees_the_folder_and_the_next_one_clears_up(folder):
+    first = launcher("wait")
+    wait_for(folder / "started", first)
+    first.kill()
+    first.wait()
+    # the job, which in this workflow does not watch its run, is still alive and must not hold the lock
+    os.kill(int((folder / "started").read_text()), 0)
+    assert list((folder / ".snakemake/locks").iterdir())
+    (folder / "finish").touch()
+    status, output = finish(launcher("wait"))
+    assert status == 0, output
+    assert "cleared the lock of a run that was killed" in output
+    assert (folder / "results/wait.txt").exists()
+
+
+def test_lock_of_a_live_snakemake_without_our_lock_is_kept(folder):
+    by_hand = start("-m", "snakemake", "--cores", "1", "--config", "slow_start=1", "-p", "--", "wait")
+    wait_for(folder / "started", by_hand)
+    left = sorted((folder / ".snakemake/locks").iterdir())
+    status, output = finish(launcher("wait"))
+    assert status == 1
+    assert f"another Snakemake (pid {by_hand.pid}) is working in this folder" in output
+    assert left
+    assert sorted((folder / ".snakemake/locks").iterdir()) == left
+    (folder / "finish").touch()
+    assert finish(by_hand)[0] == 0
+
+
+def test_failure_is_passed_on(folder):
+    status, output = finish(launcher("broken"))
+    assert status == 1
+    assert "broken" in output
+
+
+def test_interrupt_reaches_snakemake(folder):
+    first = launcher("wait")
+    wait_for(folder / "started", first)
+    first.send_signal(signal.SIGINT)
+    (folder / "finish").touch()
+    assert finish(first)[0] != 0
+    assert not list((folder / ".snakemake").glob("locks/*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--config=studies/tabel1.yaml"], "there is no configuration file 'studies/tabel1.yaml'; known studies: none"),
+        (["--cores=0"], "CORES=0 is neither a positive number nor 'all'"),
+        (["--fast"], "unknown option --fast"),
+    ],
+)
+def test_mistakes_are_one_line(folder, options, said):
+    status, output = finish(start("workflow/launch.py", *options))
+    assert status == 1
+    assert output.startswith(f"ddbias: {said}")
+    assert output.count("\n") == 1
+    assert not (folder / ".snakemake").exists()
+
+
+def test_clean_removes_results(folder):
+    (folder / "results").mkdir()
+    (folder / ".snakemake/log").mkdir(parents=True)
+    assert finish(start("workflow/launch.py", "--clean"))[0] == 0
+    assert not (folder / "results").exists()
+    assert not (folder / ".snakemake").exists()
+    assert finish(start("workflow/launch.py", "--clean")) == (0, "ddbias: nothing to clean\n")
+
+
+def test_clean_keeps_what_a_link_points_to(folder):
+    kept = folder / "elsewhere"
+    kept.mkdir()
+    (kept / "table.csv").touch()
+    (folder / "results").symlink_to(kept)
+    status, output = finish(start("workflow/launch.py", "--clean"))
+    assert status == 0
+    assert "is kept" in output
+    assert (kept / "table.csv").exists()
+    assert not (folder / "results").exists()
+
+
+def test_lock_is_exclusive_and_ends_with_its_descriptor(launch, folder):
+    descriptor = launch.take_lock()
+    assert launch.LOCK.read_text() == f"{os.getpid()}\n"
+    with pytest.raises(launch.LaunchError, match=rf"another run \(pid {os.getpid()}\)"):
+        launch.take_lock()
+    os.close(descriptor)
+    os.close(launch.take_lock())
+
+
+def test_hold_lock_keeps_the_inherited_descriptor(launch, folder, monkeypatch):
+    descriptor = launch.take_lock()
+    monkeypatch.setenv("DDBIAS_LOCK_FD", str(descriptor))
+    assert launch.hold_lock() == descriptor
+    assert not os.get_inheritable(descriptor)
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("value", ["", "no number", "999", "0"])
+def test_hold_lock_takes_the_lock_when_the_environment_names_none(launch, folder, monkeypatch, value):
+    monkeypatch.setenv("DDBIAS_LOCK_FD", value)
+    descriptor = launch.hold_lock()
+    assert launch.LOCK.read_text() == f"{os.getpid()}\n"
+    os.close(descriptor)
+
+
+def test_hold_lock_does_not_trust_a_descriptor_of_another_folder(launch, folder, monkeypatch, tmp_path):
+    other = launch.take_lock(tmp_path / "other/.snakemake/ddbias.lock")
+    monkeypatch.setenv("DDBIAS_LOCK_FD", str(other))
+    descriptor = launch.hold_lock()
+    assert descriptor != other
+    os.close(descriptor)
+    os.close(other)
+
+
+def test_users_arguments_win(launch):
+    built = launch.snakemake_arguments("", "all", "", ["--workflow-profile", "mine", "table1"])
+    assert built == ["--cores", "all", "--rerun-incomplete", "--workflow-profile", "mine", "table1"]
+
+
+def test_targets_are_not_swallowed_by_options_with_many_values(launch, folder):
+    Path("my study.yaml").touch()
+    built = launch.snakemake_arguments("my study.yaml", "2", "paper", ["report"])
+    assert built[:4] == ["--configfile", "my study.yaml", "--config", "scale=paper"]
+    assert built[-2:] == ["--rerun-incomplete", "report"]
+
+
+def test_scale_joins_the_users_own_settings(launch):
+    built = launch.snakemake_arguments("", "1", "paper", ["report", "--config", "device=cpu"])
+    assert built[-4:] == ["report", "--config", "scale=paper", "device=cpu"]
+
+
+def test_cache_moves_only_when_home_cannot_be_written(launch, folder, monkeypatch):
+    (folder / "home").mkdir()
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    launch.use_writable_cache()
+    assert "XDG_CACHE_HOME" not in os.environ
+    (folder / "file").touch()
+    monkeypatch.setenv("HOME", str(folder / "file"))  # not a folder: unwritable for root too
+    launch.use_writable_cache()
+    assert os.environ["XDG_CACHE_HOME"] == str(folder / ".snakemake/cache")
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("python3.12 -m snakemake --cores 2", True),
+        ("/usr/bin/python /opt/bin/snakemake -n", True),
+        ("snakemake --cores 2", True),
+        ("vim snakemake", False),
+        ("python -m pytest snakemake_test", False),
+        ("", False),
+    ],
+)
+def test_what_looks_like_snakemake(launch, command, expected):
+    assert launch._is_snakemake(command.encode().split(b" ")) is expected
+
+
+def test_make_help_lists_every_target():
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")}
+    assert listed == {"help", "run", "report", "test", "lint", "bench", "clean", "distclean"}

@@ -1,0 +1,296 @@
+# Reads and checks the study; the only file with functions.
+import os
+import subprocess
+import sys
+
+sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
+
+import launch
+from ddbias import dependencies
+from ddbias.errors import DdbiasError
+from ddbias.study import NATURAL, WHOLE, Cell, Study
+
+launch.quote_executable()
+launch.name_run()
+
+try:
+    study = Study(config)
+except DdbiasError as error:
+    files = ", ".join(os.path.relpath(path) for path in workflow.configfiles)
+    sys.exit("\n".join(f"ddbias: {files}: {line}" for line in str(error).splitlines()))
+
+# What captions and scripts may read; everything that changes a result reaches them as a parameter.
+config |= {key: study.config[key] for key in ("study", "scale", "data")}
+
+
+def commit():
+    """Return the short name of the checkout's commit, with a + when it has changes; shown, never a parameter."""
+    call = ["git", "-C", workflow.basedir, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+os.environ["DDBIAS_COMMIT"] = commit()
+
+
+onstart:
+    launch.hold_lock()
+
+
+wildcard_constraints:
+    study=study.name,
+    scale=study.scale,
+    dataset="|".join(study.config["datasets"]),
+    ratio=r"[0-9.]+|natural",
+    distiller="|".join(study.config["distillers"]),
+    debias="|".join(study.config["debias"]),
+    surrogate="|".join(study.config["surrogates"]) or "none",
+    ipc=r"[0-9]+|all",
+    seed=r"[0-9]+",
+    evaluation="|".join(study.config["evaluations"]),
+    table="|".join(study.config["tables"]) or "none",
+    figure="|".join(study.config["figures"]) or "none",
+
+
+# ---- inputs -------------------------------------------------------------------------------------------------------
+
+
+def lib(script, *kinds):
+    """Return a rule's script and the library files it uses, relative to the working directory.
+
+    Small inputs with relative paths are compared by checksum, so a touched file or a moved checkout reruns nothing.
+    """
+    return [os.path.relpath(path) for path in dependencies.files(script, kinds)]
+
+
+def network_kind(name):
+    return ("networks", study.config["networks"][name]["kind"])
+
+
+def synthesize_src(wildcards):
+    settings = study.config["datasets"][wildcards.dataset]
+    return lib("synthesize_dataset", ("sources", settings["source"]["kind"]), ("bias", settings["bias"]["kind"]))
+
+
+def source_files(wildcards):
+    """Return the files of a source that the user owns: a change of them reruns what was made from them."""
+    source = study.config["datasets"][wildcards.dataset]["source"]
+    return [found for key in ("train", "test") if key in source and (found := local_file(source[key]))]
+
+
+def local_file(path):
+    return path if not os.path.isabs(path) and os.path.exists(path) else None
+
+
+def surrogate_src(wildcards):
+    settings = study.config["surrogates"][wildcards.surrogate]
+    return lib("train_surrogate", network_kind(settings["network"]))
+
+
+def weights_src(wildcards):
+    return lib("estimate_weights", ("debias", study.config["debias"][wildcards.debias]["kind"]))
+
+
+def embeddings(wildcards):
+    surrogate = study.config["debias"][wildcards.debias]["surrogate"]
+    return rules.train_surrogate.output.embeddings.format(surrogate=surrogate, **wildcards)
+
+
+def distill_src(wildcards):
+    settings = study.config["distillers"][wildcards.distiller]
+    kinds = [("distill", settings["kind"]), ("debias", study.config["debias"][wildcards.debias]["kind"])]
+    return lib("distill", *kinds, *([network_kind(settings["network"])] if "network" in settings else []))
+
+
+def sample_weights(wildcards):
+    """Return the weights file of a debias that has one."""
+    if not study.needs_surrogate(wildcards.debias):
+        return []
+    return rules.estimate_weights.output.weights.format(**wildcards)
+
+
+def evaluate_src(wildcards):
+    return lib("evaluate", network_kind(study.config["evaluations"][wildcards.evaluation]["network"]))
+
+
+def train_split_of_rows(wildcards):
+    """Return the training split when the distilled set holds rows of it instead of images."""
+    if study.config["distillers"][wildcards.distiller]["kind"] != "whole":
+        return []
+    return rules.synthesize_dataset.output.train.format(**wildcards)
+
+
+# ---- parameters: what changes a result, and nothing else ---------------------------------------------------------
+
+
+def dataset_param(key):
+    return lambda wildcards: study.config["datasets"][wildcards.dataset][key]
+
+
+def ratio(wildcards):
+    return None if wildcards.ratio == NATURAL else float(wildcards.ratio)
+
+
+def seed(wildcards):
+    return int(wildcards.seed)
+
+
+def ipc(wildcards):
+    return wildcards.ipc if wildcards.ipc == WHOLE else int(wildcards.ipc)
+
+
+def surrogate_settings(wildcards):
+    return study.config["surrogates"][wildcards.surrogate]
+
+
+def surrogate_network(wildcards):
+    return study.config["networks"][surrogate_settings(wildcards)["network"]]
+
+
+def debias_settings(wildcards):
+    return study.config["debias"][wildcards.debias]
+
+
+def distiller_settings(wildcards):
+    return study.config["distillers"][wildcards.distiller]
+
+
+def distiller_network(wildcards):
+    name = distiller_settings(wildcards).get("network")
+    return study.config["networks"][name] if name else None
+
+
+def evaluation_settings(wildcards):
+    return study.config["evaluations"][wildcards.evaluation]
+
+
+def evaluation_network(wildcards):
+    return study.config["networks"][evaluation_settings(wildcards)["network"]]
+
+
+def table_settings(wildcards):
+    return study.config["tables"][wildcards.table]
+
+
+def table_rows(wildcards):
+    return study.table_rows(wildcards.table)
+
+
+def table_caption(wildcards):
+    return table_settings(wildcards)["caption"]
+
+
+def figure_settings(wildcards):
+    return study.config["figures"][wildcards.figure]
+
+
+def figure_kind(wildcards):
+    return figure_settings(wildcards)["kind"]
+
+
+def figure_caption(wildcards):
+    return figure_settings(wildcards)["caption"]
+
+
+# ---- what tables and figures show --------------------------------------------------------------------------------
+
+
+def table_evaluations(wildcards):
+    wanted = {tuple(row[field] for field in Cell.fields if field != "seed") for row in table_rows(wildcards)}
+    cells = [cell for cell in study.cells if cell.without_seed() in wanted]
+    return expand_cells(rules.evaluate.output.evaluation, cells)
+
+
+def plot_src(wildcards):
+    return lib("plot", ("plots", figure_kind(wildcards)))
+
+
+def figure_cells(wildcards, kind, *keys):
+    """Return the cells that a figure of a kind selects by some of its settings; none for other kinds."""
+    settings = figure_settings(wildcards)
+    return study.select(**{key: settings[key] for key in keys}) if settings["kind"] == kind else []
+
+
+def figure_evaluations(wildcards):
+    cells = figure_cells(wildcards, "accuracy", "dataset", "evaluation")
+    shown = [cell for cell in cells if cell.ipc in (str(figure_settings(wildcards).get("ipc")), WHOLE)]
+    return expand_cells(rules.evaluate.output.evaluation, shown)
+
+
+def figure_weights(wildcards):
+    cells = figure_cells(wildcards, "weights", "dataset", "debias", "seed")
+    return expand_cells(rules.estimate_weights.output.weights, cells)
+
+
+def figure_datasets(wildcards):
+    cells = figure_cells(wildcards, "images", "dataset", "ratio", "ipc", "seed")
+    return expand_cells(rules.synthesize_dataset.output.train, cells)
+
+
+def figure_distilled(wildcards):
+    cells = figure_cells(wildcards, "images", "dataset", "ratio", "ipc", "seed")
+    return expand_cells(rules.distill.output.distilled, cells)
+
+
+def distilled_folders(wildcards):
+    return [os.path.dirname(path) for path in distilled_files()]
+
+
+# ---- targets ------------------------------------------------------------------------------------------------------
+
+
+def expand_cells(pattern, cells):
+    """Fill the wildcards of an output pattern with those of each cell, every path once."""
+    paths = [pattern.format(study=study.name, scale=study.scale, **vars(cell)) for cell in cells]
+    return list(dict.fromkeys(paths))
+
+
+def dataset_files():
+    return expand_cells(rules.synthesize_dataset.output.train, study.cells)
+
+
+def weights_files():
+    cells = [cell for cell in study.cells if study.needs_surrogate(cell.debias)]
+    return expand_cells(rules.estimate_weights.output.weights, cells)
+
+
+def distilled_files():
+    return expand_cells(rules.distill.output.distilled, study.cells)
+
+
+def evaluation_files():
+    return expand_cells(rules.evaluate.output.evaluation, study.cells)
+
+
+def table_files():
+    return [
+        path.format(study=study.name, scale=study.scale, table=table)
+        for table in study.config["tables"]
+        for path in rules.make_table.output
+    ]
+
+
+def figure_files():
+    return [
+        path.format(study=study.name, scale=study.scale, figure=figure)
+        for figure in study.config["figures"]
+        for path in rules.plot.output
+    ]
+
+
+def only(paths, ending):
+    return [path for path in paths if path.endswith(ending)]
+
+
+def report_tables(wildcards):
+    return only(table_files(), ".html")
+
+
+def report_figures(wildcards):
+    return only(figure_files(), ".png")
+
+
+def report_files():
+    return rules.report.output.page.format(study=study.name, scale=study.scale)

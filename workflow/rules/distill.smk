@@ -1,0 +1,32 @@
+rule distill:
+    input:
+        src=distill_src,
+        train=rules.synthesize_dataset.output.train,
+        weights=sample_weights,
+    output:
+        distilled="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/distilled.safetensors",
+        history="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/history.parquet",
+        preview="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/preview.png",
+        run="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/run.json",
+    log:
+        "results/{study}/{scale}/logs/distill/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}.log",
+    benchmark:
+        "results/{study}/{scale}/benchmarks/distill/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: study.config["threads"]
+    params:
+        settings=distiller_settings,
+        network=distiller_network,
+        debias=debias_settings,
+        ipc=ipc,
+        seed=seed,
+        device=study.config["device"],
+        precision=study.config["precision"],
+        threads=study.config["threads"],
+        state="results/{study}/{scale}/state/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}.safetensors",
+    message:
+        "Distil {wildcards.dataset} {wildcards.ratio} with {wildcards.distiller}, {wildcards.debias}, "
+        "IPC {wildcards.ipc}, seed {wildcards.seed}"
+    script:
+        "../scripts/distill.py"

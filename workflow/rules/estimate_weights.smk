@@ -1,0 +1,21 @@
+rule estimate_weights:
+    input:
+        src=weights_src,
+        embeddings=embeddings,
+    output:
+        weights="results/{study}/{scale}/weights/{dataset}/{ratio}/{debias}/seed{seed}/weights.parquet",
+    log:
+        "results/{study}/{scale}/logs/estimate_weights/{dataset}/{ratio}/{debias}/seed{seed}.log",
+    benchmark:
+        "results/{study}/{scale}/benchmarks/estimate_weights/{dataset}/{ratio}/{debias}/seed{seed}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: study.config["threads"]
+    params:
+        settings=debias_settings,
+        seed=seed,
+        threads=study.config["threads"],
+    message:
+        "Estimate the weights {wildcards.debias} of {wildcards.dataset} {wildcards.ratio}, seed {wildcards.seed}"
+    script:
+        "../scripts/estimate_weights.py"

@@ -1,0 +1,26 @@
+rule evaluate:
+    input:
+        src=evaluate_src,
+        distilled=rules.distill.output.distilled,
+        test=rules.synthesize_dataset.output.test,
+        train=train_split_of_rows,
+    output:
+        evaluation="results/{study}/{scale}/evaluations/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/{evaluation}.parquet",
+    log:
+        "results/{study}/{scale}/logs/evaluate/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/{evaluation}.log",
+    benchmark:
+        "results/{study}/{scale}/benchmarks/evaluate/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/{evaluation}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: study.config["threads"]
+    params:
+        settings=evaluation_settings,
+        network=evaluation_network,
+        seed=seed,
+        device=study.config["device"],
+        threads=study.config["threads"],
+    message:
+        "Evaluate {wildcards.dataset} {wildcards.ratio} {wildcards.distiller} {wildcards.debias} IPC {wildcards.ipc}, "
+        "seed {wildcards.seed}, with {wildcards.evaluation}"
+    script:
+        "../scripts/evaluate.py"

@@ -1,0 +1,32 @@
+rule make_table:
+    input:
+        src=lib("make_table"),
+        evaluations=table_evaluations,
+        published="workflow/resources/published_results.csv",
+    output:
+        csv=report(
+            "results/{study}/{scale}/tables/{table}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}", "format": "CSV"},
+        ),
+        md="results/{study}/{scale}/tables/{table}.md",
+        tex="results/{study}/{scale}/tables/{table}.tex",
+        html=report(
+            "results/{study}/{scale}/tables/{table}.html",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"table": "{table}", "format": "HTML"},
+        ),
+    log:
+        "results/{study}/{scale}/logs/make_table/{table}.log",
+    conda:
+        "../../envs/plot.yaml"
+    localrule: True
+    params:
+        rows=table_rows,
+        caption=table_caption,
+    message:
+        "Make the table {wildcards.table}"
+    script:
+        "../scripts/make_table.py"

@@ -1,0 +1,28 @@
+rule plot:
+    input:
+        src=plot_src,
+        evaluations=figure_evaluations,
+        weights=figure_weights,
+        datasets=figure_datasets,
+        distilled=figure_distilled,
+    output:
+        png=report(
+            "results/{study}/{scale}/figures/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"figure": "{figure}"},
+        ),
+        svg="results/{study}/{scale}/figures/{figure}.svg",
+    log:
+        "results/{study}/{scale}/logs/plot/{figure}.log",
+    conda:
+        "../../envs/plot.yaml"
+    localrule: True
+    params:
+        kind=figure_kind,
+        settings=figure_settings,
+        caption=figure_caption,
+    message:
+        "Draw the figure {wildcards.figure}"
+    script:
+        "../scripts/plot.py"

@@ -1,0 +1,20 @@
+rule report:
+    input:
+        src=lib("report"),
+        template="workflow/resources/report.html.j2",
+        tables=report_tables,
+        figures=report_figures,
+    output:
+        page="results/{study}/{scale}/report/index.html",
+    log:
+        "results/{study}/{scale}/logs/report.log",
+    conda:
+        "../../envs/plot.yaml"
+    localrule: True
+    params:
+        title=study.name,
+        distilled=distilled_folders,
+    message:
+        "Write the report"
+    script:
+        "../scripts/report.py"

@@ -1,0 +1,26 @@
+rule synthesize_dataset:
+    input:
+        src=synthesize_src,
+        files=source_files,
+    output:
+        train="results/{study}/{scale}/data/{dataset}/{ratio}/train.arrow",
+        test="results/{study}/{scale}/data/{dataset}/{ratio}/test.arrow",
+        preview="results/{study}/{scale}/data/{dataset}/{ratio}/preview.png",
+    log:
+        "results/{study}/{scale}/logs/synthesize_dataset/{dataset}/{ratio}.log",
+    benchmark:
+        "results/{study}/{scale}/benchmarks/synthesize_dataset/{dataset}/{ratio}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        source=dataset_param("source"),
+        bias=dataset_param("bias"),
+        ratio=ratio,
+        test=dataset_param("test"),
+        size=dataset_param("size"),
+        pad=dataset_param("pad"),
+        seed=dataset_param("seed"),
+    message:
+        "Make {wildcards.dataset} with aligned ratio {wildcards.ratio}"
+    script:
+        "../scripts/synthesize_dataset.py"

@@ -1,0 +1,26 @@
+rule train_surrogate:
+    input:
+        src=surrogate_src,
+        train=rules.synthesize_dataset.output.train,
+    output:
+        model="results/{study}/{scale}/surrogates/{dataset}/{ratio}/{surrogate}/seed{seed}/model.safetensors",
+        embeddings="results/{study}/{scale}/surrogates/{dataset}/{ratio}/{surrogate}/seed{seed}/embeddings.arrow",
+        history="results/{study}/{scale}/surrogates/{dataset}/{ratio}/{surrogate}/seed{seed}/history.parquet",
+    log:
+        "results/{study}/{scale}/logs/train_surrogate/{dataset}/{ratio}/{surrogate}/seed{seed}.log",
+    benchmark:
+        "results/{study}/{scale}/benchmarks/train_surrogate/{dataset}/{ratio}/{surrogate}/seed{seed}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: study.config["threads"]
+    params:
+        settings=surrogate_settings,
+        network=surrogate_network,
+        seed=seed,
+        device=study.config["device"],
+        threads=study.config["threads"],
+        state="results/{study}/{scale}/state/surrogates/{dataset}/{ratio}/{surrogate}/seed{seed}.safetensors",
+    message:
+        "Train the surrogate {wildcards.surrogate} on {wildcards.dataset} {wildcards.ratio}, seed {wildcards.seed}"
+    script:
+        "../scripts/train_surrogate.py"

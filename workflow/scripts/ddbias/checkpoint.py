@@ -1,0 +1,82 @@
+"""The state of a long job, kept outside its declared outputs, so that a killed job goes on where it was.
+
+Snakemake deletes the outputs of a killed job, not this file. It is replaced by atomic rename, carries a checksum,
+is taken up only by a job with the same parameters, code and inputs, and is deleted when the job succeeds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ddbias import store
+from ddbias.errors import DdbiasError
+from ddbias.log import logger
+
+
+def fingerprint(params: object, inputs: list[str]) -> str:
+    """Return a digest of a job's parameters and of the content of every input file, code included."""
+    return store.digest({"params": params, "inputs": {str(p): store.file_sha256(p) for p in inputs}})
+
+
+class Checkpoint:
+    """Saves and restores named tensors and a step number.
+
+    Parameters
+    ----------
+    path : path or None
+        None keeps nothing.
+    identity : str
+        `fingerprint` of the job; a state with another one is ignored.
+    every : float
+        Seconds between two states. When a state is saved changes how much a kill costs, never a result.
+    """
+
+    def __init__(self, path: str | Path | None, identity: str = "", every: float = 15.0) -> None:
+        self.path = None if path is None else Path(path)
+        self.identity, self.every = identity, every
+        self._last = time.monotonic()
+
+    def load(self) -> tuple[int, dict[str, torch.Tensor]]:
+        """Return the saved step and tensors, or ``(0, {})`` when there is nothing usable."""
+        if self.path is None or not self.path.exists():
+            return 0, {}
+        try:
+            tensors, meta = store.read_tensors(self.path)
+        except DdbiasError as error:
+            logger.info("state ignored, starting over: %s", error)
+            return 0, {}
+        if meta.get("identity") != self.identity or meta.get("checksum") != _checksum(tensors):
+            logger.info("state %s belongs to other settings or code, starting over", self.path)
+            return 0, {}
+        logger.info("going on from step %d", meta["step"])
+        return meta["step"], tensors
+
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write the state now."""
+        if self.path is not None:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            meta = {"identity": self.identity, "step": step, "checksum": _checksum(tensors)}
+            store.write_tensors(self.path, tensors, meta)
+        self._last = time.monotonic()
+
+    def due(self) -> bool:
+        """Tell whether `every` seconds have passed since the last state."""
+        return self.path is not None and time.monotonic() - self._last >= self.every
+
+    def remove(self) -> None:
+        """Delete the state: the job's outputs are complete."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
+    hasher = hashlib.sha256()
+    for name in sorted(tensors):
+        hasher.update(name.encode())
+        hasher.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
+    return hasher.hexdigest()

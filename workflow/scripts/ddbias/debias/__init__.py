@@ -1,0 +1,49 @@
+"""Debias: how the real side of the matching is drawn and pooled.
+
+Every kind is one module with ``NEEDS_SURROGATE`` and ``sample_weights(split, **settings)``; `KINDS` is the
+registry. What a kind returns is the same for every distiller: see `ddbias.debias.real_side`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from ddbias import store
+from ddbias.data import Split
+from ddbias.errors import DdbiasError, unknown
+
+KINDS = ("uniform", "group_balanced", "kde")
+
+
+def module(kind: str) -> ModuleType:
+    """Return the module of a debias kind; an unknown kind raises `DdbiasError`."""
+    if kind not in KINDS:
+        raise unknown("debias kind", kind, KINDS)
+    return importlib.import_module(f"ddbias.debias.{kind}")
+
+
+def load_weights(kind: str, split: Split, path: str | Path | None) -> np.ndarray:
+    """Return the sample weights (N,) float64 of a debias for a training split.
+
+    Parameters
+    ----------
+    kind : str
+    split : Split
+    path : path or None
+        The weights file of a kind that needs a surrogate.
+
+    Raises
+    ------
+    DdbiasError
+        If the file belongs to another split, or the kind cannot work without attributes.
+    """
+    if not path:
+        return module(kind).sample_weights(split)
+    table, _ = store.read_table(path)
+    if not np.array_equal(table["index"].to_numpy(), split.index):
+        raise DdbiasError(f"{path} belongs to another training split; delete it and run again")
+    return table["weight"].to_numpy()

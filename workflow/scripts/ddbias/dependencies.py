@@ -1,0 +1,113 @@
+"""Which files of the library a rule's script uses, so that an edit reruns what it can change and nothing else.
+
+Found by reading import statements, never by importing. A package whose ``__init__.py`` holds a registry (a
+dictionary from kind to what implements it) is followed only for the kinds that a job uses: an edit of one distiller
+does not rerun the others, and a new one reruns nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+REGISTRIES = {
+    "sources": "SOURCES",
+    "bias": "BIASES",
+    "networks": "NETWORKS",
+    "debias": "KINDS",
+    "distill": "MODULES",
+    "plots": "PLOTS",
+}
+# What these say or do changes no result.
+WITHOUT_EFFECT = {"log.py", "errors.py", "job.py", "checkpoint.py"}
+
+
+def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
+    """Return a script and every library file that it uses.
+
+    Parameters
+    ----------
+    script : str
+        Name of a rule's script, without ``.py``.
+    kinds : iterable of (package, kind)
+        The entries of registries that the job uses, e.g. ``("distill", "dm")``.
+
+    Returns
+    -------
+    list of Path
+        Sorted; without ``__init__.py`` and without modules that change no result.
+
+    Raises
+    ------
+    KeyError
+        If a kind is not in its registry.
+    """
+    todo = [SCRIPTS / f"{script}.py", *(path for package, kind in kinds for path in registered(package)[kind])]
+    seen: set[Path] = set()
+    while todo:
+        path = todo.pop()
+        if path not in seen:
+            seen.add(path)
+            todo.extend(_imported(path))
+    return sorted(p for p in seen if p.name != "__init__.py" and p.name not in WITHOUT_EFFECT)
+
+
+@cache
+def registered(package: str) -> dict[str, tuple[Path, ...]]:
+    """Return, for every kind of a registry, the files that implement it."""
+    path = SCRIPTS / "ddbias" / package / "__init__.py"
+    tree = ast.parse(path.read_text())
+    origin = {
+        alias.asname or alias.name: _module_files(node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    found = {}
+    for kind, value in _entries(tree, REGISTRIES[package]):
+        if isinstance(value, ast.Constant):  # the name of a module that is imported when needed
+            found[kind] = tuple(_module_files(f"ddbias.{package}.{value.value}", ""))
+        else:
+            names = [node.id for node in ast.walk(value) if isinstance(node, ast.Name)]
+            found[kind] = tuple(file for name in names for file in origin.get(name, ()))
+    return found
+
+
+def _entries(tree: ast.Module, registry: str) -> Iterable[tuple[str, ast.expr]]:
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if not any(isinstance(target, ast.Name) and target.id == registry for target in targets):
+            continue
+        if isinstance(node.value, ast.Dict):
+            yield from ((key.value, value) for key, value in zip(node.value.keys, node.value.values, strict=True))
+        else:  # a tuple of kinds that are modules of the same name
+            yield from ((item.value, item) for item in node.value.elts)
+
+
+@cache
+def _imported(path: Path) -> tuple[Path, ...]:
+    """Return the library files that a file imports, inside functions too; of a registry, the shared ones only."""
+    found: list[Path] = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ddbias"):
+            for alias in node.names:
+                found += _module_files(node.module, alias.name)
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                found += _module_files(alias.name, "")
+    if path.name == "__init__.py" and path.parent.name in REGISTRIES:
+        kinds = {file for files in registered(path.parent.name).values() for file in files}
+        return tuple(file for file in found if file not in kinds)
+    return tuple(found)
+
+
+def _module_files(module: str | None, name: str) -> list[Path]:
+    """Return the files of a module and, when `name` is a module in it, of that one."""
+    if not (module or "").startswith("ddbias"):
+        return []
+    base = SCRIPTS.joinpath(*module.split("."))
+    candidates = [base.with_suffix(".py"), base / "__init__.py", base / f"{name}.py", base / name / "__init__.py"]
+    return [file for file in candidates if file.is_file()]

@@ -1,0 +1,51 @@
+"""Where and how exactly a job computes: device, threads, precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ddbias import __version__
+from ddbias.errors import DdbiasError
+
+
+def resolve(name: str) -> torch.device:
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device; ``cuda`` without a GPU raises `DdbiasError`."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DdbiasError("device: cuda, but torch sees no GPU here; set device: auto or cpu")
+    if name not in ("cpu", "cuda"):
+        raise DdbiasError(f"unknown device '{name}'; known: auto, cpu, cuda")
+    return torch.device(name)
+
+
+def prepare(name: str, threads: int) -> torch.device:
+    """Fix the number of CPU threads, ask for deterministic algorithms, and return the device.
+
+    The thread count comes from the config, never from ``--cores``: it changes the last bits of CPU results.
+    """
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Sub-normal numbers appear in late training and cost a hundred times an ordinary one.
+    torch.set_flush_denormal(True)
+    return resolve(name)
+
+
+def has_fast_bf16() -> bool:
+    """Tell whether this processor multiplies bfloat16 matrices in hardware."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def provenance(device: torch.device, threads: int, precision: str) -> dict:
+    """Return what a result's last bits depend on: versions, device type, instruction set, threads, precision."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {
+        "ddbias": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": device.type,
+        "device_type": name,
+        "threads": threads,
+        "precision": precision,
+    }

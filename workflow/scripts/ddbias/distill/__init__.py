@@ -1,0 +1,25 @@
+"""Distillers: from a split, a debias and a number of images per class to a distilled set.
+
+A distiller is one module. One that *learns* images has a class ``Distiller`` (see `ddbias.distill.engine`); one
+that *selects* real images has a function ``select``. `MODULES` is the registry.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from ddbias.errors import unknown
+
+MODULES = {
+    "dm": "distribution_matching",
+    "random": "random_selection",
+    "whole": "whole_set",
+}
+
+
+def module(kind: str) -> ModuleType:
+    """Return the module of a distiller kind; an unknown kind raises `DdbiasError`."""
+    if kind not in MODULES:
+        raise unknown("distiller kind", kind, MODULES)
+    return importlib.import_module(f"ddbias.distill.{MODULES[kind]}")

@@ -1,0 +1,158 @@
+"""The loop around every distiller: initial images, steps, progress, state, history.
+
+A distiller's module has either
+
+``select(split, side, ipc, seed) -> rows`` and ``STORES_IMAGES``
+    for controls that choose real images, or
+``Distiller(split, settings, network, images, seed, device, precision)``
+    with ``step(step, real, batch) -> dict of scalars``, ``state_dict`` and ``load_state_dict``, for methods that
+    learn images. It changes ``images`` in place; everything random in a step comes from streams named by the
+    step's number, so the state is the images and the optimiser's, and a resumed run is bit-identical.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ddbias import distill
+from ddbias.checkpoint import Checkpoint
+from ddbias.data import Split
+from ddbias.debias.real_side import RealSide
+from ddbias.errors import DdbiasError, unknown
+from ddbias.log import Progress
+from ddbias.seeding import stream
+
+INITS = ("noise", "real", "weighted_real")
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What a distiller made.
+
+    Attributes
+    ----------
+    labels : Tensor of int64, shape (M,)
+    images : Tensor of float32, shape (M, C, H, W), or None
+        Normalised; None when only rows are kept (`whole`).
+    rows : Tensor of int64, shape (M,), or None
+        Rows of the training split, when the images are real ones.
+    history : dict of str to list of float
+        One value per step of everything the distiller reported.
+    """
+
+    labels: torch.Tensor
+    images: torch.Tensor | None
+    rows: torch.Tensor | None
+    history: dict[str, list[float]]
+
+
+def run(
+    split: Split,
+    *,
+    weights: np.ndarray,
+    settings: Mapping,
+    draw: str,
+    network: Mapping | None,
+    ipc: int | str,
+    seed: int,
+    device: torch.device,
+    precision: str,
+    checkpoint: Checkpoint,
+    name: str = "distill",
+) -> Distilled:
+    """Make one distilled set.
+
+    Parameters
+    ----------
+    split : Split
+        Training images.
+    weights : ndarray of float, shape (N,)
+        Sample weights of the debias.
+    settings : mapping
+        ``kind`` of the distiller and its options from the config.
+    draw : str
+        How real batches follow the weights, see `ddbias.debias.real_side`.
+    network : mapping or None
+        ``kind`` and options of the distiller's network, if it has one.
+    ipc : int or "all"
+        Images per class.
+    seed : int
+    device : device
+    precision : {"exact", "fast"}
+    checkpoint : Checkpoint
+        Where the state is kept.
+    name : str
+        Shown with the progress.
+
+    Returns
+    -------
+    Distilled
+
+    Raises
+    ------
+    DdbiasError
+        If a class has fewer than `ipc` images, or the loss stops being finite.
+    """
+    module = distill.module(settings["kind"])
+    smallest = int(np.bincount(split.labels, minlength=split.classes).min())
+    if ipc != "all" and ipc > smallest:
+        raise DdbiasError(f"ipc {ipc} is more than the {smallest} images of the smallest class")
+    if hasattr(module, "select"):
+        side = RealSide(split.labels, weights, batch_size=1, draw="proportional", seed=seed)
+        rows = module.select(split, side, ipc, seed)
+        images = _real_images(split, rows) if module.STORES_IMAGES else None
+        return Distilled(torch.from_numpy(split.labels[rows.numpy()]), images, rows, {})
+    side = RealSide(split.labels, weights, batch_size=settings["real_batch"], draw=draw, seed=seed)
+    images = initial_images(split, side, init=settings["init"], ipc=ipc, seed=seed).to(device)
+    method = module.Distiller(
+        split, settings=settings, network=network, images=images, seed=seed, device=device, precision=precision
+    )
+    history = _loop(method, split, side, settings["iterations"], device, checkpoint, name)
+    labels = torch.arange(split.classes).repeat_interleave(ipc)
+    return Distilled(labels, images.detach().cpu(), None, history)
+
+
+def initial_images(split: Split, side: RealSide, *, init: str, ipc: int, seed: int) -> torch.Tensor:
+    """Return the first synthetic images, class after class, normalised float32 (K * ipc, C, H, W).
+
+    ``noise``: standard normal (DC); ``real``: a uniform draw without replacement (DSA, DM); ``weighted_real``: a
+    draw in proportion to the debias weights, the same as ``real`` when they are uniform.
+    """
+    if init not in INITS:
+        raise unknown("init", init, INITS)
+    if init == "noise":
+        return torch.randn((split.classes * ipc, *split.shape), generator=stream(seed, "init"))
+    if init == "real":
+        side = RealSide(split.labels, np.ones(len(split)), batch_size=1, draw="proportional", seed=seed)
+    rows = [side.select(label, ipc, stream(seed, "init", label)) for label in range(split.classes)]
+    return _real_images(split, torch.cat(rows))
+
+
+def _real_images(split: Split, rows: torch.Tensor) -> torch.Tensor:
+    return split.normalize(torch.from_numpy(split.images[rows.numpy()]))
+
+
+def _loop(method, split: Split, side: RealSide, iterations: int, device, checkpoint: Checkpoint, name: str) -> dict:
+    pixels, _ = split.tensors(device)
+    history: dict[str, torch.Tensor] = {}
+    start, state = checkpoint.load()
+    if state:
+        history = {key.removeprefix("history."): v for key, v in state.items() if key.startswith("history.")}
+        method.load_state_dict(state)
+    progress = Progress(iterations, name, start)
+    for step in progress:
+        batch = side.batch(step)
+        scalars = method.step(step, split.normalize(pixels[batch.index.to(device)]), batch)
+        for key, value in scalars.items():
+            history.setdefault(key, torch.zeros(iterations, dtype=torch.float64))[step] = value
+        progress.show(step, **scalars)
+        if not np.isfinite(list(scalars.values())).all():
+            raise DdbiasError(f"{name}: the loss is not finite at step {step}; lower the learning rate of the images")
+        if checkpoint.due():
+            tensors = {f"history.{key}": value for key, value in history.items()}
+            checkpoint.save(step + 1, method.state_dict() | tensors)
+    return {key: value.tolist() for key, value in history.items()}

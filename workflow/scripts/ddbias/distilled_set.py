@@ -1,0 +1,132 @@
+"""Writing a distilled set with all that is needed to train on it, and reading it for evaluation."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ddbias import store
+from ddbias.data import Split, denormalize, load_split
+from ddbias.distill.engine import Distilled
+from ddbias.preview import save_grid
+
+PREVIEW_COLUMNS = 10
+
+
+class Run:
+    """Measures a job from its creation: what differs between runs of the same inputs, kept in ``run.json`` only."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._date = datetime.now(UTC)
+
+    def facts(self) -> dict:
+        """Return seconds, peak memory, host, date, commit and whether the checkout had changes."""
+        # ru_maxrss is in KiB on Linux and in bytes on macOS.
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        return {
+            "seconds": round(time.perf_counter() - self._began, 2),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
+            "host": platform.node(),
+            "date": self._date.isoformat(timespec="seconds"),
+            "commit": git("rev-parse", "--short=12", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+
+
+def git(*arguments: str) -> str:
+    """Return the output of a git command in the checkout, or an empty string outside one or without git."""
+    try:
+        call = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def save(
+    result: Distilled,
+    split: Split,
+    *,
+    cell: Mapping[str, str],
+    settings: Mapping,
+    provenance: Mapping,
+    outputs,
+    run: Run,
+) -> None:
+    """Write ``distilled.safetensors``, ``history.parquet``, ``preview.png`` and ``run.json``.
+
+    Parameters
+    ----------
+    result : Distilled
+    split : Split
+        The training split it was made from.
+    cell : mapping of str to str
+        All wildcards of the job.
+    settings, provenance : mapping
+        Kept in the metadata.
+    outputs : object
+        Has the paths ``distilled``, ``history``, ``preview``, ``run``.
+    run : Run
+    """
+    meta = {
+        "kind": "distilled",
+        **cell,
+        "seed": int(cell["seed"]),
+        "label_names": list(split.meta["label_names"]),
+        "attribute_names": split.meta["attribute_names"],
+        "mean": list(split.meta["mean"]),
+        "std": list(split.meta["std"]),
+        "shape": list(split.shape),
+        "classes": split.classes,
+        "settings": settings,
+        "provenance": provenance,
+    }
+    tensors = {"labels": result.labels.long()}
+    if result.images is not None:
+        tensors["images"] = result.images.float()
+    if result.rows is not None:
+        tensors["rows"] = result.rows.long()
+        tensors["index"] = torch.from_numpy(split.index[result.rows.numpy()])
+        if split.attributes is not None:
+            tensors["attributes"] = torch.from_numpy(split.attributes[result.rows.numpy()])
+    store.write_tensors(outputs.distilled, tensors, meta)
+    steps = len(next(iter(result.history.values()), []))
+    store.write_table(outputs.history, {"iteration": list(range(1, steps + 1)), **result.history}, meta)
+    save_preview(outputs.preview, result, split)
+    command = f"snakemake --cores 1 --config scale={cell['scale']} -- {outputs.distilled}"
+    store.write_json(outputs.run, {**run.facts(), "device": provenance["device_type"], "command": command})
+
+
+def save_preview(path: str | Path, result: Distilled, split: Split) -> None:
+    """Write a grid with one row per class of (the first ten) images of a distilled set."""
+    labels = result.labels.numpy()
+    firsts = [np.flatnonzero(labels == label)[:PREVIEW_COLUMNS] for label in range(split.classes)]
+    columns = min(map(len, firsts))
+    chosen = np.stack([first[:columns] for first in firsts])
+    if result.images is None:
+        images = split.images[result.rows.numpy()[chosen]]
+    else:
+        images = denormalize(result.images[torch.from_numpy(chosen)], split.meta["mean"], split.meta["std"]).numpy()
+    save_grid(path, images)
+
+
+def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the images and labels (N,) int64 to train on.
+
+    Images are normalised float32 (N, C, H, W), or raw uint8 taken from the training split at `train` when the
+    distilled set holds rows only.
+    """
+    tensors, _ = store.read_tensors(path)
+    if "images" in tensors:
+        return tensors["images"], tensors["labels"]
+    images = np.array(load_split(train).images[tensors["rows"].numpy()])
+    return torch.from_numpy(images), tensors["labels"]

@@ -1,0 +1,22 @@
+"""Mistakes that a user can make, told in one line: the cause, the value, the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DdbiasError(Exception):
+    """An error whose message is all that a user needs; shown without a traceback."""
+
+
+def nearest(name: object, known: Iterable[object]) -> str:
+    """Return ``" Did you mean 'x'?"`` for the known name closest to `name`, or an empty string."""
+    match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+    return f" Did you mean '{match[0]}'?" if match else ""
+
+
+def unknown(what: str, name: object, known: Iterable[object]) -> DdbiasError:
+    """Build the error for a name that is not among `known`."""
+    known = sorted(str(k) for k in known)
+    return DdbiasError(f"unknown {what} '{name}'; known: {', '.join(known) or 'none'}.{nearest(name, known)}")

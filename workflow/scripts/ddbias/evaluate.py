@@ -1,0 +1,133 @@
+"""Train fresh networks on a distilled set and count what they predict on the test split.
+
+Source: the evaluation of dataset condensation (reference spec E; see `ddbias.training`). The number of networks, their
+seeds and the recipe come from the config; always the network of the last epoch, never one chosen on the test set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ddbias import metrics, networks, store
+from ddbias.data import Split
+from ddbias.log import Progress
+from ddbias.seeding import derive, stream
+from ddbias.training import Recipe, predict, train
+
+RESULTS_SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "results.schema.yaml"
+
+
+def evaluate(
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    test: Split,
+    *,
+    network: Mapping,
+    recipe: Recipe,
+    epochs: int | None,
+    steps: int | None,
+    repeats: int,
+    seed: int,
+    device: torch.device,
+    name: str = "evaluate",
+) -> np.ndarray:
+    """Count the test predictions of `repeats` networks trained on a set of images.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+        Normalised float32 images, or raw uint8 ones (normalised batch by batch).
+    labels : Tensor of int64, shape (N,)
+    test : Split
+    network : mapping
+        ``kind`` and options.
+    recipe : Recipe
+    epochs, steps : int or None
+        Exactly one: see `ddbias.training.train`.
+    repeats : int
+        Number of networks, each with its own initialisation and order of batches.
+    seed : int
+        Seed of the distilled set; networks of different sets are different too.
+    device : device
+    name : str
+        Shown with the progress.
+
+    Returns
+    -------
+    ndarray of int64, shape (repeats, A, K, K)
+        See `ddbias.metrics.count`; A is 1 when the attribute is unknown.
+    """
+    images, labels = images.to(device), labels.to(device)
+    prepare = test.normalize if images.dtype == torch.uint8 else None
+    pixels, truth = test.tensors(device)
+    groups = 1 if test.attributes is None else len(test.meta["attribute_names"])
+    options = {key: value for key, value in network.items() if key != "kind"}
+    channels, size, _ = test.shape
+    counts = []
+    progress = Progress(repeats, name)
+    for repeat in progress:
+        model = networks.build(
+            network["kind"],
+            channels=channels,
+            size=size,
+            classes=test.classes,
+            seed=derive(seed, "evaluation", repeat),
+            **options,
+        ).to(device)
+        train(
+            model,
+            images,
+            labels,
+            recipe=recipe,
+            epochs=epochs,
+            steps=steps,
+            prepare=prepare,
+            generator=stream(seed, "evaluation", repeat, "batches"),
+        )
+        predictions = predict(model, pixels, prepare=test.normalize).cpu().numpy()
+        counts.append(metrics.count(test.attributes, truth.cpu().numpy(), predictions, groups, test.classes))
+        progress.show(repeat, accuracy=np.einsum("akk->", counts[-1]) / len(test))
+    return np.stack(counts)
+
+
+def rows(counts: np.ndarray, wildcards: Mapping[str, object]) -> list[dict]:
+    """Return one row per network and metric: the wildcards, ``repeat``, ``metric``, ``value``, ``support``."""
+    table = []
+    for repeat, network in enumerate(counts):
+        support = metrics.group_support(network)
+        for metric, value in metrics.group_metrics(network).items():
+            table.append({**wildcards, "repeat": repeat, "metric": metric, "value": value, "support": support[metric]})
+    return table
+
+
+def recipe(settings: Mapping) -> Recipe:
+    """Return the training recipe in the settings of an evaluation."""
+    return Recipe(**{field.name: settings[field.name] for field in fields(Recipe)})
+
+
+def save(path: str | Path, counts: np.ndarray, *, cell: Mapping[str, object], meta: Mapping) -> None:
+    """Write one row per network and metric, checked against the schema of results; the counts go to the metadata.
+
+    Parameters
+    ----------
+    path : path
+    counts : ndarray of int, shape (repeats, A, K, K)
+    cell : mapping
+        All wildcards; ``seed`` an int.
+    meta : mapping
+        ``convention`` of the test split, settings, provenance.
+    """
+    import jsonschema
+    import yaml
+
+    table = rows(counts, cell)
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(RESULTS_SCHEMA.read_text()))
+    for row in table:
+        validator.validate(row)
+    columns = {name: [row[name] for row in table] for name in table[0]}
+    store.write_table(path, columns, {**meta, "counts": counts.tolist()})

@@ -1,0 +1,169 @@
+"""Distilled sets for a notebook: load one, train on it, or write it as a folder of PNG files."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from ddbias import store
+from ddbias.data import denormalize
+from ddbias.errors import DdbiasError
+from ddbias.seeding import stream
+
+FILE_NAME = "distilled.safetensors"
+PNG_MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """A distilled set in memory.
+
+    Attributes
+    ----------
+    images : Tensor of float32, shape (N, C, H, W)
+        As networks see them: normalised per channel with ``meta["mean"]`` and ``meta["std"]``.
+    labels : Tensor of int64, shape (N,)
+    meta : dict
+        How the set was made: study, scale, dataset, ratio, distiller, debias, ipc, seed, names, provenance.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    meta: Mapping = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the normalised images and the labels."""
+        return self.images, self.labels
+
+    def pixels(self) -> torch.Tensor:
+        """Return the images as uint8 (N, C, H, W), 0..255; what lies outside is clipped."""
+        return denormalize(self.images, self.meta["mean"], self.meta["std"])
+
+    def dataloader(self, batch_size: int = 256, shuffle: bool = True, seed: int = 0) -> DataLoader:
+        """Return a loader of (images, labels) batches whose order depends on `seed` alone."""
+        generator = stream(seed, "export", "loader")
+        return DataLoader(TensorDataset(*self.tensors()), batch_size=batch_size, shuffle=shuffle, generator=generator)
+
+    def to_image_folder(self, folder: str | Path) -> Path:
+        """Write every image as ``<label name>/<index>.png``, the layout of ``torchvision.datasets.ImageFolder``.
+
+        ``index`` is the image's position in the set. Characters that a file name cannot hold become ``_``.
+        ImageFolder numbers classes in alphabetical order, which need not be the order of the labels here.
+
+        Parameters
+        ----------
+        folder : path
+            Must not exist, or be empty. It appears only when all images are written.
+
+        Raises
+        ------
+        DdbiasError
+            If the folder holds something, or the images have neither one nor three channels.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DdbiasError(f"{folder} is not empty; choose a new folder for the images")
+        mode = PNG_MODES.get(self.images.shape[1])
+        if mode is None:
+            raise DdbiasError(f"images with {self.images.shape[1]} channels cannot be written as PNG (only 1 or 3)")
+        names = folder_names(self.meta["label_names"])
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            for name in names:
+                (part / name).mkdir(parents=True)
+            digits = len(str(max(len(self) - 1, 0)))
+            for index, (image, label) in enumerate(zip(self.pixels(), self.labels.tolist(), strict=True)):
+                (part / names[label] / f"{index:0{digits}d}.png").write_bytes(_png(image, mode))
+            part.replace(folder)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        return folder
+
+
+def _png(image: torch.Tensor, mode: str) -> bytes:
+    """Encode one uint8 image (C, H, W)."""
+    from PIL import Image
+
+    array = image.permute(1, 2, 0).numpy()
+    file = io.BytesIO()
+    Image.fromarray(array[..., 0] if mode == "L" else array).convert(mode).save(file, format="PNG")
+    return file.getvalue()
+
+
+def folder_names(label_names: list[str]) -> list[str]:
+    """Return a safe and unique folder name per class; names that would coincide get the label's number."""
+    names, taken = [], set()
+    for label, label_name in enumerate(label_names):
+        name = re.sub(r"[^\w.-]", "_", str(label_name)).strip(".") or f"class_{label}"
+        while name.casefold() in taken:  # some file systems ignore case
+            name = f"{name}_{label}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def load_distilled(path: str | Path) -> DistilledSet:
+    """Load a distilled set; opening it runs none of its content.
+
+    Parameters
+    ----------
+    path : path
+        The folder that the stage `distill` writes, or the ``.safetensors`` file in it.
+
+    Raises
+    ------
+    DdbiasError
+        If there is no such file, it is damaged, is no distilled set, or holds indices instead of images.
+
+    Examples
+    --------
+    >>> chosen = load_distilled("results/digits/quick/distilled/.../seed0")  # doctest: +SKIP
+    >>> images, labels = chosen.tensors()  # doctest: +SKIP
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    tensors, meta = store.read_tensors(path)
+    if not isinstance(meta, dict) or meta.get("kind") != "distilled":
+        raise DdbiasError(f"{path} is not a distilled set; choose a {FILE_NAME} that the stage distill has written")
+    if "images" not in tensors and "index" in tensors:
+        raise DdbiasError(
+            f"{path} (distiller {meta.get('distiller')}) holds only indices of training samples; open its train.arrow "
+            "with ddbias.data.load_split instead"
+        )
+    _check(path, tensors, meta)
+    return DistilledSet(tensors["images"], tensors["labels"], meta)
+
+
+def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
+    """Raise `DdbiasError` unless images, labels and metadata fit together."""
+    images, labels = tensors.get("images"), tensors.get("labels")
+    lacking = [name for name in ("images", "labels") if name not in tensors]
+    lacking += [name for name in ("mean", "std", "label_names") if name not in meta]
+    if lacking:
+        raise DdbiasError(f"{path} is damaged: it lacks {', '.join(lacking)}; delete it and distill again")
+    fits = (
+        images.ndim == 4
+        and images.dtype == torch.float32
+        and labels.dtype == torch.int64
+        and labels.shape == images.shape[:1]
+        and len(meta["mean"]) == len(meta["std"]) == images.shape[1]
+        and (len(labels) == 0 or 0 <= int(labels.min()) <= int(labels.max()) < len(meta["label_names"]))
+    )
+    if not fits:
+        raise DdbiasError(
+            f"{path} is damaged: {images.dtype} images {tuple(images.shape)}, {labels.dtype} labels "
+            f"{tuple(labels.shape)} and its metadata do not fit together; delete it and distill again"
+        )

@@ -1,0 +1,87 @@
+"""What every rule script shares: its log, its last words, and dying with the run that started it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from ddbias.errors import DdbiasError
+from ddbias.log import log_to, logger
+
+RUN_PID = "DDBIAS_RUN_PID"  # set by the Snakefile: the Snakemake process that this job belongs to
+
+
+def die_with_run(run_pid: int) -> None:
+    """Kill this process as soon as process `run_pid` is gone.
+
+    A script job is a grandchild of Snakemake (a shell lies between), so ``PR_SET_PDEATHSIG`` would not fire when
+    Snakemake is killed. A thread waits on the process itself: without polling where pidfd exists (Linux), else
+    once a second.
+    """
+
+    def watch() -> None:
+        try:
+            descriptor = os.pidfd_open(run_pid)
+        except ProcessLookupError:
+            os.kill(os.getpid(), signal.SIGKILL)
+        except (AttributeError, OSError):
+            while _alive(run_pid):
+                time.sleep(1)
+        else:
+            import select
+
+            select.select([descriptor], [], [])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="die-with-run", daemon=True).start()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the one line that tells a user what to do about `error`, or None for a defect of ours."""
+    if isinstance(error, DdbiasError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}; free some space and run again, finished work is kept"
+    if isinstance(error, PermissionError):
+        return f"no permission for {error.filename}; change its owner or rights and run again"
+    if isinstance(error, MemoryError):
+        return "not enough memory; run fewer jobs at once (--cores 1) or a smaller batch"
+    return None
+
+
+def run(main: Callable, snakemake: object) -> None:
+    """Run ``main(snakemake)`` as a rule's script: the last lines of every script call this."""
+    if RUN_PID in os.environ:
+        die_with_run(int(os.environ[RUN_PID]))
+    path = snakemake.log[0] if snakemake.log else None
+    log_to(path)
+    try:
+        main(snakemake)
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            logger.error(
+                "ddbias: this is a defect in %s, please report it with the lines below\n%s",
+                snakemake.rule,
+                traceback.format_exc(),
+            )
+        else:
+            logger.error("ddbias: %s", line)
+        sys.exit(1)

@@ -1,0 +1,71 @@
+"""What a job says while it works: lines in its log file, a bar where a person looks."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+logger = logging.getLogger("ddbias")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def log_to(path: str | Path | None) -> None:
+    """Send the package's messages to the file `path` (warnings also to stderr), or all to stderr when None."""
+    logger.handlers.clear()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(screen)
+    if path is not None:
+        screen.setLevel(logging.WARNING)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, mode="a")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logger.addHandler(file)
+
+
+class Progress:
+    """Counts steps of a loop: a tqdm bar when stderr is a terminal, else a line every ten seconds.
+
+    Parameters
+    ----------
+    total : int
+        Number of steps.
+    what : str
+        What is counted, e.g. ``"dm kde ipc10 seed0"``.
+    start : int
+        Steps done before (a resumed run).
+    """
+
+    def __init__(self, total: int, what: str, start: int = 0) -> None:
+        self.total, self.what, self.start = total, what, start
+        self._began = self._said = time.monotonic()
+        self._bar = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=start, desc=what, leave=False, dynamic_ncols=True)
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.start, self.total):
+            yield step
+            if self._bar is not None:
+                self._bar.update(1)
+        if self._bar is not None:
+            self._bar.close()
+
+    def show(self, step: int, **values: float) -> None:
+        """Show named values (a loss) of the step just done."""
+        text = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(text, refresh=False)
+        now, done = time.monotonic(), step + 1
+        if now - self._said >= SECONDS_BETWEEN_LINES or done == self.total:
+            self._said = now
+            rate = (done - self.start) / max(now - self._began, 1e-9)
+            left = (self.total - done) / rate
+            logger.info("%s: %d/%d, %s, %.3g steps/s, %.0f s left", self.what, done, self.total, text, rate, left)

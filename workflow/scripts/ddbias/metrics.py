@@ -1,0 +1,146 @@
+"""Every number about a trained network, from one array of counts.
+
+``counts[attribute, label, prediction]`` holds how many test samples of a group (attribute, label) were given each
+prediction. A group without samples is missing, never zero: a metric that needs it is left out.
+
+Sources: DEO_M and DEO_A as FairDD prints them (arXiv 2411.19623; reference spec F), aligned / conflicting /
+unbiased accuracy as in Learning from Failure (arXiv 2007.02561).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+METRICS = (
+    "accuracy",
+    "unbiased_accuracy",
+    "aligned_accuracy",
+    "conflicting_accuracy",
+    "worst_group_accuracy",
+    "deo_max",
+    "deo_mean",
+    "equalized_odds",
+)
+
+
+def count(attributes: np.ndarray | None, labels: np.ndarray, predictions: np.ndarray, groups: int, classes: int):
+    """Count samples by attribute, label and prediction.
+
+    Parameters
+    ----------
+    attributes : ndarray of int, shape (N,), or None
+        When None (unknown), all samples form the one group 0 and `groups` must be 1.
+    labels, predictions : ndarray of int, shape (N,)
+    groups, classes : int
+        Number of attributes A and of classes K.
+
+    Returns
+    -------
+    ndarray of int64, shape (A, K, K)
+    """
+    group = np.zeros_like(labels) if attributes is None else attributes
+    flat = (np.asarray(group) * classes + labels) * classes + predictions
+    return np.bincount(flat, minlength=groups * classes * classes).reshape(groups, classes, classes)
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Divide, giving NaN where the denominator is zero."""
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=np.asarray(whole) > 0)
+
+
+def group_accuracy(counts: np.ndarray) -> np.ndarray:
+    """Return the accuracy of every cell, shape (A, K), NaN for a cell without samples."""
+    return _ratio(np.einsum("akk->ak", counts), counts.sum(2))
+
+
+def _spread(values: np.ndarray) -> np.ndarray:
+    """Return max - min over the groups (axis 0) that have samples; NaN where fewer than two have."""
+    present = ~np.isnan(values)
+    high = np.where(present, values, -np.inf).max(0)
+    low = np.where(present, values, np.inf).min(0)
+    return np.where(present.sum(0) >= 2, high - low, np.nan)
+
+
+def _equalized_odds(counts: np.ndarray) -> float:
+    """Return the largest gap between groups in any class's true or false positive rate (one against the rest)."""
+    hits = np.einsum("akk->ak", counts)
+    by_label, by_prediction = counts.sum(2), counts.sum(1)
+    total = counts.sum((1, 2))[:, None]
+    true_positive = _spread(_ratio(hits, by_label))
+    false_positive = _spread(_ratio(by_prediction - hits, total - by_label))
+    gaps = np.concatenate([true_positive, false_positive])
+    return float(gaps.max()) if not np.isnan(gaps).any() else np.nan
+
+
+def group_metrics(counts: np.ndarray) -> dict[str, float]:
+    """Compute all metrics of one network on one test set.
+
+    Parameters
+    ----------
+    counts : ndarray of int, shape (A, K, K)
+        ``counts[attribute, label, prediction]``. With ``A = 1`` the attribute is unknown and only ``accuracy``
+        is given.
+
+    Returns
+    -------
+    dict
+        Metric name to value in 0..1. Missing metrics are left out:
+
+        - ``accuracy``: share of correct predictions;
+        - ``unbiased_accuracy``: mean accuracy over all A x K cells; missing if any cell is empty;
+        - ``aligned_accuracy``, ``conflicting_accuracy``: accuracy on samples whose attribute is / is not the one
+          paired with their label;
+        - ``worst_group_accuracy``: lowest accuracy of a cell that has samples;
+        - ``deo_max``, ``deo_mean``: over labels, the maximum and mean of the gap between the best and the worst
+          group's accuracy (FairDD's DEO_M and DEO_A: true positives only); missing if a label has fewer than two
+          groups;
+        - ``equalized_odds``: largest gap between groups in true *or false* positive rate, one class against the
+          rest (equals fairlearn's ``equalized_odds_difference`` for two classes).
+
+    Raises
+    ------
+    ValueError
+        If the shape is not (A, K, K) or no sample was counted.
+    """
+    counts = np.asarray(counts)
+    if counts.ndim != 3 or counts.shape[1] != counts.shape[2]:
+        raise ValueError(f"counts must have the shape (attributes, labels, labels), not {counts.shape}")
+    if counts.sum() == 0:
+        raise ValueError("counts are all zero: no sample was tested")
+    hits, support = np.einsum("akk->ak", counts), counts.sum(2)
+    values = {"accuracy": hits.sum() / support.sum()}
+    if counts.shape[0] > 1:
+        cells = group_accuracy(counts)
+        paired = _paired(counts.shape)
+        deo = _spread(cells)
+        values |= {
+            "unbiased_accuracy": cells.mean(),
+            "aligned_accuracy": _ratio(hits[paired].sum(), support[paired].sum()),
+            "conflicting_accuracy": _ratio(hits[~paired].sum(), support[~paired].sum()),
+            "worst_group_accuracy": np.nanmin(cells),
+            "deo_max": deo.max(),
+            "deo_mean": deo.mean(),
+            "equalized_odds": _equalized_odds(counts),
+        }
+    return {name: float(value) for name, value in values.items() if not np.isnan(value)}
+
+
+def group_support(counts: np.ndarray) -> dict[str, int]:
+    """Return the number of test samples behind each metric (for the group gaps: of the smallest group)."""
+    support = np.asarray(counts).sum(2)
+    paired = _paired(np.shape(counts))
+    total, smallest = int(support.sum()), int(support[support > 0].min())
+    special = {
+        "aligned_accuracy": int(support[paired].sum()),
+        "conflicting_accuracy": int(support[~paired].sum()),
+        "worst_group_accuracy": smallest,
+        "deo_max": smallest,
+        "deo_mean": smallest,
+        "equalized_odds": smallest,
+    }
+    return {name: special.get(name, total) for name in METRICS}
+
+
+def _paired(shape: tuple[int, ...]) -> np.ndarray:
+    """Boolean (A, K): True where the attribute is the one paired with the label."""
+    return np.eye(shape[0], shape[1], dtype=bool)

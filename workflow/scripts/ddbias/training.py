@@ -1,0 +1,109 @@
+"""The one loop that trains a classifier, used wherever a network is trained with labels.
+
+Source: the evaluation loop of dataset condensation (DC, arXiv 2006.05929; reference spec E): SGD with momentum,
+shuffled batches, and at the drop of the learning rate a *new* optimiser, which loses its momentum. Differs from
+it in one point: epochs are cut into steps, so that "train for N steps" is the same loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ddbias.augment import DSA
+from ddbias.optimiser import SGD
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained; the defaults are those of reference spec E."""
+
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 256
+    augment: str = "none"
+
+
+def epoch_phases(epochs: int) -> list[int]:
+    """Return the number of epochs at each learning rate (full, a tenth) of a nominal number of epochs.
+
+    The published loop runs ``epochs + 1`` epochs and drops the rate after epoch index ``epochs // 2 + 1``:
+    300 nominal epochs are 152 at 0.01 and 149 at 0.001, 1000 are 502 and 499 (reference spec E).
+    """
+    first = epochs // 2 + 2
+    return [first, epochs + 1 - first]
+
+
+def step_phases(steps: int) -> list[int]:
+    """Return the number of steps at each learning rate when a number of steps is stated instead of epochs."""
+    return [math.ceil(steps / 2), steps // 2]
+
+
+def shuffled_batches(count: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    """Yield `steps` index tensors: epoch after epoch of a fresh permutation, the last batch of one may be short."""
+    while steps > 0:
+        for batch in torch.randperm(count, generator=generator).split(batch_size):
+            if steps == 0:
+                return
+            yield batch
+            steps -= 1
+
+
+def train(
+    network: nn.Module,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    recipe: Recipe,
+    epochs: int | None = None,
+    steps: int | None = None,
+    prepare=None,
+    generator: torch.Generator,
+) -> None:
+    """Train `network` in place with cross-entropy.
+
+    Parameters
+    ----------
+    network : Module
+        On the device of `images`.
+    images : Tensor, shape (N, C, H, W)
+        Normalised float images, or anything that `prepare` turns into them batch by batch (raw uint8).
+    labels : Tensor of int64, shape (N,)
+    recipe : Recipe
+    epochs, steps : int
+        Exactly one of them: nominal epochs of the published loop, or optimiser steps.
+    prepare : callable, optional
+        Turns a batch of `images` into what the network sees.
+    generator : Generator
+        Source of the order of the batches and of the augmentation.
+    """
+    if epochs is None:
+        phases = step_phases(steps)
+    else:
+        phases = [n * math.ceil(len(labels) / recipe.batch_size) for n in epoch_phases(epochs)]
+    augment = DSA(recipe.augment)
+    rate = recipe.learning_rate
+    network.train()
+    for phase in phases:
+        optimiser = SGD(
+            network.parameters(), learning_rate=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+        for batch in shuffled_batches(len(labels), recipe.batch_size, phase, generator):
+            batch = batch.to(images.device)
+            inputs = images[batch] if prepare is None else prepare(images[batch])
+            inputs = augment.per_sample(inputs, generator)
+            optimiser.step(nn.functional.cross_entropy(network(inputs), labels[batch]))
+        rate *= 0.1
+
+
+@torch.no_grad()
+def predict(network: nn.Module, images: torch.Tensor, *, prepare=None, batch_size: int = 256) -> torch.Tensor:
+    """Return the predicted labels (N,) int64 of `network` in evaluation mode."""
+    network.eval()
+    parts = images.split(batch_size)
+    return torch.cat([network(part if prepare is None else prepare(part)).argmax(1) for part in parts])

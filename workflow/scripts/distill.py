@@ -1,0 +1,44 @@
+"""Make one distilled set: the chosen distiller on a training split, its real side formed by the chosen debias.
+
+Fails when a class has fewer images than asked for, or the loss stops being finite.
+"""
+
+from ddbias import data, debias, device, distilled_set, job
+from ddbias.checkpoint import Checkpoint, fingerprint
+from ddbias.distill import engine
+
+
+def main(snakemake):
+    params, cell = snakemake.params, dict(snakemake.wildcards)
+    run = distilled_set.Run()
+    where = device.prepare(params.device, params.threads)
+    split = data.load_split(snakemake.input.train)
+    weights = debias.load_weights(params.debias["kind"], split, snakemake.input.weights)
+    checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input)))
+    result = engine.run(
+        split,
+        weights=weights,
+        settings=params.settings,
+        draw=params.debias.get("draw", "proportional"),
+        network=params.network,
+        ipc=params.ipc,
+        seed=params.seed,
+        device=where,
+        precision=params.precision,
+        checkpoint=checkpoint,
+        name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
+    )
+    distilled_set.save(
+        result,
+        split,
+        cell=cell,
+        settings={"distiller": params.settings, "debias": params.debias, "network": params.network},
+        provenance=device.provenance(where, params.threads, params.precision),
+        outputs=snakemake.output,
+        run=run,
+    )
+    checkpoint.remove()
+
+
+if "snakemake" in globals():
+    job.run(main, snakemake)

@@ -1,0 +1,42 @@
+"""Train fresh networks on one distilled set, test them, and write one row per network and metric.
+
+Fails when the distilled set or a split is damaged.
+"""
+
+from ddbias import data, device, distilled_set, evaluate, job
+
+
+def main(snakemake):
+    params, cell = snakemake.params, dict(snakemake.wildcards)
+    where = device.prepare(params.device, params.threads)
+    test = data.load_split(snakemake.input.test)
+    images, labels = distilled_set.training_set(snakemake.input.distilled, snakemake.input.train)
+    steps = params.settings["whole_steps"] if snakemake.input.train else None
+    counts = evaluate.evaluate(
+        images,
+        labels,
+        test,
+        network=params.network,
+        recipe=evaluate.recipe(params.settings),
+        epochs=None if steps else params.settings["epochs"],
+        steps=steps,
+        repeats=params.settings["networks"],
+        seed=params.seed,
+        device=where,
+        name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
+    )
+    evaluate.save(
+        snakemake.output.evaluation,
+        counts,
+        cell={**cell, "seed": params.seed},
+        meta={
+            "convention": test.meta["convention"],
+            "settings": params.settings,
+            "network": params.network,
+            "provenance": device.provenance(where, params.threads, "exact"),
+        },
+    )
+
+
+if "snakemake" in globals():
+    job.run(main, snakemake)

@@ -1,0 +1,27 @@
+"""Write the report of a study: one page that opens offline.
+
+Fails when a table, a figure or a distilled set is damaged; what has not been run yet is named in the page.
+"""
+
+import os
+
+from ddbias import job, report
+
+
+def main(snakemake):
+    report.build(
+        study=snakemake.wildcards.study,
+        scale=snakemake.wildcards.scale,
+        title=snakemake.params.title,
+        # Not a parameter: a new commit alone must not rerun the report.
+        commit=os.environ.get("DDBIAS_COMMIT", "unknown"),
+        tables=snakemake.input.tables,
+        figures=snakemake.input.figures,
+        distilled=snakemake.params.distilled,  # every planned folder, so that the page can name what is missing
+        output=snakemake.output[0],
+        template=snakemake.input.template,
+    )
+
+
+if "snakemake" in globals():
+    job.run(main, snakemake)
