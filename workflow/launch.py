@@ -13,6 +13,7 @@ import itertools
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ LOCK = Path(".snakemake/ddbias.lock")
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 LOCK_FD = "DDBIAS_LOCK_FD"  # tells the Snakefile which descriptor holds the lock
 RUN_PID = "DDBIAS_RUN_PID"  # tells jobs which process they belong to and end with
+COMMIT = "DDBIAS_COMMIT"  # tells jobs which commit to show
 PROFILE = "workflow/profiles/workstation"
 # With these Snakemake only looks and takes no lock of its own, so they may be asked during a run.
 LOOKING = {"-n", "--dry-run", "--dryrun", "--lint", "--summary", "-S", "--detailed-summary", "-D"}
@@ -49,9 +51,23 @@ def quote_executable() -> None:
         sys.executable = ExecutableName(sys.executable)
 
 
-def name_run() -> None:
-    """Tell the jobs of this Snakemake process to end with it (``ddbias.job``); for the top of the Snakefile."""
+def name_run(checkout: str) -> None:
+    """Tell the jobs of this Snakemake process which run and commit they belong to; for the top of the Snakefile.
+
+    A job ends with its run (``ddbias.job``). The commit is shown in tables and is never a parameter, so a new one
+    alone reruns nothing.
+    """
     os.environ[RUN_PID] = str(os.getpid())
+    os.environ[COMMIT] = commit(checkout)
+
+
+def commit(checkout: str) -> str:
+    """Return the short name of a checkout's commit, with a + when it has changes, or ``unknown``."""
+    call = ["git", "-C", checkout, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def take_lock(path: str | os.PathLike = LOCK) -> int:

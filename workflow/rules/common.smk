@@ -1,6 +1,5 @@
 # Reads and checks the study; the only file with functions.
 import os
-import subprocess
 import sys
 
 sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
@@ -11,28 +10,17 @@ from ddbias.errors import DdbiasError
 from ddbias.study import NATURAL, WHOLE, Cell, Study
 
 launch.quote_executable()
-launch.name_run()
+launch.name_run(workflow.basedir)
 
 try:
     study = Study(config)
 except DdbiasError as error:
-    files = ", ".join(os.path.relpath(path) for path in workflow.configfiles)
-    sys.exit("\n".join(f"ddbias: {files}: {line}" for line in str(error).splitlines()))
+    origins = [os.path.relpath(path) for path in workflow.configfiles]
+    origins += [f"--config {key}" for key in workflow.config_settings.config]
+    sys.exit("\n".join(f"ddbias: {', '.join(origins)}: {line}" for line in str(error).splitlines()))
 
 # What captions and scripts may read; everything that changes a result reaches them as a parameter.
 config |= {key: study.config[key] for key in ("study", "scale", "data")}
-
-
-def commit():
-    """Return the short name of the checkout's commit, with a + when it has changes; shown, never a parameter."""
-    call = ["git", "-C", workflow.basedir, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
-    try:
-        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-os.environ["DDBIAS_COMMIT"] = commit()
 
 
 onstart:

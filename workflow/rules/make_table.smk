@@ -20,9 +20,9 @@ rule make_table:
         ),
     log:
         "results/{study}/{scale}/logs/make_table/{table}.log",
+    localrule: True
     conda:
         "../../envs/plot.yaml"
-    localrule: True
     params:
         rows=table_rows,
         caption=table_caption,

@@ -15,9 +15,9 @@ rule plot:
         svg="results/{study}/{scale}/figures/{figure}.svg",
     log:
         "results/{study}/{scale}/logs/plot/{figure}.log",
+    localrule: True
     conda:
         "../../envs/plot.yaml"
-    localrule: True
     params:
         kind=figure_kind,
         settings=figure_settings,

@@ -8,9 +8,9 @@ rule report:
         page="results/{study}/{scale}/report/index.html",
     log:
         "results/{study}/{scale}/logs/report.log",
+    localrule: True
     conda:
         "../../envs/plot.yaml"
-    localrule: True
     params:
         title=study.name,
         distilled=distilled_folders,

@@ -7,6 +7,7 @@ is taken up only by a job with the same parameters, code and inputs, and is dele
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ import torch
 from ddbias import store
 from ddbias.errors import DdbiasError
 from ddbias.log import logger
+
+SECONDS_VARIABLE = "DDBIAS_STATE_SECONDS"
 
 
 def fingerprint(params: object, inputs: list[str]) -> str:
@@ -32,13 +35,15 @@ class Checkpoint:
         None keeps nothing.
     identity : str
         `fingerprint` of the job; a state with another one is ignored.
-    every : float
-        Seconds between two states. When a state is saved changes how much a kill costs, never a result.
+    every : float, optional
+        Seconds between two states; by default the environment variable ``DDBIAS_STATE_SECONDS``, else 15. When a
+        state is saved changes how much a kill costs, never a result.
     """
 
-    def __init__(self, path: str | Path | None, identity: str = "", every: float = 15.0) -> None:
+    def __init__(self, path: str | Path | None, identity: str = "", every: float | None = None) -> None:
         self.path = None if path is None else Path(path)
-        self.identity, self.every = identity, every
+        self.identity = identity
+        self.every = float(os.environ.get(SECONDS_VARIABLE, "15")) if every is None else every
         self._last = time.monotonic()
 
     def load(self) -> tuple[int, dict[str, torch.Tensor]]:
@@ -50,8 +55,11 @@ class Checkpoint:
         except DdbiasError as error:
             logger.info("state ignored, starting over: %s", error)
             return 0, {}
-        if meta.get("identity") != self.identity or meta.get("checksum") != _checksum(tensors):
+        if meta.get("identity") != self.identity:
             logger.info("state %s belongs to other settings or code, starting over", self.path)
+            return 0, {}
+        if meta.get("checksum") != _checksum(meta.get("step"), tensors):
+            logger.info("state %s is damaged, starting over", self.path)
             return 0, {}
         logger.info("going on from step %d", meta["step"])
         return meta["step"], tensors
@@ -60,7 +68,7 @@ class Checkpoint:
         """Write the state now."""
         if self.path is not None:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            meta = {"identity": self.identity, "step": step, "checksum": _checksum(tensors)}
+            meta = {"identity": self.identity, "step": step, "checksum": _checksum(step, tensors)}
             store.write_tensors(self.path, tensors, meta)
         self._last = time.monotonic()
 
@@ -74,9 +82,10 @@ class Checkpoint:
             self.path.unlink(missing_ok=True)
 
 
-def _checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    hasher = hashlib.sha256()
+def _checksum(step: int, tensors: Mapping[str, torch.Tensor]) -> str:
+    hasher = hashlib.sha256(str(step).encode())
     for name in sorted(tensors):
-        hasher.update(name.encode())
-        hasher.update(tensors[name].contiguous().view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
+        tensor = tensors[name]
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())  # reshape: a scalar has no bytes to view
     return hasher.hexdigest()

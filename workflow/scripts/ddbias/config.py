@@ -7,7 +7,10 @@ Cross-references between sections are checked in `ddbias.study`.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,6 +19,16 @@ import yaml
 
 from ddbias.errors import DdbiasError, nearest
 
+_SHOWN = 80  # characters of a value in a message
+_TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+}
 SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "config.schema.yaml"
 
 
@@ -23,8 +36,8 @@ class ConfigErrors(DdbiasError):
     """All mistakes of a config, one line each."""
 
     def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
+        self.lines = [" ".join(line.split()) for line in lines]  # a value may hold line breaks
+        super().__init__("\n".join(self.lines))
 
 
 def load_schema() -> dict:
@@ -52,11 +65,12 @@ def complete(config: Mapping, schema: Mapping | None = None) -> dict:
         One line for every mistake: the key, the value, what is allowed, the nearest right name.
     """
     schema = schema or load_schema()
+    if not isinstance(config, Mapping):
+        raise ConfigErrors([f"a study is a mapping with the keys {', '.join(schema['required'])}, not {_show(config)}"])
     scale = config.get("scale", schema["properties"]["scale"]["default"])
-    if scale not in schema["x-scales"]:
-        raise ConfigErrors(
-            [f"scale = '{scale}': must be one of {', '.join(schema['x-scales'])}.{nearest(scale, schema['x-scales'])}"]
-        )
+    scales = list(schema["x-scales"])
+    if scale not in scales:
+        raise ConfigErrors([f"scale = {_show(scale)}: must be one of {', '.join(scales)}.{nearest(scale, scales)}"])
     errors: list[str] = []
     result = _Completion(schema, scale, errors).fill(copy.deepcopy(dict(config)), schema, "")
     if errors:
@@ -77,7 +91,8 @@ class _Completion:
             if schema is None:
                 return value
         if "x-scale" in schema:
-            value = self._scaled(value, schema["x-scale"], path)
+            value, path = self._scaled(value, schema, path)
+        value = _whole_number(value, schema)
         if schema.get("type") == "object" and isinstance(value, dict):
             return self._object(value, schema, path)
         if schema.get("type") == "array" and isinstance(value, list) and "items" in schema:
@@ -96,25 +111,34 @@ class _Completion:
         value = {"kind": value} if isinstance(value, str) else value
         kinds = self.defs[section]
         if not isinstance(value, dict) or "kind" not in value:
-            self.errors.append(f"{path}: needs a kind, one of {', '.join(kinds)}")
+            self.errors.append(f"{path} = {_show(value)}: needs a kind, one of {', '.join(kinds)}")
             return value, None
-        if value["kind"] not in kinds:
-            hint = nearest(value["kind"], kinds)
-            self.errors.append(f"{path}.kind = '{value['kind']}': must be one of {', '.join(kinds)}.{hint}")
+        kind = value["kind"]
+        if not isinstance(kind, str) or kind not in kinds:
+            hint = nearest(kind, kinds)
+            self.errors.append(f"{path}.kind = {_show(kind)}: must be one of {', '.join(kinds)}.{hint}")
             return value, None
         return value, kinds[value["kind"]]
 
-    def _scaled(self, value: object, amount: str, path: str) -> object:
+    def _scaled(self, value: object, schema: Mapping, path: str) -> tuple[object, str]:
+        """Return the amount of work at this scale and the key that states it."""
         if isinstance(value, dict):
-            if self.scale not in value or set(value) - set(self.scales):
-                scales = ", ".join(self.scales)
-                self.errors.append(f"{path}: a mapping by scale has the keys {scales}, also '{self.scale}' of this run")
-                return 1
-            return value[self.scale]
-        if not isinstance(value, int) or isinstance(value, bool):
-            return value
+            for name in value:
+                if name not in self.scales:
+                    known = f"{', '.join(self.scales)}.{nearest(name, self.scales)}"
+                    self.errors.append(f"{path}.{name}: is not a scale; known: {known}")
+            for name in set(value) & set(self.scales) - {self.scale}:  # sorted out now, not when it is first used
+                self._check(_whole_number(value[name], schema), schema, f"{path}.{name}")
+            if self.scale not in value:
+                self.errors.append(f"{path}: says nothing for the scale '{self.scale}' of this run")
+                return schema.get("minimum", 1), path
+            return value[self.scale], f"{path}.{self.scale}"
+        value = _whole_number(value, schema)
+        if not isinstance(value, int) or isinstance(value, bool) or value < schema.get("minimum", value):
+            return value, path  # wrong, as the check will say
+        amount = schema["x-scale"]
         factor = self.scales[self.scale][amount]
-        return min(value, factor) if amount == "networks" else max(1, round(value * factor))
+        return (min(value, factor) if amount == "networks" else max(1, round(value * factor))), path
 
     def _object(self, value: dict, schema: Mapping, path: str) -> dict:
         properties, others = schema.get("properties", {}), schema.get("additionalProperties")
@@ -123,7 +147,7 @@ class _Completion:
             if name not in value:
                 self.errors.append(f"{dot}{name}: is missing")
         if not value and schema.get("minProperties"):
-            self.errors.append(f"{path}: must name at least one")
+            self.errors.append(f"{path} is empty: must name at least one")
         filled = {}
         for name, item in value.items():
             if name in properties:
@@ -133,12 +157,14 @@ class _Completion:
                 filled[name] = self.fill(item, others, f"{dot}{name}")
             else:
                 known = ", ".join(properties)
-                self.errors.append(f"{dot}{name}: unknown key; known here: {known}.{nearest(name, properties)}")
+                value_text = "" if isinstance(item, dict | list) else f" = {_show(item)}"
+                self.errors.append(f"{dot}{name}{value_text}: unknown key; known: {known}.{nearest(name, properties)}")
         for name, subschema in properties.items():
             if name not in value and "default" in self._resolve(subschema):
                 default = copy.deepcopy(self._resolve(subschema)["default"])
                 filled[name] = self.fill(default, subschema, f"{dot}{name}")
-        return filled
+        # In the schema's order, so that the order in the file makes no difference to what was run before.
+        return {name: filled[name] for name in (*properties, *filled) if name in filled}
 
     def _name(self, name: object, path: str) -> None:
         # Names become parts of file names and wildcards.
@@ -146,17 +172,33 @@ class _Completion:
             self.errors.append(f"{path}.{name}: a name may have letters, digits and underscores only")
 
     def _check(self, value: object, schema: Mapping, path: str) -> None:
-        for error in jsonschema.Draft202012Validator({k: v for k, v in schema.items() if k != "$ref"}).iter_errors(
-            value
-        ):
-            self.errors.append(f"{path} = {_show(value)}: {_explain(error)}")
+        if isinstance(value, float) and not math.isfinite(value):  # passes every comparison of JSON Schema
+            self.errors.append(f"{path} = {_show(value)}: must be a finite number")
+            return
+        for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
+            key = path + "".join(f"[{part}]" for part in error.path)
+            self.errors.append(f"{key} = {_show(error.instance)}: {_explain(error, schema)}")
+
+
+def _whole_number(value: object, schema: Mapping) -> object:
+    """Return 10 for 10.0 where a whole number is meant: JSON Schema takes both, paths and ranges do not."""
+    kinds = schema.get("type", ())
+    whole = isinstance(value, float) and value.is_integer() and "integer" in kinds and "number" not in kinds
+    return int(value) if whole else value
 
 
 def _show(value: object) -> str:
-    return f"'{value}'" if isinstance(value, str) else f"{value}"
+    """Write a value as YAML would, on one line and not too long."""
+    if isinstance(value, str):
+        text = f"'{value}'"
+    elif isinstance(value, float) and not math.isfinite(value):
+        text = {"nan": ".nan", "inf": ".inf", "-inf": "-.inf"}[str(value)]
+    else:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
-def _explain(error: jsonschema.ValidationError) -> str:
+def _explain(error: jsonschema.ValidationError, schema: Mapping) -> str:
     """Say what is allowed, instead of what is not."""
     allowed = error.validator_value
     match error.validator:
@@ -164,7 +206,7 @@ def _explain(error: jsonschema.ValidationError) -> str:
             return f"must be one of {', '.join(map(str, allowed))}.{nearest(error.instance, allowed)}"
         case "type":
             names = [allowed] if isinstance(allowed, str) else allowed
-            return f"must be {' or '.join('null' if n == 'null' else f'of type {n}' for n in names)}"
+            return f"must be {' or '.join(_TYPES[name] for name in names)}{_text_for_number(error.instance, names)}"
         case "minimum":
             return f"must be at least {allowed}"
         case "maximum":
@@ -173,14 +215,24 @@ def _explain(error: jsonschema.ValidationError) -> str:
             return f"must be above {allowed}"
         case "exclusiveMaximum":
             return f"must be below {allowed}"
-        case "minItems":
-            return f"must have at least {allowed} entries"
+        case "minItems" | "maxItems":
+            some = "at least" if error.validator == "minItems" else "at most"
+            return f"must have {some} {allowed} {'entry' if allowed == 1 else 'entries'}"
         case "uniqueItems":
-            return "must not name the same thing twice"
-        case "pattern":
-            return f"must match {allowed}"
+            twice = next(item for i, item in enumerate(error.instance) if item in error.instance[:i])
+            return f"must not name {_show(twice)} twice"
+        case "pattern" if "x-allowed" in schema:
+            return f"must be {schema['x-allowed']}"
         case _:
             return error.message
+
+
+def _text_for_number(value: object, allowed: list[str]) -> str:
+    """Explain a frequent surprise: YAML 1.1 reads 1e-3 as text."""
+    if isinstance(value, str) and {"number", "integer"} & set(allowed) and "string" not in allowed:
+        with contextlib.suppress(ValueError):
+            return f"; YAML reads this as text, write {float(value)!r}"
+    return ""
 
 
 def describe(schema: Mapping | None = None) -> Iterator[tuple[str, str, object]]:

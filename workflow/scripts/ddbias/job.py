@@ -60,10 +60,20 @@ def explain(error: BaseException) -> str | None:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}; free some space and run again, finished work is kept"
     if isinstance(error, PermissionError):
-        return f"no permission for {error.filename}; change its owner or rights and run again"
-    if isinstance(error, MemoryError):
+        return f"no permission for {error.filename or 'a file'}; change its owner or rights and run again"
+    if _out_of_memory(error):
         return "not enough memory; run fewer jobs at once (--cores 1) or a smaller batch"
     return None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out; torch, which this module must not import, has no error class for the CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
 
 
 def run(main: Callable, snakemake: object) -> None:
@@ -71,8 +81,8 @@ def run(main: Callable, snakemake: object) -> None:
     if RUN_PID in os.environ:
         die_with_run(int(os.environ[RUN_PID]))
     path = snakemake.log[0] if snakemake.log else None
-    log_to(path)
     try:
+        log_to(path)
         main(snakemake)
     except Exception as error:
         line = explain(error)

@@ -39,7 +39,7 @@ def count(attributes: np.ndarray | None, labels: np.ndarray, predictions: np.nda
     ndarray of int64, shape (A, K, K)
     """
     group = np.zeros_like(labels) if attributes is None else attributes
-    flat = (np.asarray(group) * classes + labels) * classes + predictions
+    flat = (np.asarray(group, np.int64) * classes + labels) * classes + predictions
     return np.bincount(flat, minlength=groups * classes * classes).reshape(groups, classes, classes)
 
 

@@ -34,7 +34,7 @@ class SGD:
 
     @torch.no_grad()
     def step(self, loss: torch.Tensor) -> None:
-        """Differentiate `loss` and move every parameter that it depends on."""
+        """Differentiate `loss`, which must depend on every parameter, and move them all."""
         gradients = list(torch.autograd.grad(loss, self.parameters))
         if self.weight_decay:
             gradients = list(torch._foreach_add(gradients, self.parameters, alpha=self.weight_decay))
@@ -52,7 +52,8 @@ class SGD:
         return {f"momentum.{i}": buffer for i, buffer in enumerate(self.buffers or [])}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up the momentum buffers that `state_dict` returned."""
+        """Take up the momentum buffers that `state_dict` returned; other keys of `state` are not looked at."""
+        self.buffers = None
         if "momentum.0" in state:
             self.buffers = [
                 state[f"momentum.{i}"].to(parameter.device).clone() for i, parameter in enumerate(self.parameters)

@@ -8,25 +8,38 @@ import numpy as np
 
 from ddbias import store
 
-SMALLEST_SIDE = 32  # images are enlarged by a whole number until their side has at least so many pixels
-GAP = 2
+SMALLEST_SIDE = 48  # images are enlarged by a whole number until their longer side has at least so many pixels
+PAPER = 255
+GAPS = 4  # borders that a gap between two blocks of columns is wide
 
 
-def save_grid(path: str | Path, images: np.ndarray) -> None:
-    """Write images (rows, columns, C, H, W) uint8 as a PNG with a thin gap between them.
+def save_grid(path: str | Path, images: np.ndarray, *, gap_before: int | None = None) -> None:
+    """Write images as a PNG with a thin white border around each; equal images give equal bytes.
 
-    C is 1 or 3. Pixels are repeated, not interpolated, so that what is seen is what is stored.
+    Pixels are repeated, not interpolated, so that what is seen is what is stored.
+
+    Parameters
+    ----------
+    path : path
+    images : ndarray of uint8, shape (rows, columns, C, H, W)
+        C is 1 or 3; a white image leaves its cell empty.
+    gap_before : int or None
+        Column before which a wider gap separates two blocks of columns.
     """
     from PIL import Image
 
     rows, columns, channels, height, width = images.shape
-    factor = max(1, -(-SMALLEST_SIDE // height))
-    tall, wide = height * factor + GAP, width * factor + GAP
-    sheet = np.full((rows * tall - GAP, columns * wide - GAP, channels), 255, np.uint8)
+    factor = max(1, -(-SMALLEST_SIDE // max(height, width)))
+    border = max(2, factor)
+    gap = 0 if gap_before is None else GAPS * border
+    tall, wide = height * factor + border, width * factor + border
+    sheet = np.full((rows * tall + border, columns * wide + border + gap, channels), PAPER, np.uint8)
     for row in range(rows):
         for column in range(columns):
+            y = row * tall + border
+            x = column * wide + border + (gap if gap and column >= gap_before else 0)
             tile = images[row, column].transpose(1, 2, 0).repeat(factor, 0).repeat(factor, 1)
-            sheet[row * tall :, column * wide :][: height * factor, : width * factor] = tile
+            sheet[y : y + height * factor, x : x + width * factor] = tile
     picture = Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
     with store.whole(path) as part:
         picture.save(part, format="PNG")

@@ -9,7 +9,9 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from difflib import SequenceMatcher
 
+from ddbias.class_sizes import smallest_class
 from ddbias.config import ConfigErrors, complete
 from ddbias.errors import nearest
 
@@ -30,10 +32,11 @@ class Cell:
     evaluation: str
 
     fields = ("dataset", "ratio", "distiller", "debias", "ipc", "seed", "evaluation")  # as in paths
+    fields_without_seed = ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation")
 
     def without_seed(self) -> tuple[str, ...]:
         """Return the texts of all fields but the seed: what one row of a table stands for."""
-        return tuple(getattr(self, field) for field in self.fields if field != "seed")
+        return tuple(getattr(self, field) for field in self.fields_without_seed)
 
 
 def ratio_text(ratio: float | str) -> str:
@@ -58,13 +61,12 @@ class Study:
     def __init__(self, config: Mapping) -> None:
         self.config = complete(config)
         self.name, self.scale = self.config["study"], self.config["scale"]
-        errors = list(_references(self.config))
-        if errors:
-            raise ConfigErrors(errors)
+        _raise([*_undefined(self.config), *_contradictions(self.config)])
+        for dataset in self.config["datasets"].values():
+            if dataset["source"]["kind"] == "parquet":  # its images may differ in size, so it resizes while decoding
+                dataset["source"]["size"] = dataset["size"]
         self.cells = list(dict.fromkeys(itertools.chain.from_iterable(map(_expand, self.config["grid"]))))
-        errors = list(_cell_errors(self))
-        if errors:
-            raise ConfigErrors(errors)
+        _raise([*_cell_errors(self), *_figure_errors(self), *_ipc_errors(self.config)])
 
     def values(self, field: str) -> list[str]:
         """Return the values that a wildcard takes in the study, in order of appearance."""
@@ -108,16 +110,28 @@ def _text(cell: Mapping) -> dict:
 
 def table_cells(study: Study, settings: Mapping) -> list[dict]:
     """Return the cells of a table without seeds, in its order; all of the grid when it names none."""
-    names = [field for field in Cell.fields if field != "seed"]
     selections = settings["cells"] or [None]
     found = []
     for selection in selections:
         cells = study.cells if selection is None else _expand({**selection, "seeds": ["*"]})
         found += [cell.without_seed() for cell in cells]
-    return [dict(zip(names, values, strict=True)) for values in dict.fromkeys(found)]
+    return [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in dict.fromkeys(found)]
 
 
-def _references(config: Mapping) -> Iterator[str]:
+def _raise(errors: list[str]) -> None:
+    if errors:
+        raise ConfigErrors(errors)
+
+
+def _selections(config: Mapping) -> list[tuple[str, Mapping]]:
+    """Return (path, entry) of everything that selects cells by lists of names."""
+    found = [(f"grid[{i}]", entry) for i, entry in enumerate(config["grid"])]
+    for name, table in config["tables"].items():
+        found += [(f"tables.{name}.cells[{i}]", entry) for i, entry in enumerate(table["cells"])]
+    return found
+
+
+def _undefined(config: Mapping) -> Iterator[str]:
     """Yield a line for every name that is used but not defined."""
 
     def missing(path: str, name: str, section: str) -> Iterator[str]:
@@ -130,56 +144,92 @@ def _references(config: Mapping) -> Iterator[str]:
         ("distillers", "network", "networks"),
         ("evaluations", "network", "networks"),
         ("debias", "surrogate", "surrogates"),
+        ("figures", "dataset", "datasets"),
+        ("figures", "evaluation", "evaluations"),
+        ("figures", "debias", "debias"),
     ):
         for name, settings in config[section].items():
             if key in settings:
                 yield from missing(f"{section}.{name}.{key}", settings[key], target)
-    selections = [(f"grid[{i}]", entry) for i, entry in enumerate(config["grid"])]
-    for name, table in config["tables"].items():
-        selections += [(f"tables.{name}.cells[{i}]", entry) for i, entry in enumerate(table["cells"])]
-    for path, entry in selections:
+    for path, entry in _selections(config):
         yield from missing(f"{path}.dataset", entry["dataset"], "datasets")
         for key in ("distillers", "debias", "evaluations"):
             for i, name in enumerate(entry[key]):
                 yield from missing(f"{path}.{key}[{i}]", name, key)
+
+
+def _contradictions(config: Mapping) -> Iterator[str]:
+    """Yield a line for every two settings that cannot go together."""
+    for name, dataset in config["datasets"].items():
+        if dataset["bias"]["kind"] == "none" and dataset["test"] != NATURAL:
+            yield (
+                f"datasets.{name}.test = '{dataset['test']}': must be {NATURAL}, since its bias is none and the test "
+                "images keep their own attributes"
+            )
+    for path, entry in _selections(config):
         if entry["dataset"] in config["datasets"]:
             natural = config["datasets"][entry["dataset"]]["bias"]["kind"] == "none"
             for i, ratio in enumerate(entry["ratios"]):
                 if natural != (ratio == NATURAL):
                     allowed = "'natural', since its bias is none" if natural else "a number, since a bias is injected"
                     yield f"{path}.ratios[{i}] = {ratio}: must be {allowed} in {entry['dataset']}"
-        for i, (distiller, ipc) in enumerate(itertools.product(entry["distillers"], entry["ipc"])):
+        for distiller, (i, ipc) in itertools.product(entry["distillers"], enumerate(entry["ipc"])):
             kind = config["distillers"].get(distiller, {}).get("kind")
             if kind and (kind == "whole") != (ipc == WHOLE):
-                yield f"{path}.ipc = {ipc}: the distiller {distiller} takes {'only all' if kind == 'whole' else 'a number'}"
-                break
+                allowed = f"only {WHOLE}" if kind == "whole" else "a number"
+                yield f"{path}.ipc[{i}] = {ipc}: the distiller {distiller} takes {allowed}; give it its own entry"
     for name, figure in config["figures"].items():
-        for key, section in (("dataset", "datasets"), ("evaluation", "evaluations"), ("debias", "debias")):
-            if key in figure:
-                yield from missing(f"figures.{name}.{key}", figure[key], section)
+        debias = config["debias"].get(figure.get("debias"))
+        if figure["kind"] == "weights" and debias and "surrogate" not in debias:
+            known = ", ".join(key for key, settings in config["debias"].items() if "surrogate" in settings) or "none"
+            yield f"figures.{name}.debias = '{figure['debias']}': has no weights file; those that have one: {known}"
+
+
+def _ipc_errors(config: Mapping) -> Iterator[str]:
+    """Yield a line for every number of images per class that the data set does not have."""
+    smallest = {
+        name: smallest_class(settings["source"], config["data"]) for name, settings in config["datasets"].items()
+    }
+    for i, entry in enumerate(config["grid"]):
+        most = smallest[entry["dataset"]]
+        for k, ipc in enumerate(entry["ipc"]):
+            if most is not None and ipc != WHOLE and ipc > most:
+                yield f"grid[{i}].ipc[{k}] = {ipc}: must be at most {most}, the smallest class of {entry['dataset']}"
 
 
 def _cell_errors(study: Study) -> Iterator[str]:
-    """Yield a line for every table cell or figure that the grid does not make, and every impossible cell."""
+    """Yield a line for every table cell that the grid does not make."""
     made = {_key(cell) for cell in table_cells(study, {"cells": []})}
     for name, table in study.config["tables"].items():
-        for cell in table_cells(study, table):
+        rows = table_cells(study, table)
+        for cell in rows:
             if _key(cell) not in made:
-                yield f"tables.{name}: asks for {_name(cell)}, which the grid does not make{_closest(cell, made)}"
+                yield f"tables.{name}: asks for {_name(cell)}, which the grid does not make.{_closest(cell, made)}"
+        wanted = {_key(cell) for cell in rows}
         for i, published in enumerate(table["published"]):
-            cell = _text(published["cell"])
-            if _key(cell) not in {_key(c) for c in table_cells(study, table)}:
-                yield f"tables.{name}.published[{i}]: {_name(cell)} is not a row of the table{_closest(cell, made)}"
+            cell, path = _text(published["cell"]), f"tables.{name}.published[{i}].cell"
+            if _key(cell) not in wanted:
+                yield f"{path}: {_name(cell)} is not a row of the table.{_closest(cell, wanted)}"
             elif cell["metric"] not in table["metrics"]:
-                yield f"tables.{name}.published[{i}].cell.metric = {cell['metric']}: is not among the table's metrics"
+                yield f"{path}.metric = '{cell['metric']}': must be one of the table's: {', '.join(table['metrics'])}"
+
+
+def _figure_errors(study: Study) -> Iterator[str]:
+    """Yield a line for every figure that selects nothing, naming the setting that no cell has if there is one."""
     for name, figure in study.config["figures"].items():
-        wanted = {k: ratio_text(v) if k == "ratio" else v for k, v in figure.items() if k in Cell.fields}
-        if not study.select(**wanted):
-            yield f"figures.{name}: the grid makes nothing with {_name(_text(wanted))}"
+        wanted = _text({key: value for key, value in figure.items() if key in Cell.fields})
+        if study.select(**wanted):
+            continue
+        lone = [key for key, value in wanted.items() if value not in study.values(key)]
+        for key in lone:
+            text, known = wanted[key], study.values(key)
+            yield f"figures.{name}.{key} = {text}: not in the grid; there: {', '.join(known)}.{nearest(text, known)}"
+        if not lone:
+            yield f"figures.{name}: the grid makes nothing with {_name(wanted)} together"
 
 
 def _key(cell: Mapping) -> tuple:
-    return tuple(cell[k] for k in ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation"))
+    return tuple(cell[field] for field in Cell.fields_without_seed)
 
 
 def _name(cell: Mapping) -> str:
@@ -187,5 +237,11 @@ def _name(cell: Mapping) -> str:
 
 
 def _closest(cell: Mapping, made: set) -> str:
-    hint = nearest("/".join(_key(cell)), ["/".join(key) for key in made])
-    return hint.replace("Did you mean", "Nearest cell:").replace("?", "") if hint else ""
+    """Name the cell that differs in the fewest fields, the most similar text among those."""
+
+    def distance(key: tuple) -> tuple:
+        different = [(a, b) for a, b in zip(_key(cell), key, strict=True) if a != b]
+        return len(different), -sum(SequenceMatcher(None, a, b).ratio() for a, b in different), key
+
+    key = min(made, key=distance)
+    return f" Nearest: {_name(dict(zip(Cell.fields_without_seed, key, strict=True)))}"

@@ -42,7 +42,7 @@ def supcon_loss(
     Parameters
     ----------
     features : Tensor, shape (N, V, D)
-        V views of N images, any float dtype; normalised inside.
+        V views of N images, any float dtype; normalised inside. Half precisions are summed in float32.
     labels : Tensor of int, shape (N,), or None
         None: only the other views of the same image are positives (SimCLR).
     temperature, base_temperature : float
@@ -54,6 +54,11 @@ def supcon_loss(
     -------
     Tensor, scalar
         Mean over the anchors; an anchor without positives contributes 0.
+
+    Raises
+    ------
+    ValueError
+        If a shape or the mode is wrong.
     """
     if features.ndim != 3:
         raise ValueError(f"features must have the shape (images, views, dimensions), not {tuple(features.shape)}")
@@ -62,6 +67,10 @@ def supcon_loss(
     count, views, _ = features.shape
     if labels is None:
         labels = torch.arange(count, device=features.device)
+    if labels.shape != (count,):
+        raise ValueError(f"labels of shape {tuple(labels.shape)} do not fit {count} images")
+    if features.dtype in (torch.float16, torch.bfloat16):
+        features = features.float()
     # View-major order, so that the first `count` rows are the first views.
     contrast = nn.functional.normalize(features, dim=2).transpose(0, 1).reshape(count * views, -1)
     anchors = contrast if mode == "all" else contrast[:count]
@@ -203,7 +212,7 @@ def embed(
     read = model if layer == "projection" else model.encoder.embed
     parts = [
         nn.functional.normalize(read(split.normalize(torch.tensor(part, device=device))), dim=1).cpu()
-        for part in np.array_split(split.images, max(1, len(split) // batch_size))
+        for part in np.array_split(split.images, max(1, math.ceil(len(split) / batch_size)))
     ]
     return torch.cat(parts).numpy()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ddbias import bias as biases
-from ddbias import sources, store
+from ddbias import preview, sources
 from ddbias.data import Split, channel_statistics, save_split
 from ddbias.errors import DdbiasError, unknown
 from ddbias.sources.images import resize
@@ -18,8 +18,6 @@ CONVENTIONS = ("balanced", "anti", "natural")
 _MNIST_SIDE, _MNIST_PAD = 28, 2  # 28 -> 32, the side that the published networks are built for
 
 _PREVIEW_COLUMNS = 10
-_PREVIEW_CELL = 48  # pixels that a small image is enlarged to, at least
-_PREVIEW_PAPER = 255
 
 
 def synthesize_dataset(
@@ -167,39 +165,22 @@ def save_preview(path: str | Path, split: Split) -> None:
     """Write a PNG with one row per class: aligned samples, a gap, conflicting samples.
 
     Five of each, evenly spaced over the data set (attributes ascend with the position, so the first ones would
-    all look the same); ten of the class when attributes are unknown. What a class lacks stays white. Small images
-    are enlarged by a whole factor. Equal splits give equal bytes.
+    all look the same); ten of the class when attributes are unknown. What a class lacks stays white.
     """
-    from PIL import Image
-
+    tiles = np.full((split.classes, _PREVIEW_COLUMNS, *split.shape), preview.PAPER, np.uint8)
     half = _PREVIEW_COLUMNS // 2
-    _, height, width = split.shape
-    factor = max(1, -(-_PREVIEW_CELL // max(height, width)))
-    border = 2 if factor == 1 else factor
-    gap = 0 if split.conflicting is None else 4 * border
-    step_y, step_x = height * factor + border, width * factor + border
-    sheet_size = (split.classes * step_y + border, _PREVIEW_COLUMNS * step_x + border + gap, 3)
-    sheet = np.full(sheet_size, _PREVIEW_PAPER, np.uint8)
     for label in range(split.classes):
         of_class = split.labels == label
         if split.conflicting is None:
-            chosen = _spread(np.flatnonzero(of_class), _PREVIEW_COLUMNS)
+            blocks = [(0, _PREVIEW_COLUMNS, of_class)]
         else:
-            chosen = _spread(np.flatnonzero(of_class & ~split.conflicting), half)
-            chosen += _spread(np.flatnonzero(of_class & split.conflicting), half)
-        for column, row in enumerate(chosen):
-            if row is None:
-                continue
-            image = np.broadcast_to(split.images[row].transpose(1, 2, 0), (height, width, 3))
-            y = label * step_y + border
-            x = column * step_x + border + (gap if column >= half else 0)
-            sheet[y : y + height * factor, x : x + width * factor] = image.repeat(factor, 0).repeat(factor, 1)
-    with store.whole(path) as part:
-        Image.fromarray(sheet).save(part, format="PNG")
+            blocks = [(0, half, of_class & ~split.conflicting), (half, half, of_class & split.conflicting)]
+        for start, count, mask in blocks:
+            chosen = _spread(np.flatnonzero(mask), count)
+            tiles[label, start : start + len(chosen)] = split.images[chosen]
+    preview.save_grid(path, tiles, gap_before=None if split.conflicting is None else half)
 
 
-def _spread(rows: np.ndarray, count: int) -> list[int | None]:
-    """Return `count` of the rows, evenly spaced; all of them, then None, when there are fewer."""
-    if len(rows) <= count:
-        return [*map(int, rows), *[None] * (count - len(rows))]
-    return [int(rows[i * len(rows) // count]) for i in range(count)]
+def _spread(rows: np.ndarray, count: int) -> np.ndarray:
+    """Return `count` of the rows, evenly spaced, or all of them when there are fewer."""
+    return rows[np.arange(count) * len(rows) // count] if len(rows) > count else rows

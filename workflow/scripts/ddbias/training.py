@@ -35,7 +35,7 @@ def epoch_phases(epochs: int) -> list[int]:
     The published loop runs ``epochs + 1`` epochs and drops the rate after epoch index ``epochs // 2 + 1``:
     300 nominal epochs are 152 at 0.01 and 149 at 0.001, 1000 are 502 and 499 (reference spec E).
     """
-    first = epochs // 2 + 2
+    first = min(epochs // 2 + 2, epochs + 1)
     return [first, epochs + 1 - first]
 
 
@@ -81,7 +81,14 @@ def train(
         Turns a batch of `images` into what the network sees.
     generator : Generator
         Source of the order of the batches and of the augmentation.
+
+    Raises
+    ------
+    ValueError
+        If both or neither of `epochs` and `steps` are given.
     """
+    if (epochs is None) == (steps is None):
+        raise ValueError(f"exactly one of epochs and steps must be given, not {epochs} and {steps}")
     if epochs is None:
         phases = step_phases(steps)
     else:

@@ -51,7 +51,7 @@ def kde_density(
     DdbiasError
         If the variance is not positive, an embedding is not finite, or the lengths differ.
     """
-    points = torch.as_tensor(np.asarray(embeddings), dtype=torch.float64)
+    points = torch.from_numpy(np.array(embeddings, np.float64))  # a copy: a memory-mapped embedding is read-only
     labels = np.asarray(labels)
     if not variance > 0:
         raise DdbiasError(f"the kernel variance must be positive, not {variance}")
@@ -101,10 +101,17 @@ def density_weights(
     -------
     ndarray of float64, shape (N,)
         Finite and non-negative; a class of one sample gets 1.
+
+    Raises
+    ------
+    DdbiasError
+        If the temperature is not positive or a log-density is NaN or plus infinity.
     """
     if not temperature > 0:
         raise DdbiasError(f"the temperature must be positive, not {temperature}")
     log_density, labels = np.asarray(log_density, np.float64), np.asarray(labels)
+    if not (log_density < np.inf).all():
+        raise DdbiasError("log-densities must be numbers below infinity: the embedding they come from is damaged")
     weights = np.ones(len(labels))
     for label in np.unique(labels):
         members = labels == label

@@ -39,9 +39,12 @@ def load_weights(kind: str, split: Split, path: str | Path | None) -> np.ndarray
     Raises
     ------
     DdbiasError
-        If the file belongs to another split, or the kind cannot work without attributes.
+        If the file belongs to another split, a kind that needs one has none, or the kind cannot work without
+        attributes.
     """
     if not path:
+        if module(kind).NEEDS_SURROGATE:
+            raise DdbiasError(f"debias {kind} needs the weights file that estimate_weights writes; none was given")
         return module(kind).sample_weights(split)
     table, _ = store.read_table(path)
     if not np.array_equal(table["index"].to_numpy(), split.index):

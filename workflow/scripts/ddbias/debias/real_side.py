@@ -8,7 +8,8 @@ Two estimators of the same target, the weighted mean over a class:
 ``weighted_mean``
     draw uniformly without replacement and take the weighted mean, as Cui et al. (arXiv 2406.06609) print it.
 
-With uniform weights both are the published draw: a uniform batch of the class without replacement.
+For a class whose weights are all equal both are the published draw: a uniform batch without replacement. A class no
+larger than the batch gives all it has, weighted: the target itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ddbias.errors import unknown
+from ddbias.errors import DdbiasError, unknown
 from ddbias.seeding import stream
 from ddbias.weights import check_weights
 
@@ -58,6 +59,11 @@ class RealSide:
         Images per class and step; a smaller class gives all it has.
     draw : {"proportional", "weighted_mean"}
     seed : int
+
+    Raises
+    ------
+    DdbiasError
+        If the draw is unknown, the weights cannot be weights, or a class below the largest label has no sample.
     """
 
     def __init__(self, labels: np.ndarray, weights: np.ndarray, *, batch_size: int, draw: str, seed: int) -> None:
@@ -67,7 +73,11 @@ class RealSide:
         self.batch_size, self.draw, self.seed = batch_size, draw, seed
         self.classes = [torch.from_numpy(np.flatnonzero(labels == c)) for c in range(int(labels.max()) + 1)]
         self.weights = [torch.from_numpy(weights[members.numpy()]) for members in self.classes]
-        self.uniform = bool(np.ptp(weights) == 0)
+        empty = [label for label, members in enumerate(self.classes) if not len(members)]
+        if empty:
+            raise DdbiasError(f"class {empty[0]} has no training images; a data set needs images of every class")
+        # By class, since scaling to mean 1 may round differently in two classes.
+        self.uniform = [bool((values == values[0]).all()) for values in self.weights]
 
     def batch(self, step: int) -> RealBatch:
         """Return the batch of a step; the same for the same step, whatever was drawn before."""
@@ -79,7 +89,8 @@ class RealSide:
 
     def _draw(self, label: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         members, weights = self.classes[label], self.weights[label]
-        if self.draw == "proportional" and not self.uniform:
+        smaller = len(members) <= self.batch_size
+        if self.draw == "proportional" and not self.uniform[label] and not smaller:
             chosen = torch.multinomial(weights, self.batch_size, replacement=True, generator=generator)
             share = torch.full((self.batch_size,), 1 / self.batch_size, dtype=torch.float64)
         else:

@@ -95,9 +95,11 @@ def run(
     Raises
     ------
     DdbiasError
-        If a class has fewer than `ipc` images, or the loss stops being finite.
+        If `ipc` does not fit the distiller or a class has fewer images, or the loss stops being finite.
     """
     module = distill.module(settings["kind"])
+    if (ipc == "all") != (settings["kind"] == "whole"):
+        raise DdbiasError(f"ipc {ipc} does not fit the distiller {settings['kind']}; ipc all is for whole, and only that")
     smallest = int(np.bincount(split.labels, minlength=split.classes).min())
     if ipc != "all" and ipc > smallest:
         raise DdbiasError(f"ipc {ipc} is more than the {smallest} images of the smallest class")
@@ -112,8 +114,10 @@ def run(
         split, settings=settings, network=network, images=images, seed=seed, device=device, precision=precision
     )
     history = _loop(method, split, side, settings["iterations"], device, checkpoint, name)
-    labels = torch.arange(split.classes).repeat_interleave(ipc)
-    return Distilled(labels, images.detach().cpu(), None, history)
+    images = images.detach().cpu()
+    if not images.isfinite().all():  # the last update comes after the last loss
+        raise DdbiasError(f"{name}: the images are not finite; lower their learning rate")
+    return Distilled(torch.arange(split.classes).repeat_interleave(ipc), images, None, history)
 
 
 def initial_images(split: Split, side: RealSide, *, init: str, ipc: int, seed: int) -> torch.Tensor:

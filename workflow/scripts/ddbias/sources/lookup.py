@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from ddbias.errors import DdbiasError
+
 ENVIRONMENT_VARIABLE = "DDBIAS_DATA"
 
 
@@ -31,3 +33,20 @@ def places(data: Mapping[str, object]) -> list[Path]:
 def listing(folders: list[Path]) -> str:
     """Name folders in a message."""
     return ", ".join(str(folder) for folder in folders)
+
+
+def find(path: str, data: Mapping[str, object]) -> Path:
+    """Return the first existing file that `path` may mean: as it is, then in each of `places` when it is relative.
+
+    Raises `DdbiasError` when there is none.
+    """
+    folders = [Path(), *places(data)]
+    candidates = [folder / path for folder in folders]
+    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    if found is None:
+        where = "" if Path(path).is_absolute() else f" in the working directory, {listing(folders[1:])}"
+        raise DdbiasError(
+            f"no file {path}{where}; correct the path, or name the folder that holds it under data.mirrors "
+            f"or in {ENVIRONMENT_VARIABLE}"
+        )
+    return found

@@ -59,7 +59,7 @@ def load_parquet(
     """
     if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
         raise DdbiasError(f"size is {size!r}; it must be a whole number of pixels, at least 1")
-    paths = {"train": _find(train, data), "test": _find(test, data)}
+    paths = {"train": lookup.find(train, data), "test": lookup.find(test, data)}
     tables = {split: _read(path, (image, label), attribute) for split, path in paths.items()}
     labels, names = encode("label", [_column(t, paths[s], label) for s, t in tables.items()], label_names)
     _check_no_gap(labels[0], names, paths["train"], label)
@@ -80,20 +80,6 @@ def load_parquet(
         split: RawImages(pixels[split], labels[i], names, tags[i], tag_names, provenance)
         for i, split in enumerate(paths)
     }
-
-
-def _find(path: str, data: Mapping[str, object]) -> Path:
-    """Return the first existing file that the relative or absolute `path` may mean."""
-    folders = [Path(), *lookup.places(data)]
-    candidates = [folder / path for folder in folders]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
-    if found is None:
-        where = "" if Path(path).is_absolute() else f" in the working directory, {lookup.listing(folders[1:])}"
-        raise DdbiasError(
-            f"no file {path}{where}; correct the path, or name the folder that holds it under data.mirrors "
-            f"or in {lookup.ENVIRONMENT_VARIABLE}"
-        )
-    return found
 
 
 def _read(path: Path, needed: tuple[str, ...], attribute: str) -> pa.Table:

@@ -1,0 +1,221 @@
+"""Copies of this checkout, in folders with a space in their names, in which whole runs are made and disturbed."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = """\
+# As small as a study can be that uses every rule and every kind of input.
+study: tiny
+scale: quick
+device: cpu
+threads: 1
+datasets:
+  digits_fg: { source: digits, bias: { kind: foreground }, size: 8 }
+networks:
+  small: { kind: convnet, width: 4, depth: 1 }
+surrogates:
+  supcon: { kind: supcon, network: small, epochs: 1 }
+debias:
+  uniform: { kind: uniform }
+  kde: { kind: kde, surrogate: supcon }
+distillers:
+  dm: { kind: dm, network: small, iterations: { quick: 3 }, real_batch: 16 }
+  random: { kind: random }
+  whole: { kind: whole }
+evaluations:
+  convnet: { network: small, networks: 1, epochs: { quick: 1 }, whole_steps: { quick: 2 } }
+grid:
+  - dataset: digits_fg
+    ratios: [0.95]
+    distillers: [dm]
+    debias: [uniform, kde]
+    ipc: [1]
+    seeds: [0]
+    evaluations: [convnet]
+  - dataset: digits_fg
+    ratios: [0.95]
+    distillers: [random]
+    debias: [uniform]
+    ipc: [1]
+    seeds: [0]
+    evaluations: [convnet]
+  - dataset: digits_fg
+    ratios: [0.95]
+    distillers: [whole]
+    debias: [uniform]
+    ipc: [all]
+    seeds: [0]
+    evaluations: [convnet]
+tables:
+  main: { caption: A tiny table, metrics: [accuracy] }
+figures:
+  accuracy: { kind: accuracy, dataset: digits_fg, evaluation: convnet, ipc: 1 }
+  weights: { kind: weights, dataset: digits_fg, debias: kde, seed: 0 }
+"""
+# Loaded by every Python of a traced run: notes which files' functions a rule's script really calls, and its inputs.
+TRACER = """\
+import atexit, json, os, sys
+
+files, inputs, seen = set(), [], set()
+
+
+def profile(frame, event, argument):
+    code = frame.f_code
+    if event != "call" or id(code) in seen:
+        return
+    seen.add(id(code))
+    if code.co_flags & 1:  # a function; bodies of modules and classes run whenever a module is imported
+        files.add(code.co_filename)
+        if code.co_name == "main" and "snakemake" in frame.f_locals:
+            snakemake = frame.f_locals["snakemake"]
+            inputs[:] = [snakemake.rule, *map(str, snakemake.input)]
+
+
+def write():
+    sys.setprofile(None)
+    with open(os.path.join(os.environ["TEST_TRACES"], f"{os.getpid()}.json"), "w") as file:
+        json.dump({"rule": inputs[0], "inputs": inputs[1:], "called": sorted(files)}, file)
+
+
+class Start:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ddbias.job" and not seen:
+            atexit.register(write)
+            sys.setprofile(profile)
+
+
+sys.meta_path.insert(0, Start())
+"""
+
+
+def environment(**more):
+    """The environment of a run of its own: nothing of a run that started these tests."""
+    ours = ("DDBIAS_RUN_PID", "DDBIAS_LOCK_FD", "DDBIAS_COMMIT", "DDBIAS_STATE_SECONDS")
+    return {name: value for name, value in os.environ.items() if name not in ours} | more
+
+
+class Checkout:
+    """A working copy of the repository and what a user can do with it."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def __truediv__(self, path):
+        return self.folder / path
+
+    def copy(self, folder):
+        """Copy everything, results and dates included."""
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Checkout(folder)
+
+    def study(self, name="tiny.yaml", **changes):
+        """Write the tiny study, top-level keys replaced; returns its path in the checkout."""
+        (self / name).write_text(yaml.safe_dump(yaml.safe_load(TINY) | changes, sort_keys=False))
+        return name
+
+    def append(self, path, text="# edited\n"):
+        with open(self / path, "a") as file:
+            file.write(text)
+
+    def start(self, *command, **variables):
+        return subprocess.Popen(
+            [sys.executable, *command],
+            cwd=self.folder,
+            env=environment(**variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def start_run(self, config, *extra, **variables):
+        return self.start("workflow/launch.py", f"--config={config}", "--cores=2", "--", *extra, **variables)
+
+    def run(self, config, *extra, **variables):
+        """`make run CONFIG=config ARGS=extra`; returns exit status and output."""
+        return self.finish(self.start_run(config, *extra, **variables))
+
+    @staticmethod
+    def finish(process):
+        output, _ = process.communicate(timeout=120)
+        return process.returncode, output
+
+    def planned(self, config, *extra):
+        """Return how many jobs of each rule a run would start, the target `all` left out."""
+        status, output = self.run(config, "--dry-run", *extra)
+        assert status == 0, output
+        if "Nothing to be done" in output:
+            return Counter()
+        table = output.split("Job stats:")[1].split("total")[0]
+        counts = Counter({rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)})
+        assert counts, output
+        del counts["all"]
+        return counts
+
+
+def repository_files():
+    """Return the files of this checkout as git sees them: tracked, or new and not ignored."""
+    call = ["git", "-C", ROOT, "ls-files", "-coz", "--exclude-standard"]
+    listed = subprocess.run(call, capture_output=True, text=True)
+    if listed.returncode == 0:
+        return [path for path in listed.stdout.split("\0") if path and (ROOT / path).is_file()]
+    made_here = {".venv", ".git", ".snakemake", "results", "data", "__pycache__"}  # not a clone: an unpacked archive
+    return [
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*")
+        if path.is_file() and not made_here & set(path.relative_to(ROOT).parts)
+    ]
+
+
+def copy_repository(folder):
+    for path in repository_files():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / path, folder / path)
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory):
+    """A copy in which nothing has been run; for looking only."""
+    return copy_repository(tmp_path_factory.mktemp("pristine") / "a checkout")
+
+
+@pytest.fixture
+def checkout(pristine, tmp_path):
+    """A copy of one's own in which nothing has been run."""
+    return pristine.copy(tmp_path / "a checkout")
+
+
+@pytest.fixture(scope="session")
+def traced_run(pristine, tmp_path_factory):
+    """A copy in which the tiny study is complete, and what each of its jobs called; for looking only."""
+    base = tmp_path_factory.mktemp("finished")
+    (base / "tracer").mkdir()
+    (base / "traces").mkdir()
+    (base / "tracer/sitecustomize.py").write_text(TRACER)
+    checkout = pristine.copy(base / "a checkout")
+    variables = {"PYTHONPATH": str(base / "tracer"), "TEST_TRACES": str(base / "traces")}
+    status, output = checkout.run(checkout.study(), **variables)
+    assert status == 0, output
+    return checkout, [json.loads(path.read_text()) for path in (base / "traces").iterdir()]
+
+
+@pytest.fixture(scope="session")
+def finished_run(traced_run):
+    return traced_run[0]
+
+
+@pytest.fixture
+def finished(finished_run, tmp_path):
+    """A copy of one's own in which the tiny study is complete."""
+    return finished_run.copy(tmp_path / "a finished checkout")

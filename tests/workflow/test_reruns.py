@@ -1,0 +1,165 @@
+"""What runs again after a change: what the change can alter, and nothing else."""
+
+import os
+import shutil
+import time
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+LIBRARY = "workflow/scripts/ddbias"
+SHOWN = {"make_table": 1, "plot": 1, "report": 1}  # what follows from new evaluations; weights are not replotted
+WITHOUT_EFFECT = {"log.py", "errors.py", "job.py", "checkpoint.py"}
+
+
+def changed(checkout, change):
+    """Apply a change to the tiny study in place."""
+    study = yaml.safe_load((checkout / "tiny.yaml").read_text())
+    change(study)
+    (checkout / "tiny.yaml").write_text(yaml.safe_dump(study, sort_keys=False))
+
+
+def now(checkout, *folders):
+    """Give every file a date after those of all results."""
+    later = time.time() + 60
+    for folder in folders:
+        for path in (checkout / folder).rglob("*"):
+            if path.is_file():
+                os.utime(path, (later, later))
+
+
+def test_first_run_makes_everything_and_second_one_nothing(finished_run):
+    made = sorted(str(p.relative_to(finished_run / "results/tiny/quick")) for p in (finished_run / "results").rglob("*.*"))
+    for path in ("tables/main.csv", "figures/accuracy.svg", "report/index.html", "data/digits_fg/0.95/test.arrow"):
+        assert path in made
+    assert not [path for path in made if path.startswith("state/")]
+    assert finished_run.planned("tiny.yaml") == {}
+
+
+def test_every_file_that_a_job_calls_is_among_its_inputs(traced_run):
+    checkout, traces = traced_run
+    rules = [trace["rule"] for trace in traces]
+    assert {rule: rules.count(rule) for rule in rules} == {
+        "synthesize_dataset": 1,
+        "train_surrogate": 1,
+        "estimate_weights": 1,
+        "distill": 4,
+        "evaluate": 4,
+        "make_table": 1,
+        "plot": 2,
+        "report": 1,
+    }
+    for trace in traces:
+        called = {path for path in trace["called"] if "/workflow/scripts/ddbias/" in path}
+        names = {os.path.relpath(path, checkout.folder) for path in called}
+        assert len(names) > 2, trace  # the tracer works
+        tracked = {name for name in names if os.path.basename(name) not in WITHOUT_EFFECT | {"__init__.py"}}
+        assert tracked <= set(trace["inputs"]), trace["rule"]
+
+
+def test_edit_of_a_method_reruns_that_method_and_what_follows(finished):
+    finished.append(f"{LIBRARY}/distill/distribution_matching.py")
+    assert finished.planned("tiny.yaml") == {"distill": 2, "evaluate": 2, **SHOWN}
+
+
+def test_edit_of_the_loop_reruns_all_distillers(finished):
+    finished.append(f"{LIBRARY}/distill/engine.py")
+    assert finished.planned("tiny.yaml") == {"distill": 4, "evaluate": 4, **SHOWN}
+
+
+def test_edit_of_a_network_that_is_not_used_reruns_nothing(finished):
+    finished.append(f"{LIBRARY}/networks/vgg.py")
+    finished.append(f"{LIBRARY}/plots/images.py")
+    assert finished.planned("tiny.yaml") == {}
+
+
+def test_edit_of_a_figure_reruns_that_figure(finished):
+    finished.append(f"{LIBRARY}/plots/accuracy.py")
+    assert finished.planned("tiny.yaml") == {"plot": 1, "report": 1}
+
+
+def test_edit_of_a_script_reruns_its_rule(finished):
+    finished.append("workflow/scripts/make_table.py")
+    assert finished.planned("tiny.yaml") == {"make_table": 1, "report": 1}
+
+
+def test_new_dates_alone_rerun_nothing(finished):
+    now(finished, "workflow", "studies", "envs")
+    os.utime(finished / "Snakefile")
+    assert finished.planned("tiny.yaml") == {}
+
+
+def test_new_dates_of_results_too_rerun_nothing(finished):
+    """As after a copy that keeps no dates: even files of data sets are compared by content."""
+    large = finished / "results/tiny/quick/data/digits_fg/0.95/train.arrow"
+    assert large.stat().st_size > 100_000, "the default limit of Snakemake, above which dates count"
+    for folder in ("results/tiny/quick/data", "results/tiny/quick/weights", "results/tiny/quick/distilled"):
+        now(finished, folder)
+    assert finished.planned("tiny.yaml") == {}
+    large.write_bytes(large.read_bytes() + b" ")
+    assert set(finished.planned("tiny.yaml")) >= {"train_surrogate", "distill", "evaluate"}
+
+
+def test_moved_checkout_reruns_nothing(finished, tmp_path):
+    moved = type(finished)(tmp_path / "elsewhere" / "a moved checkout")
+    moved.folder.parent.mkdir()
+    shutil.move(finished.folder, moved.folder)
+    assert moved.planned("tiny.yaml") == {}
+
+
+def test_fresh_clone_beside_old_results_reruns_nothing(finished, pristine, tmp_path):
+    clone = pristine.copy(tmp_path / "a clone")
+    now(clone, ".")
+    clone.study()
+    for folder in ("results", ".snakemake"):
+        shutil.copytree(finished / folder, clone / folder)
+    assert clone.planned("tiny.yaml") == {}
+
+
+def test_new_seed_adds_its_jobs_only(finished):
+    changed(finished, lambda study: study["grid"][1].update(seeds=[0, 1]))
+    assert finished.planned("tiny.yaml") == {"distill": 1, "evaluate": 1, **SHOWN}
+
+
+def test_new_method_reruns_nothing(finished):
+    folder = f"{LIBRARY}/distill"
+    shutil.copy(finished / folder / "random_selection.py", finished / folder / "newest.py")
+    registry = finished / folder / "__init__.py"
+    text = registry.read_text()
+    registry.write_text(text.replace("MODULES = {\n", 'MODULES = {\n    "newest": "newest",\n'))
+    assert registry.read_text() != text
+    assert finished.planned("tiny.yaml") == {}
+
+
+def test_changed_setting_reruns_its_stage_and_what_follows(finished):
+    changed(finished, lambda study: study["debias"]["kde"].update(variance=0.5))
+    again = {"estimate_weights": 1, "distill": 1, "evaluate": 1, **SHOWN, "plot": 2}
+    assert finished.planned("tiny.yaml") == again
+
+
+def test_explicit_default_and_order_of_keys_rerun_nothing(finished):
+    changed(finished, lambda study: study["debias"]["kde"].update(variance=0.01))
+    changed(finished, lambda study: study.update(grid=study.pop("grid")))
+    changed(finished, lambda study: study["distillers"].update(dm=dict(reversed(study["distillers"]["dm"].items()))))
+    assert finished.planned("tiny.yaml") == {}
+
+
+def test_changed_caption_reruns_its_table_only(finished):
+    changed(finished, lambda study: study["tables"]["main"].update(caption="Another caption"))
+    assert finished.planned("tiny.yaml") == {"make_table": 1, "report": 1}
+
+
+def test_cores_and_place_of_the_data_rerun_nothing(finished):
+    changed(finished, lambda study: study.update(data={"root": "elsewhere"}))
+    assert finished.planned("tiny.yaml", "--cores", "1") == {}
+
+
+def test_other_scale_has_its_own_folder(finished):
+    for section, name, keys in (
+        ("distillers", "dm", ["iterations"]),
+        ("evaluations", "convnet", ["epochs", "whole_steps"]),
+    ):
+        changed(finished, lambda s, a=section, b=name, c=keys: s[a][b].update(dict.fromkeys(c, 3)))
+    assert finished.planned("tiny.yaml", "--config", "scale=fast").total() == 15
+    assert (finished / "results/tiny/quick/tables/main.csv").exists()
