@@ -1,0 +1,105 @@
+"""What the README promises: its commands exist, its snippets run, its numbers are those that were measured."""
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+DISTILLED = "results/digits/quick/distilled/digits_fg/0.95/dm/kde/ipc10/seed0"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def test_every_make_command_is_a_target():
+    makefile = (ROOT / "Makefile").read_text()
+    commands = re.findall(r"`?make ([a-z-]+)", README)
+    assert {"run", "test", "help"} <= set(commands)
+    for target in commands:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_link_and_study_exists():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    studies = [path for path in re.findall(r"CONFIG=(\S+?)`?$", README, re.MULTILINE) if path.startswith("studies/")]
+    assert links
+    assert studies
+    for path in links + studies:
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("name", re.findall(r"<!-- table: (\w+) -->", README))
+def test_tables_show_what_was_measured(name):
+    block = re.search(rf"<!-- table: {name} -->(.*?)<!-- end -->", README, re.DOTALL)[1]
+    shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.strip().splitlines()]
+    head, lines = shown[0], shown[2:]
+    with (ROOT / "docs/measured" / f"{name}.csv").open(newline="") as file:
+        measured = [row for row in csv.DictReader(file) if row["metric"] == "unbiased_accuracy"]
+    assert lines
+    for line in lines:
+        cell = dict(zip(head, line, strict=True))
+        keys = ("ratio", "distiller", "debias", "ipc")
+        (row,) = [row for row in measured if all(row[key] == cell.get(key, row[key]) for key in keys)]
+        assert cell["accuracy"] == f"{float(row['mean']):.1f} ± {float(row['std']):.1f}"
+        assert cell["n"] == row["n"]
+        if cell.get("published"):
+            assert float(cell["published"]) == float(row["published"])
+            assert cell["gap"] == f"{float(row['gap']):+.1f}"
+
+
+@pytest.mark.slow
+def test_the_notebook_snippet_runs(finished):
+    (snippet,) = blocks("python")
+    assert DISTILLED in snippet
+    snippet = snippet.replace(DISTILLED, "results/tiny/quick/distilled/digits_fg/0.95/dm/kde/ipc1/seed0")
+    snippet = snippet.replace("    ...", "    assert batch.shape[1:] == (3, 20, 20), batch.shape\n    assert len(target)")
+    subprocess.run([sys.executable, "-c", snippet], cwd=finished.folder, check=True, timeout=60)
+    assert len(list((finished / "kde_images").rglob("*.png"))) == 10
+
+
+@pytest.mark.slow
+def test_own_data_in_ten_lines(checkout):
+    (snippet,) = blocks("yaml")
+    study = yaml.safe_load((ROOT / "config.yaml").read_text()) | yaml.safe_load(snippet)
+    study["distillers"]["dm"]["iterations"] = {"quick": 2}
+    study["evaluations"]["convnet"] |= {"epochs": {"quick": 1}, "networks": {"quick": 1}}
+    write_own_images(checkout.folder)
+    checkout.study("mine.yaml", **study)
+    (checkout / "mine.yaml").write_text(yaml.safe_dump(study))
+    status, output = checkout.run("mine.yaml")
+    assert status == 0, output
+    with (checkout / "results/mine/quick/tables/main.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["debias"] for row in rows} == {"uniform", "kde"}
+    assert all(int(row["n"]) == 1 for row in rows if row["metric"] == "unbiased_accuracy")
+
+
+def write_own_images(folder):
+    """Write two Parquet files of real digits on grounds of two brightnesses: a user's images with an attribute."""
+    import pyarrow as pa
+    from PIL import Image
+    from pyarrow import parquet
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    chosen = np.flatnonzero(labels < 2)
+    rng = np.random.default_rng(0)
+    attributes = np.where(rng.random(len(chosen)) < 0.9, labels[chosen], 1 - labels[chosen])
+    encoded = []
+    for row, attribute in zip(chosen, attributes, strict=True):
+        picture = (images[row].reshape(8, 8) * 10 + 80 * attribute).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(picture).convert("RGB").save(buffer, format="PNG")
+        encoded.append(buffer.getvalue())
+    table = pa.table({"image": encoded, "label": labels[chosen], "attribute": attributes})
+    parquet.write_table(table.slice(0, 240), folder / "train.parquet")
+    parquet.write_table(table.slice(240), folder / "test.parquet")

@@ -1,0 +1,45 @@
+"""Keep a table that was really run: copy it to docs/measured/ with the commit, device and date of its runs.
+
+python workflow/keep_table.py results/digits/quick/tables/main.csv docs/measured/digits_quick.csv
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+KEYS = ("commit", "device", "date")
+
+
+def keep(table: Path, target: Path) -> None:
+    """Write the rows of `table` that were run to `target`, each with the facts of the distilled sets behind it."""
+    folder = table.parents[1] / "distilled"
+    with table.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if int(row["n"]) > 0]
+    if not rows:
+        raise SystemExit(f"ddbias: {table} has no row that was run; run the study first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], *KEYS], lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            cell = folder.joinpath(row["dataset"], row["ratio"], row["distiller"], row["debias"], f"ipc{row['ipc']}")
+            runs = [json.loads(path.read_text()) for path in sorted(cell.glob("seed*/run.json"))]
+            writer.writerow(row | {key: _distinct(runs, key) for key in KEYS})
+
+
+def _distinct(runs: list[dict], key: str) -> str:
+    values = [run[key] for run in runs]
+    if key == "date":
+        values = [value[:10] for value in values]
+    if key == "commit":
+        values = [f"{run[key]}+" if run["dirty"] else run[key] for run in runs]
+    return " ".join(sorted(set(values)))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        raise SystemExit(f"usage: {sys.argv[0]} results/<study>/<scale>/tables/<table>.csv docs/measured/<name>.csv")
+    keep(Path(sys.argv[1]), Path(sys.argv[2]))
