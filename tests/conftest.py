@@ -1,3 +1,4 @@
+import logging
 import os
 from pathlib import Path
 
@@ -11,3 +12,61 @@ def data_home():
     if not folder or not Path(folder).is_dir():
         pytest.skip("DDBIAS_DATA does not name a folder with real data sets")
     return Path(folder).resolve()
+
+
+@pytest.fixture(scope="session")
+def few_digits():
+    """Real digits with a colour bias, 8x8 pixels: `few_digits(part, classes=, per_class=, known=)` is a `Split`."""
+    # Here, since most tests need neither torch nor a data set.
+    import numpy as np
+    from ddbias.data import Split
+    from ddbias.synthesis import synthesize_dataset
+
+    whole = dict(
+        zip(
+            ("train", "test"),
+            synthesize_dataset(
+                source={"kind": "digits"},
+                bias={"kind": "foreground", "severity": 1},
+                ratio=0.8,
+                test="balanced",
+                seed=0,
+                data={},
+            ),
+            strict=True,
+        )
+    )
+
+    def cut(part="train", *, classes=3, per_class=20, known=True):
+        split = whole[part]
+        members = [np.flatnonzero(split.labels == label) for label in range(classes)]
+        # Evenly spread, since attributes ascend with the position.
+        rows = np.concatenate([some[np.arange(per_class) * len(some) // per_class] for some in members])
+        meta = {**split.meta, "label_names": split.meta["label_names"][:classes]}
+        if not known:
+            meta["attribute_names"] = None
+        attributes = split.attributes[rows] if known else None
+        return Split(split.images[rows], split.labels[rows], attributes, split.index[rows], meta)
+
+    return cut
+
+
+@pytest.fixture
+def log_lines():
+    """Messages of the package's log, one string each; whatever a test does to the logger is undone."""
+    from ddbias.log import logger
+
+    before = logger.handlers[:], logger.level, logger.propagate
+    lines = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    logger.addHandler(Keep())
+    logger.setLevel(logging.INFO)
+    yield lines
+    for handler in logger.handlers:
+        handler.close()
+    logger.handlers[:], logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])

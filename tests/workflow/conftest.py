@@ -20,7 +20,7 @@ scale: quick
 device: cpu
 threads: 1
 datasets:
-  digits_fg: { source: digits, bias: { kind: foreground }, size: 8 }
+  digits_fg: { source: digits, bias: { kind: foreground }, size: 20 }  # 1.4 MB
 networks:
   small: { kind: convnet, width: 4, depth: 1 }
 surrogates:
@@ -147,7 +147,7 @@ class Checkout:
 
     @staticmethod
     def finish(process):
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=300)
         return process.returncode, output
 
     def planned(self, config, *extra):

@@ -61,7 +61,9 @@ def test_the_notebook_snippet_runs(finished):
     (snippet,) = blocks("python")
     assert DISTILLED in snippet
     snippet = snippet.replace(DISTILLED, "results/tiny/quick/distilled/digits_fg/0.95/dm/kde/ipc1/seed0")
-    snippet = snippet.replace("    ...", "    assert batch.shape[1:] == (3, 20, 20), batch.shape\n    assert len(target)")
+    snippet = snippet.replace(
+        "    ...", "    assert batch.shape[1:] == (3, 20, 20), batch.shape\n    assert len(target)"
+    )
     subprocess.run([sys.executable, "-c", snippet], cwd=finished.folder, check=True, timeout=60)
     assert len(list((finished / "kde_images").rglob("*.png"))) == 10
 

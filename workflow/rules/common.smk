@@ -280,5 +280,10 @@ def report_figures(wildcards):
     return only(figure_files(), ".png")
 
 
+def report_evaluations(wildcards):
+    """Return all that the grid names, so that the page comes last even where no table asks for a cell."""
+    return evaluation_files()
+
+
 def report_files():
     return rules.report.output.page.format(study=study.name, scale=study.scale)

@@ -4,6 +4,7 @@ rule report:
         template="workflow/resources/report.html.j2",
         tables=report_tables,
         figures=report_figures,
+        evaluations=report_evaluations,
     output:
         page="results/{study}/{scale}/report/index.html",
     log:

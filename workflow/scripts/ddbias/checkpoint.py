@@ -43,7 +43,7 @@ class Checkpoint:
     def __init__(self, path: str | Path | None, identity: str = "", every: float | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.identity = identity
-        self.every = float(os.environ.get(SECONDS_VARIABLE, "15")) if every is None else every
+        self.every = _seconds() if every is None else every
         self._last = time.monotonic()
 
     def load(self) -> tuple[int, dict[str, torch.Tensor]]:
@@ -80,6 +80,14 @@ class Checkpoint:
         """Delete the state: the job's outputs are complete."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
+
+
+def _seconds() -> float:
+    text = os.environ.get(SECONDS_VARIABLE, "15")
+    try:
+        return float(text)
+    except ValueError:
+        raise DdbiasError(f"{SECONDS_VARIABLE} is '{text}'; it must be a number of seconds") from None
 
 
 def _checksum(step: int, tensors: Mapping[str, torch.Tensor]) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from ddbias import metrics, networks, store
 from ddbias.data import Split
-from ddbias.log import Progress
+from ddbias.log import Progress, logger
 from ddbias.seeding import derive, stream
 from ddbias.training import Recipe, predict, train
 
@@ -89,6 +89,9 @@ def evaluate(
             prepare=prepare,
             generator=stream(seed, "evaluation", repeat, "batches"),
         )
+        if not all(parameter.isfinite().all() for parameter in model.parameters()):
+            # Counted like any other, since a published mean holds such networks too, but never silently.
+            logger.warning("%s: network %d diverged; lower the learning rate of the evaluation", name, repeat)
         predictions = predict(model, pixels, prepare=test.normalize).cpu().numpy()
         counts.append(metrics.count(test.attributes, truth.cpu().numpy(), predictions, groups, test.classes))
         progress.show(repeat, accuracy=np.einsum("akk->", counts[-1]) / len(test))

@@ -51,12 +51,14 @@ class Progress:
             self._bar = tqdm(total=total, initial=start, desc=what, leave=False, dynamic_ncols=True)
 
     def __iter__(self) -> Iterator[int]:
-        for step in range(self.start, self.total):
-            yield step
+        try:
+            for step in range(self.start, self.total):
+                yield step
+                if self._bar is not None:
+                    self._bar.update(1)
+        finally:  # also when the loop fails: its last words then have a line of their own
             if self._bar is not None:
-                self._bar.update(1)
-        if self._bar is not None:
-            self._bar.close()
+                self._bar.close()
 
     def show(self, step: int, **values: float) -> None:
         """Show named values (a loss) of the step just done."""

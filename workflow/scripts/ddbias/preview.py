@@ -28,18 +28,17 @@ def save_grid(path: str | Path, images: np.ndarray, *, gap_before: int | None = 
     """
     from PIL import Image
 
-    rows, columns, channels, height, width = images.shape
+    rows, columns, _, height, width = images.shape
     factor = max(1, -(-SMALLEST_SIDE // max(height, width)))
     border = max(2, factor)
     gap = 0 if gap_before is None else GAPS * border
     tall, wide = height * factor + border, width * factor + border
-    sheet = np.full((rows * tall + border, columns * wide + border + gap, channels), PAPER, np.uint8)
+    sheet = np.full((rows * tall + border, columns * wide + border + gap, 3), PAPER, np.uint8)
     for row in range(rows):
         for column in range(columns):
             y = row * tall + border
             x = column * wide + border + (gap if gap and column >= gap_before else 0)
             tile = images[row, column].transpose(1, 2, 0).repeat(factor, 0).repeat(factor, 1)
-            sheet[y : y + height * factor, x : x + width * factor] = tile
-    picture = Image.fromarray(sheet.squeeze(2) if channels == 1 else sheet)
+            sheet[y : y + height * factor, x : x + width * factor] = tile  # one channel is spread over three
     with store.whole(path) as part:
-        picture.save(part, format="PNG")
+        Image.fromarray(sheet).save(part, format="PNG")

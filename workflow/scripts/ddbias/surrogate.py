@@ -21,7 +21,7 @@ from ddbias import networks, store
 from ddbias.augment import DSA
 from ddbias.checkpoint import Checkpoint
 from ddbias.data import Split
-from ddbias.errors import unknown
+from ddbias.errors import DdbiasError, unknown
 from ddbias.log import Progress
 from ddbias.optimiser import SGD
 from ddbias.seeding import derive, stream
@@ -162,6 +162,8 @@ def train_surrogate(
         optimiser.step(loss)
         history[step] = loss.item()
         progress.show(step, loss=history[step].item())
+        if not math.isfinite(history[step]):
+            raise DdbiasError(f"the loss of the surrogate is not finite at step {step}; lower its learning rate")
         if checkpoint.due():
             checkpoint.save(step + 1, _state(model, optimiser, history))
     return model, list(enumerate(history.tolist(), start=1))
@@ -214,7 +216,12 @@ def embed(
         nn.functional.normalize(read(split.normalize(torch.tensor(part, device=device))), dim=1).cpu()
         for part in np.array_split(split.images, max(1, math.ceil(len(split) / batch_size)))
     ]
-    return torch.cat(parts).numpy()
+    embeddings = torch.cat(parts).numpy()
+    if not np.isfinite(embeddings).all():
+        raise DdbiasError(
+            "the embedding has values that are not finite: the surrogate diverged, lower its learning rate"
+        )
+    return embeddings
 
 
 def save_embeddings(path, embeddings: np.ndarray, split: Split, meta: Mapping) -> None:

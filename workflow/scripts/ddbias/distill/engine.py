@@ -99,7 +99,7 @@ def run(
     """
     module = distill.module(settings["kind"])
     if (ipc == "all") != (settings["kind"] == "whole"):
-        raise DdbiasError(f"ipc {ipc} does not fit the distiller {settings['kind']}; ipc all is for whole, and only that")
+        raise DdbiasError(f"ipc {ipc} does not fit the distiller {settings['kind']}; all is for whole, and only that")
     smallest = int(np.bincount(split.labels, minlength=split.classes).min())
     if ipc != "all" and ipc > smallest:
         raise DdbiasError(f"ipc {ipc} is more than the {smallest} images of the smallest class")

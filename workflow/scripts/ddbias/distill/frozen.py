@@ -2,12 +2,13 @@
 
 ``exact``: float32, one call. ``fast`` on a processor that multiplies bfloat16 in hardware: bfloat16,
 channels-last and compiled, in micro-batches of 32 images whose activations stay in the cache (instance norm is per
-sample, so micro-batches change nothing mathematically). Without a C++ compiler or bfloat16 units it says so once
-and stays exact. The synthetic images are always embedded in float32: their gradient is what is learnt.
+sample, so micro-batches change nothing mathematically). Where that cannot be, it says so once and
+stays exact. The synthetic images are always embedded in float32: their gradient is what is learnt.
 """
 
 from __future__ import annotations
 
+import copy
 import shutil
 
 import torch
@@ -33,26 +34,27 @@ class FrozenEmbedding:
     def __init__(self, network: nn.Module, *, device: torch.device, precision: str) -> None:
         self.network, self.device = network, device
         self._copy = None
-        if precision == "fast" and device.type == "cpu" and self._can_compile() and self._per_sample():
-            import copy
+        if precision != "fast":
+            return
+        if obstacle := self._obstacle():
+            logger.info("precision fast: %s, so the embedding stays float32", obstacle)
+            return
+        self._copy = copy.deepcopy(network).to(torch.bfloat16, memory_format=torch.channels_last)
+        # In this process: helper processes of the compiler would outlive a killed job and take the other cores.
+        self._embed = torch.compile(self._copy.embed, dynamic=False, options={"compile_threads": 1})
 
-            self._copy = copy.deepcopy(network).to(torch.bfloat16, memory_format=torch.channels_last)
-            self._embed = torch.compile(self._copy.embed, dynamic=False)
-
-    @staticmethod
-    def _can_compile() -> bool:
-        lacking = None
+    def _obstacle(self) -> str | None:
+        """Return why the fast way is not open, or None."""
+        if self.device.type != "cpu":
+            return "there is no faster way on a GPU"
         if not has_fast_bf16():
-            lacking = "this processor has no bfloat16 units"
-        elif not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-            lacking = "there is no C++ compiler"
-        if lacking:
-            logger.info("precision fast: %s, so the embedding stays float32", lacking)
-        return lacking is None
-
-    def _per_sample(self) -> bool:
-        """Tell whether an image's embedding is independent of its batch (no batch norm)."""
-        return not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules())
+            return "this processor has no bfloat16 units"
+        if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+            return "there is no C++ compiler"
+        # An image's embedding then depends on its batch, so micro-batches would change it.
+        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules()):
+            return "the network has batch norm"
+        return None
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

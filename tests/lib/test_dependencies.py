@@ -1,0 +1,135 @@
+"""A job lists every library file that it uses, and no file of a method that it does not use."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ddbias import bias, debias, dependencies, distill, networks, plots, sources
+
+SCRIPTS = dependencies.SCRIPTS
+REGISTERED = {
+    "sources": sources.SOURCES,
+    "bias": bias.BIASES,
+    "networks": networks.NETWORKS,
+    "debias": debias.KINDS,
+    "distill": distill.MODULES,
+    "plots": plots.PLOTS,
+}
+# Imports a script and the modules of its kinds as a job does, and lists the library files that this loads.
+LOADED = """
+import importlib, json, pathlib, runpy, sys
+runpy.run_path(sys.argv[1])
+for module in sys.argv[2:]:
+    importlib.import_module(module)
+print(json.dumps([m.__file__ for name, m in sys.modules.items() if name.startswith("ddbias") and m.__file__]))
+"""
+DM = [("distill", "dm"), ("debias", "uniform"), ("networks", "convnet")]
+# What jobs call while they work is compared with their inputs in tests/workflow/test_reruns.py.
+JOBS = {
+    "synthesize_dataset": ([("sources", "digits"), ("bias", "foreground")], []),
+    "estimate_weights": ([("debias", "kde")], ["ddbias.debias.kde"]),
+    "distill": (DM, ["ddbias.distill.distribution_matching", "ddbias.debias.uniform"]),
+    "evaluate": ([("networks", "resnet18")], []),
+    "plot": ([("plots", "accuracy")], ["ddbias.plots.accuracy"]),
+}
+
+
+def names(script, kinds=()):
+    return {str(path.relative_to(SCRIPTS)) for path in dependencies.files(script, kinds)}
+
+
+@pytest.mark.parametrize("package", REGISTERED)
+def test_every_kind_is_found_with_its_file(package):
+    found = dependencies.registered(package)
+    assert set(found) == set(REGISTERED[package])
+    for kind, files in found.items():
+        assert files, kind
+        assert all(file.is_file() and file.name != "__init__.py" for file in files), kind
+
+
+@pytest.mark.parametrize(
+    ("package", "kind", "file"),
+    [
+        ("networks", "vgg11_bn", "networks/vgg.py"),
+        ("networks", "resnet18_bn_ap", "networks/resnet.py"),
+        ("distill", "dm", "distill/distribution_matching.py"),
+        ("debias", "kde", "debias/kde.py"),
+        ("bias", "background", "bias/colour.py"),
+        ("sources", "fashion_mnist", "sources/idx.py"),
+        ("plots", "weights", "plots/weights.py"),
+    ],
+)
+def test_kind_and_file(package, kind, file):
+    assert SCRIPTS / "ddbias" / file in dependencies.registered(package)[kind]
+
+
+@pytest.mark.parametrize("script", JOBS)
+def test_everything_that_a_job_imports_is_listed(script):
+    kinds, modules = JOBS[script]
+    call = [sys.executable, "-c", LOADED, str(SCRIPTS / f"{script}.py"), *modules]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(SCRIPTS)})
+    loaded = {Path(path) for path in json.loads(done.stdout)}
+    assert len(loaded) > 3
+    chosen = {file for package, kind in kinds for file in dependencies.registered(package)[kind]}
+    # Registries import all their kinds; those that the job does not use, and what only they import, do not matter.
+    others = {file for package in REGISTERED for files in dependencies.registered(package).values() for file in files}
+    listed = set(dependencies.files(script, kinds))
+    ignored = {path for path in loaded if path.name == "__init__.py" or path.name in dependencies.WITHOUT_EFFECT}
+    unlisted = loaded - listed - ignored - (others - chosen)
+    only_by_others = set()
+    for file in others - chosen:
+        only_by_others |= set(dependencies._imported(file))
+    assert unlisted <= only_by_others
+    assert chosen <= listed
+    assert SCRIPTS / f"{script}.py" in listed
+
+
+def test_methods_are_kept_apart():
+    assert "ddbias/distill/distribution_matching.py" in names("distill", DM)
+    for kind in ("random", "whole"):
+        listed = names("distill", [("distill", kind), ("debias", "uniform")])
+        assert "ddbias/distill/distribution_matching.py" not in listed
+        assert not [name for name in listed if name.startswith("ddbias/networks/")]
+        assert "ddbias/distill/engine.py" in listed
+
+
+def test_networks_are_kept_apart():
+    for script, kinds in (("evaluate", []), ("train_surrogate", []), ("distill", DM)):
+        listed = names(script, [*kinds, ("networks", "convnet")])
+        assert "ddbias/networks/convnet.py" in listed
+        assert "ddbias/networks/layers.py" in listed
+        assert not listed & {f"ddbias/networks/{name}.py" for name in ("vgg", "resnet", "alexnet", "lenet", "mlp")}
+
+
+def test_debias_sources_and_figures_are_kept_apart():
+    assert "ddbias/debias/kde.py" not in names("distill", DM)
+    assert "ddbias/weights.py" in names("estimate_weights", [("debias", "kde")])
+    digits = names("synthesize_dataset", [("sources", "digits"), ("bias", "none")])
+    assert not digits & {"ddbias/sources/parquet.py", "ddbias/sources/idx.py", "ddbias/bias/colour.py"}
+    accuracy = names("plot", [("plots", "accuracy")])
+    assert "ddbias/plots/style.py" in accuracy
+    assert not accuracy & {"ddbias/plots/weights.py", "ddbias/plots/images.py"}
+
+
+def test_planning_and_what_has_no_effect_are_in_no_job():
+    for script, (kinds, _) in JOBS.items():
+        listed = names(script, kinds)
+        assert not [name for name in listed if name.endswith("__init__.py")]
+        assert not listed & {f"ddbias/{name}" for name in (*dependencies.WITHOUT_EFFECT, "config.py", "study.py")}
+
+
+def test_tables_and_figures_need_no_torch_code():
+    for script, kinds in (("make_table", []), ("report", []), ("plot", [("plots", "accuracy")])):
+        assert not [name for name in names(script, kinds) if name.startswith(("ddbias/networks", "ddbias/distill/"))]
+
+
+def test_files_are_sorted_and_named_once():
+    listed = dependencies.files("distill", DM)
+    assert listed == sorted(set(listed))
+
+
+def test_an_unknown_kind_is_a_key_error():
+    with pytest.raises(KeyError, match="mtt2"):
+        dependencies.files("distill", [("distill", "mtt2")])

@@ -1,0 +1,370 @@
+"""The engine and every registered distiller; DM against a slow plain loop."""
+
+import numpy as np
+import pytest
+import torch
+from ddbias import debias, distill, networks
+from ddbias.augment import DSA
+from ddbias.checkpoint import Checkpoint
+from ddbias.config import load_schema
+from ddbias.data import Split
+from ddbias.debias.real_side import RealSide
+from ddbias.distill import engine
+from ddbias.errors import DdbiasError
+from ddbias.seeding import derive, stream
+
+CPU = torch.device("cpu")
+NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
+AUGMENT = "color_crop_cutout_flip_scale_rotate"
+STEPS = 3
+DISTILLERS = sorted(distill.MODULES)
+LEARNERS = [kind for kind in DISTILLERS if hasattr(distill.module(kind), "Distiller")]
+SELECTORS = sorted(set(DISTILLERS) - set(LEARNERS))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def split(few_digits):
+    return few_digits()
+
+
+def defaults(section, kind, *without):
+    """What the config's schema fills in for a kind."""
+    properties = load_schema()["$defs"][section][kind]["properties"]
+    given = {name: item["default"] for name, item in properties.items() if "default" in item}
+    return {name: value for name, value in given.items() if name not in ("kind", *without)}
+
+
+def settings(kind="dm", **changes):
+    if kind not in LEARNERS:
+        return {"kind": kind}
+    return {"kind": kind, **defaults("distiller", kind), "iterations": STEPS, "real_batch": 12, **changes}
+
+
+def weights_of(kind, split):
+    module = debias.module(kind)
+    if not module.NEEDS_SURROGATE:
+        return module.sample_weights(split)
+    embedding = split.normalize(torch.from_numpy(split.images)).flatten(1).numpy()
+    return module.sample_weights(embedding, split.labels, **defaults("debias", kind, "surrogate", "draw"))[0]
+
+
+def made(split, weights=None, checkpoint=None, *, kind="dm", draw="proportional", ipc=2, seed=0, **changes):
+    return engine.run(
+        split,
+        weights=np.ones(len(split)) if weights is None else weights,
+        settings=settings(kind, **changes),
+        draw=draw,
+        network=NETWORK if kind in LEARNERS else None,
+        ipc="all" if kind == "whole" else ipc,
+        seed=seed,
+        device=CPU,
+        precision="exact",
+        checkpoint=checkpoint or Checkpoint(None),
+    )
+
+
+def cut(split, rows):
+    return Split(split.images[rows], split.labels[rows], split.attributes[rows], split.index[rows], split.meta)
+
+
+def same(a, b):
+    tensors = [(a.labels, b.labels), (a.images, b.images), (a.rows, b.rows)]
+    return a.history == b.history and all(x is y is None or torch.equal(x, y) for x, y in tensors)
+
+
+def uneven(split, seed=0):
+    return np.random.default_rng(seed).exponential(size=len(split)) ** 2
+
+
+# ---- distribution matching ------------------------------------------------------------------------------------------
+
+
+def drawn(members, weights, draw, batch, generator):
+    """Rows of one class and the share that each has in the target."""
+    if draw == "proportional" and np.ptp(weights) > 0 and len(members) > batch:
+        chosen = torch.multinomial(torch.from_numpy(weights), batch, replacement=True, generator=generator).numpy()
+        return members[chosen], np.full(batch, 1 / batch)
+    chosen = torch.randperm(len(members), generator=generator)[:batch].numpy()
+    return members[chosen], weights[chosen] / weights[chosen].sum()
+
+
+def plain_dm(split, weights, images, chosen, draw, seed):
+    """DM as published: class by class, torch's own optimiser."""
+    mean, std = (torch.tensor(split.meta[name]).view(3, 1, 1) for name in ("mean", "std"))
+    images = images.clone().requires_grad_(True)
+    optimiser = torch.optim.SGD([images], lr=chosen["learning_rate"], momentum=0.5)
+    network = networks.build("convnet", channels=3, size=8, classes=split.classes, seed=99, width=8, depth=2)
+    augment, losses, ipc = DSA(chosen["augment"]), [], len(images) // split.classes
+    for step in range(chosen["iterations"]):
+        networks.reset(network, stream(seed, "network", step))
+        loss = 0.0
+        for label in range(split.classes):
+            members = np.flatnonzero(split.labels == label)
+            generator = stream(seed, "real_batch", step, label)
+            rows, share = drawn(members, weights[members], draw, chosen["real_batch"], generator)
+            siamese = derive(seed, "augment", step, label) % 2**31
+            real = augment((torch.tensor(split.images[rows]) / 255 - mean) / std, siamese)
+            synthetic = augment(images[label * ipc : (label + 1) * ipc], siamese)
+            target = 0.0
+            for image, part in zip(real, share, strict=True):
+                target = target + float(part) * network.embed(image[None])[0].detach()
+            loss = loss + ((target - network.embed(synthetic).mean(0)) ** 2).sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return images.detach(), losses
+
+
+@pytest.mark.parametrize("draw", ["proportional", "weighted_mean"])
+@pytest.mark.parametrize("kind", ["uniform", "random"])
+@pytest.mark.parametrize("augment", ["none", AUGMENT])
+def test_dm_equals_a_plain_loop(split, draw, kind, augment):
+    weights = np.ones(len(split)) if kind == "uniform" else uneven(split)
+    chosen = settings(augment=augment, iterations=4, init="real")
+    side = RealSide(split.labels, weights, batch_size=1, draw=draw, seed=5)
+    start = engine.initial_images(split, side, init="real", ipc=3, seed=5)
+    expected, losses = plain_dm(split, weights, start, chosen, draw, 5)
+    result = made(split, weights, draw=draw, ipc=3, seed=5, augment=augment, iterations=4, init="real")
+    torch.testing.assert_close(result.images, expected, rtol=1e-5, atol=1e-5)
+    assert result.history["loss"] == pytest.approx(losses, rel=1e-5)
+    assert not torch.allclose(expected, start, atol=1e-2)
+
+
+def test_the_target_depends_on_the_weights_and_the_draw(split):
+    results = [
+        made(split, weights, draw=draw).history["loss"]
+        for weights in (None, uneven(split))
+        for draw in ("proportional", "weighted_mean")
+    ]
+    assert results[0] == results[1]  # equal weights: one draw
+    assert results[1] != results[2] != results[3] != results[1]
+
+
+@pytest.mark.parametrize("scale", [0.3, 7.0])
+@pytest.mark.parametrize("draw", ["proportional", "weighted_mean"])
+def test_equal_weights_are_no_weights(few_digits, scale, draw):
+    split = cut(few_digits(), np.arange(3, 60))
+    assert np.bincount(split.labels).tolist() == [17, 20, 20]  # so that scaling them rounds differently
+    assert same(made(split, np.full(len(split), scale), draw=draw), made(split, draw=draw))
+
+
+def test_the_loss_falls(split):
+    loss = made(split, iterations=60, init="noise", augment="none", real_batch=20, ipc=1).history["loss"]
+    assert len(loss) == 60
+    assert np.mean(loss[-10:]) < 0.5 * np.mean(loss[:10])
+
+
+def test_batch_norm_networks_see_all_classes_in_one_pass(split):
+    side = RealSide(split.labels, np.ones(len(split)), batch_size=8, draw="proportional", seed=0)
+    images = engine.initial_images(split, side, init="real", ipc=2, seed=0)
+    method = distill.module("dm").Distiller(
+        split,
+        settings=settings(augment="none"),
+        network={**NETWORK, "norm": "batch"},
+        images=images,
+        seed=0,
+        device=CPU,
+        precision="exact",
+    )
+    batch = side.batch(0)
+    real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
+    loss = method.loss(0, real, batch)
+    target = torch.stack([part.mean(0) for part in method.network.embed(real).split(8)])
+    mean = torch.stack([part.mean(0) for part in method.network.embed(images).split(2)])
+    torch.testing.assert_close(loss, ((target - mean) ** 2).sum(), rtol=1e-5, atol=0)
+
+
+# ---- every distiller ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", DISTILLERS)
+def test_a_module_is_a_learner_or_a_selector(kind):
+    module = distill.module(kind)
+    if hasattr(module, "select"):
+        assert isinstance(module.STORES_IMAGES, bool)
+        assert not hasattr(module, "Distiller")
+    else:
+        assert all(hasattr(module.Distiller, name) for name in ("step", "state_dict", "load_state_dict"))
+
+
+def test_registry_and_schema_name_the_same_kinds():
+    definitions = load_schema()["$defs"]
+    assert set(definitions["distiller"]) == set(distill.MODULES)
+    assert set(definitions["debias"]) == set(debias.KINDS)
+    for kind in LEARNERS:
+        inits = definitions["distiller"][kind]["properties"]["init"]["enum"]
+        assert set(inits) <= set(engine.INITS)
+
+
+@pytest.mark.parametrize("kind", debias.KINDS)
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_a_learner_learns_repeats_and_goes_on_after_a_kill(split, tmp_path, monkeypatch, learner, kind):
+    weights = weights_of(kind, split)
+    result = made(split, weights, kind=learner)
+    assert result.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert result.images.shape == (6, *split.shape)
+    assert result.images.dtype == torch.float32
+    assert result.images.isfinite().all()
+    assert not result.images.requires_grad
+    assert result.history
+    assert all(len(values) == STEPS and np.isfinite(values).all() for values in result.history.values())
+    side = RealSide(split.labels, weights, batch_size=1, draw="proportional", seed=0)
+    start = engine.initial_images(split, side, init=settings(learner)["init"], ipc=2, seed=0)
+    assert all((result.images[i] != start[i]).any() for i in range(6))  # every image was moved
+    assert same(made(split, weights, kind=learner), result)
+    assert not torch.equal(made(split, weights, kind=learner, seed=1).images, result.images)
+
+    method, state, done = distill.module(learner).Distiller, tmp_path / "state.safetensors", []
+    step = method.step
+
+    def dies(self, number, *rest):
+        if number == STEPS - 1 and len(done) < STEPS:
+            raise KeyboardInterrupt
+        done.append(number)
+        return step(self, number, *rest)
+
+    monkeypatch.setattr(method, "step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        made(split, weights, Checkpoint(state, "job", every=0), kind=learner)
+    assert done == list(range(STEPS - 1))
+    monkeypatch.setattr(method, "step", lambda self, number, *rest: done.append(number) or step(self, number, *rest))
+    resumed = made(split, weights, Checkpoint(state, "job", every=0), kind=learner)
+    assert done == list(range(STEPS))  # nothing was done twice
+    assert same(resumed, result)
+    # Killed between the last step and the output: nothing is left to do.
+    assert same(made(split, weights, Checkpoint(state, "job", every=0), kind=learner), result)
+    assert len(done) == STEPS
+
+
+def test_other_images_at_the_start_do_not_survive_a_resume(split, tmp_path):
+    state = tmp_path / "state.safetensors"
+    first = made(split, checkpoint=Checkpoint(state, "a", every=0))
+    other = made(split, checkpoint=Checkpoint(state, "b", every=0), seed=3)
+    assert same(other, made(split, seed=3))
+    assert not same(first, other)
+
+
+@pytest.mark.parametrize("kind", debias.KINDS)
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_a_selector_keeps_real_images(split, selector, kind):
+    weights = weights_of(kind, split)
+    result = made(split, weights, kind=selector, ipc=4)
+    rows = result.rows.numpy()
+    assert len(set(rows.tolist())) == len(rows)
+    np.testing.assert_array_equal(result.labels.numpy(), split.labels[rows])
+    assert result.history == {}
+    assert same(made(split, weights, kind=selector, ipc=4), result)
+    if selector == "whole":
+        assert rows.tolist() == list(range(len(split)))
+        assert result.images is None
+    else:
+        assert result.labels.tolist() == [c for c in range(3) for _ in range(4)]
+        assert torch.equal(result.images, split.normalize(torch.from_numpy(split.images[rows])))
+        assert not torch.equal(made(split, weights, kind=selector, ipc=4, seed=1).rows, result.rows)
+
+
+def test_random_follows_the_weights(split):
+    weights = np.zeros(len(split))
+    favourites = [3, 7, 21, 30, 44, 59]
+    weights[favourites] = 1
+    assert sorted(made(split, weights, kind="random", ipc=2).rows.tolist()) == favourites
+    more = made(split, weights, kind="random", ipc=5).rows.tolist()  # the rest comes from the others
+    assert set(favourites) < set(more)
+    assert len(set(more)) == 15
+
+
+# ---- initial images -------------------------------------------------------------------------------------------------
+
+
+def rows_of(split, images):
+    """The row of the split that each image is."""
+    pixels = split.normalize(torch.from_numpy(split.images))
+    distance = (pixels[None] - images[:, None]).flatten(2).abs().amax(2)
+    assert (distance.amin(1) == 0).all()
+    return distance.argmin(1).numpy()
+
+
+def first(split, weights, init, ipc=4, seed=0):
+    side = RealSide(split.labels, weights, batch_size=1, draw="proportional", seed=seed)
+    return engine.initial_images(split, side, init=init, ipc=ipc, seed=seed)
+
+
+def test_real_init_holds_different_images_of_each_class(split):
+    images = first(split, uneven(split), "real")
+    rows = rows_of(split, images)
+    assert split.labels[rows].tolist() == [c for c in range(3) for _ in range(4)]
+    assert len(set(rows.tolist())) == 12
+    assert torch.equal(images, first(split, np.ones(len(split)), "real"))  # whatever the weights
+    assert not torch.equal(images, first(split, uneven(split), "real", seed=1))
+
+
+def test_weighted_init_follows_the_weights(split):
+    ones = np.ones(len(split))
+    assert torch.equal(first(split, ones, "weighted_real"), first(split, ones, "real"))
+    weights = np.where(np.arange(len(split)) % 20 < 4, 1.0, 1e-9)
+    rows = rows_of(split, first(split, weights, "weighted_real"))
+    assert sorted(rows.tolist()) == np.flatnonzero(weights == 1).tolist()
+
+
+def test_noise_init_is_standard_normal(split):
+    noise = first(split, uneven(split), "noise", ipc=20)
+    assert noise.shape == (60, 3, 8, 8)
+    assert noise.mean().abs() < 5 / np.sqrt(noise.numel())
+    assert (noise.std() - 1).abs() < 5 / np.sqrt(2 * noise.numel())
+    assert not torch.equal(noise, first(split, uneven(split), "noise", ipc=20, seed=1))
+
+
+# ---- mistakes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ipc": 21}, "ipc 21 is more than the 20 images of the smallest class"),
+        ({"ipc": 21, "kind": "random"}, "ipc 21 is more than the 20 images of the smallest class"),
+        ({"ipc": "all"}, "ipc all does not fit the distiller dm"),
+        ({"ipc": "all", "kind": "random"}, "ipc all does not fit the distiller random"),
+        ({"init": "reel"}, "unknown init 'reel'.*Did you mean 'real'"),
+        ({"draw": "proportionl"}, "unknown draw 'proportionl'.*Did you mean 'proportional'"),
+        ({"kind": "randm"}, "unknown distiller kind 'randm'.*Did you mean 'random'"),
+        ({"augment": "crop_cutut"}, "unknown augmentation 'cutut'.*Did you mean 'cutout'"),
+        ({"learning_rate": 1e30}, "the loss is not finite at step 1; lower the learning rate"),
+    ],
+)
+def test_a_mistake_is_one_line(split, changes, message):
+    with pytest.raises(DdbiasError, match=message) as error:
+        made(split, **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_last_update_that_is_not_finite_is_a_mistake(split, monkeypatch):
+    method = distill.module("dm").Distiller
+    step = method.step
+
+    def explode(self, number, *rest):
+        values = step(self, number, *rest)
+        with torch.no_grad():
+            self.images[0, 0, 0, 0] = torch.inf
+        return values
+
+    monkeypatch.setattr(method, "step", explode)
+    with pytest.raises(DdbiasError, match="distill: the images are not finite; lower their learning rate"):
+        made(split, iterations=1)
+
+
+def test_the_smallest_class_decides(few_digits):
+    split = few_digits()
+    keep = np.flatnonzero((split.labels != 1) | (np.arange(len(split)) < 23))
+    small = cut(split, keep)
+    assert made(small, ipc=3).images.shape[0] == 9
+    with pytest.raises(DdbiasError, match="ipc 4 is more than the 3 images of the smallest class"):
+        made(small, ipc=4)

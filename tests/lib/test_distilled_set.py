@@ -1,0 +1,159 @@
+import json
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from ddbias import distilled_set, store
+from ddbias.data import save_split
+from ddbias.distill.engine import Distilled
+from ddbias.distilled_set import Run, save, training_set
+from ddbias.errors import DdbiasError
+from ddbias.export import load_distilled
+from PIL import Image
+
+CELL = {
+    "study": "digits",
+    "scale": "quick",
+    "dataset": "digits_fg",
+    "ratio": "0.95",
+    "distiller": "dm",
+    "debias": "kde",
+    "ipc": "2",
+    "seed": "3",
+}
+NAMES = {
+    "distilled": "distilled.safetensors",
+    "history": "history.parquet",
+    "preview": "preview.png",
+    "run": "run.json",
+}
+
+
+@pytest.fixture
+def split(few_digits):
+    return few_digits()
+
+
+def learnt(split):
+    images = torch.randn(6, *split.shape, generator=torch.Generator().manual_seed(0))
+    return Distilled(torch.arange(3).repeat_interleave(2), images, None, {"loss": [3.0, 2.0, 1.5]})
+
+
+def selected(split, rows, images=True):
+    rows = torch.tensor(rows)
+    pixels = split.normalize(torch.from_numpy(split.images[rows.numpy()])) if images else None
+    return Distilled(torch.from_numpy(split.labels[rows.numpy()]), pixels, rows, {})
+
+
+def written(folder, result, split):
+    outputs = SimpleNamespace(**{key: str(folder / name) for key, name in NAMES.items()})
+    save(
+        result,
+        split,
+        cell=CELL,
+        settings={"distiller": {"kind": "dm"}, "debias": {"kind": "kde"}, "network": None},
+        provenance={"device_type": "AVX2", "torch": "x"},
+        outputs=outputs,
+        run=Run(),
+    )
+    return outputs
+
+
+def test_learnt_images_come_back(tmp_path, split):
+    result = learnt(split)
+    outputs = written(tmp_path, result, split)
+    images, labels = training_set(outputs.distilled, None)
+    assert torch.equal(images, result.images)
+    assert torch.equal(labels, result.labels)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(NAMES.values())
+
+
+def test_export_reads_what_was_saved(tmp_path, split):
+    result = learnt(split)
+    written(tmp_path, result, split)
+    loaded = load_distilled(tmp_path)
+    assert torch.equal(loaded.images, result.images)
+    assert torch.equal(loaded.labels, result.labels)
+    assert loaded.meta["label_names"] == split.meta["label_names"] == ["0", "1", "2"]
+    assert (loaded.meta["mean"], loaded.meta["std"]) == (split.meta["mean"], split.meta["std"])
+    expected = {**CELL, "seed": 3, "kind": "distilled", "classes": 3, "shape": [3, 8, 8]}
+    assert {key: loaded.meta[key] for key in expected} == expected
+    real = np.random.default_rng(0).permutation(len(split))[:6].tolist()
+    written(tmp_path / "real", selected(split, real), split)
+    np.testing.assert_array_equal(load_distilled(tmp_path / "real").pixels(), split.images[real])
+
+
+def test_rows_come_back_as_raw_images_of_the_training_split(tmp_path, split):
+    save_split(tmp_path / "train.arrow", split)
+    outputs = written(tmp_path / "whole", selected(split, list(range(60)), images=False), split)
+    images, labels = training_set(outputs.distilled, tmp_path / "train.arrow")
+    assert images.dtype == torch.uint8
+    np.testing.assert_array_equal(images, split.images)
+    np.testing.assert_array_equal(labels, split.labels)
+    images[0] = 0  # a copy, not the file's pages
+    with pytest.raises(DdbiasError, match="holds only indices of training samples") as error:
+        load_distilled(tmp_path / "whole")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_chosen_images_say_which_samples_they_are(tmp_path, few_digits, known):
+    split = few_digits(known=known)
+    rows = [5, 1, 30, 22, 59, 40]
+    tensors, meta = store.read_tensors(written(tmp_path, selected(split, rows), split).distilled)
+    assert tensors["rows"].tolist() == rows
+    assert tensors["index"].tolist() == split.index[rows].tolist()
+    assert ("attributes" in tensors) == known
+    if known:
+        assert tensors["attributes"].tolist() == split.attributes[rows].tolist()
+    assert meta["attribute_names"] == split.meta["attribute_names"]
+
+
+def test_equal_sets_have_equal_bytes(tmp_path, split):
+    for name in ("a", "b"):
+        written(tmp_path / name, learnt(split), split)
+    for key in ("distilled", "history", "preview"):
+        assert (tmp_path / "a" / NAMES[key]).read_bytes() == (tmp_path / "b" / NAMES[key]).read_bytes()
+
+
+def test_history_has_a_row_a_step_and_no_times(tmp_path, split):
+    table, meta = store.read_table(written(tmp_path, learnt(split), split).history)
+    assert table.to_pydict() == {"iteration": [1, 2, 3], "loss": [3.0, 2.0, 1.5]}
+    assert not {"seconds", "date", "host", "commit", "dirty"} & set(json.dumps(meta).replace('"', " ").split())
+    empty, _ = store.read_table(written(tmp_path, selected(split, [0, 20, 40]), split).history)
+    assert empty.to_pydict() == {"iteration": []}
+    assert empty.schema.field("iteration").type == table.schema.field("iteration").type
+
+
+def test_run_holds_what_differs_between_runs(tmp_path, split, monkeypatch):
+    answers = {"rev-parse": "0123456789ab", "status": " M Snakefile"}
+    monkeypatch.setattr(distilled_set, "git", lambda command, *_: answers[command])
+    outputs = written(tmp_path, learnt(split), split)
+    facts = store.read_json(outputs.run)
+    assert set(facts) == {"seconds", "peak_memory_mb", "host", "date", "commit", "dirty", "device", "command"}
+    assert (facts["commit"], facts["dirty"], facts["device"]) == ("0123456789ab", True, "AVX2")
+    assert 0 <= facts["seconds"] < 60
+    assert 10 < facts["peak_memory_mb"] < 1e5
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", facts["date"])
+    assert facts["command"].endswith(f" -- {outputs.distilled}")
+
+
+def test_without_git_there_is_no_commit(monkeypatch):
+    assert distilled_set.git("no-such-command") == ""
+    monkeypatch.setenv("PATH", "")
+    assert distilled_set.git("rev-parse", "HEAD") == ""
+
+
+def test_the_preview_shows_at_most_ten_images_a_class(tmp_path, split):
+    distilled_set.save_preview(tmp_path / "p.png", selected(split, list(range(60)), images=False), split)
+    sheet = np.asarray(Image.open(tmp_path / "p.png"))
+    cell = 48 + 6  # 8 pixels enlarged six times, and a border
+    assert sheet.shape == (3 * cell + 6, 10 * cell + 6, 3)
+    for label, column in ((0, 0), (1, 3), (2, 9)):
+        y, x = label * cell + 6, column * cell + 6
+        tile = sheet[y : y + 48 : 6, x : x + 48 : 6].transpose(2, 0, 1)
+        np.testing.assert_array_equal(tile, split.images[20 * label + column])
+    written(tmp_path, learnt(split), split)
+    assert np.asarray(Image.open(tmp_path / "preview.png")).shape == (3 * cell + 6, 2 * cell + 6, 3)

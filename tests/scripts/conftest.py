@@ -1,0 +1,60 @@
+from types import SimpleNamespace
+
+import pytest
+
+
+@pytest.fixture
+def torch_as_before():
+    """Undo what a script sets for its whole process."""
+    import torch
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(before[0])
+    torch.use_deterministic_algorithms(before[1])
+    torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def splits(few_digits, tmp_path):
+    """A training and a test split of three classes, as the rule `synthesize_dataset` leaves them."""
+    from ddbias.data import save_split
+
+    paths = {part: str(tmp_path / "data" / f"{part}.arrow") for part in ("train", "test")}
+    for part, path in paths.items():
+        split = few_digits(part)
+        split.meta["convention"] = {"train": "natural", "test": "balanced"}[part]
+        save_split(path, split)
+    return SimpleNamespace(**paths, **{f"{part}_split": few_digits(part) for part in paths})
+
+
+@pytest.fixture
+def snakemake(tmp_path, torch_as_before, monkeypatch):
+    """Build what Snakemake hands to a script: `snakemake(rule, input=, output=, params=, wildcards=)`."""
+    from ddbias import job
+    from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
+
+    monkeypatch.delenv(job.RUN_PID, raising=False)
+    source = tmp_path / "source.py"
+    source.write_text("# stands for the library files that are inputs of a rule\n")
+
+    def flat(files, named):
+        """Fill `files` as Snakemake does: a list of all, in which a name stands for one file or a stretch."""
+        for name, value in named.items():
+            many = isinstance(value, list)
+            start = len(files)
+            files.extend(value if many else [value])
+            files._set_name(name, start, end=len(files) if many else None)
+        return files
+
+    def build(rule, *, input, output, params, wildcards):
+        return SimpleNamespace(
+            rule=rule,
+            input=flat(InputFiles(), {"src": [str(source)], **input}),
+            output=OutputFiles(fromdict={name: str(path) for name, path in output.items()}),
+            params=Params(fromdict=params),
+            wildcards=Wildcards(fromdict=wildcards),
+            log=Log(toclone=[str(tmp_path / "logs" / f"{rule}.log")]),
+        )
+
+    return build

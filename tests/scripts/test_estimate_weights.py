@@ -1,0 +1,80 @@
+import estimate_weights as script
+import numpy as np
+import pytest
+from ddbias import data, debias, job, store, surrogate
+from ddbias.debias import kde
+
+SETTINGS = {
+    "kind": "kde",
+    "surrogate": "supcon",
+    "draw": "proportional",
+    "variance": 0.1,
+    "temperature": 1.0,
+    "leave_one_out": False,
+    "clip": None,
+    "chunk_size": 16,
+}
+
+
+@pytest.fixture
+def embedding(splits):
+    """A surrogate's embedding that tells the attributes apart."""
+    rng = np.random.default_rng(0)
+    values = np.eye(10)[splits.train_split.attributes] + rng.normal(scale=0.05, size=(60, 10))
+    return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def rule(snakemake, tmp_path):
+    def build(split, embedding, **settings):
+        path = tmp_path / "embeddings.arrow"
+        surrogate.save_embeddings(path, embedding, split, {"seed": 2})
+        return snakemake(
+            "estimate_weights",
+            input={"embeddings": str(path)},
+            output={"weights": tmp_path / "weights" / "weights.parquet"},
+            params={"settings": {**SETTINGS, **settings}, "seed": 2, "threads": 1},
+            wildcards={"dataset": "digits_fg", "ratio": "0.8", "debias": "kde", "seed": "2"},
+        )
+
+    return build
+
+
+def test_outputs(rule, splits, embedding):
+    split = splits.train_split
+    given = rule(split, embedding)
+    script.main(given)
+    table, meta = store.read_table(given.output.weights)
+    assert set(table.column_names) == {"index", "label", "attribute", "log_density", "weight"}
+    options = {name: SETTINGS[name] for name in ("variance", "temperature", "leave_one_out", "clip", "chunk_size")}
+    weights, density = kde.sample_weights(embedding, split.labels, **options)
+    np.testing.assert_array_equal(table["weight"], weights)
+    np.testing.assert_array_equal(table["log_density"], density)
+    np.testing.assert_array_equal(
+        debias.load_weights("kde", data.load_split(splits.train), given.output.weights), weights
+    )
+    assert weights[split.conflicting].mean() > 2 * weights[~split.conflicting].mean()
+    share = weights[split.conflicting].sum() / weights.sum()
+    assert meta["conflicting_share"] == pytest.approx(share)
+    assert meta["auc"] > 0.95
+    assert (meta["dataset"], meta["ratio"], meta["debias"], meta["seed"]) == ("digits_fg", "0.8", "kde", 2)
+    assert meta["surrogate"]["seed"] == 2
+
+
+def test_unknown_attributes(rule, few_digits, embedding):
+    given = rule(few_digits(known=False), embedding)
+    script.main(given)
+    table, meta = store.read_table(given.output.weights)
+    assert "attribute" not in table.column_names
+    assert meta["auc"] is None
+    assert np.isfinite(table["weight"].to_numpy()).all()
+
+
+def test_a_broken_embedding_is_one_line_and_leaves_no_output(rule, splits, embedding, tmp_path, capsys, log_lines):
+    embedding[7, 3] = np.nan
+    with pytest.raises(SystemExit):
+        job.run(script.main, rule(splits.train_split, embedding))
+    message = capsys.readouterr().err
+    assert message.startswith("ddbias: the embedding has values that are not finite")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "weights").exists()

@@ -1,0 +1,126 @@
+from pathlib import Path
+
+import evaluate as script
+import numpy as np
+import pytest
+import torch
+from ddbias import distilled_set, job, metrics, store
+from ddbias.distill.engine import Distilled
+
+CELL = {
+    "study": "digits",
+    "scale": "quick",
+    "dataset": "digits_fg",
+    "ratio": "0.8",
+    "distiller": "random",
+    "debias": "uniform",
+    "ipc": "5",
+    "seed": "0",
+}
+SETTINGS = {
+    "network": "small",
+    "networks": 2,
+    "epochs": 3,
+    "whole_steps": 6,
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "batch_size": 16,
+    "augment": "none",
+}
+NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
+
+
+@pytest.fixture
+def rule(snakemake, splits, tmp_path):
+    def build(name, whole=False, **settings):
+        split = splits.train_split
+        rows = torch.arange(60) if whole else torch.arange(0, 60, 4)
+        images = None if whole else split.normalize(torch.from_numpy(split.images[rows.numpy()]))
+        labels = torch.from_numpy(split.labels[rows.numpy()])
+        folder = tmp_path / f"distilled of {name}"
+        names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
+        outputs = type("Outputs", (), {n.split(".")[0]: str(folder / n) for n in names})
+        distilled_set.save(
+            Distilled(labels, images, rows, {}),
+            split,
+            cell=CELL,
+            settings={},
+            provenance={"device_type": "AVX2"},
+            outputs=outputs,
+            run=distilled_set.Run(),
+        )
+        return snakemake(
+            "evaluate",
+            input={"distilled": outputs.distilled, "test": splits.test, "train": splits.train if whole else []},
+            output={"evaluation": tmp_path / "evaluations" / f"{name}.parquet"},
+            params={
+                "settings": {**SETTINGS, **settings},
+                "network": NETWORK,
+                "seed": 0,
+                "device": "cpu",
+                "threads": 1,
+            },
+            wildcards={**CELL, "evaluation": "convnet"},
+        )
+
+    return build
+
+
+def test_outputs(rule, splits):
+    given = rule("a")
+    script.main(given)
+    table, meta = store.read_table(given.output.evaluation)
+    rows = table.to_pylist()
+    for row in rows:
+        assert {key: row[key] for key in CELL} == {**CELL, "seed": 0}
+        assert row["evaluation"] == "convnet"
+    assert {row["repeat"] for row in rows} == {0, 1}
+    counts = np.array(meta["counts"])
+    assert counts.shape == (2, 10, 3, 3)
+    assert counts.sum((1, 2, 3)).tolist() == [len(splits.test_split)] * 2
+    for row in rows:
+        assert row["value"] == metrics.group_metrics(counts[row["repeat"]])[row["metric"]]
+    assert meta["convention"] == "balanced"
+    assert (meta["settings"], meta["network"]) == (SETTINGS, NETWORK)
+    again = rule("b")
+    script.main(again)
+    assert Path(given.output.evaluation).read_bytes() == Path(again.output.evaluation).read_bytes()
+
+
+def test_more_networks_extend(rule):
+    tables = []
+    for networks in (1, 3):
+        given = rule(f"n{networks}", networks=networks)
+        script.main(given)
+        tables.append(store.read_table(given.output.evaluation)[0].to_pylist())
+    assert tables[1][: len(tables[0])] == tables[0]
+    assert len(tables[1]) == 3 * len(tables[0])
+
+
+def test_the_whole_set_is_trained_for_a_stated_number_of_steps(rule, monkeypatch):
+    from ddbias.training import train
+
+    asked = []
+
+    def note(*arguments, **options):
+        asked.append((len(arguments[1]), arguments[1].dtype, options["epochs"], options["steps"]))
+        return train(*arguments, **options)
+
+    monkeypatch.setattr("ddbias.evaluate.train", note)
+    script.main(rule("whole", whole=True, networks=1))
+    script.main(rule("images", networks=1))
+    assert asked == [(60, torch.uint8, None, 6), (15, torch.float32, 3, None)]
+
+
+def test_a_damaged_set_is_one_line_and_leaves_no_output(rule, tmp_path, capsys, log_lines):
+    given = rule("a")
+    path = Path(given.input.distilled)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SystemExit) as end:
+        job.run(script.main, given)
+    assert end.value.code == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"ddbias: {given.input.distilled} is damaged")
+    assert message.count("\n") == 1
+    assert not (tmp_path / "evaluations").exists()

@@ -1,0 +1,109 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import train_surrogate as script
+from ddbias import job, store, surrogate
+from ddbias.checkpoint import SECONDS_VARIABLE
+
+SETTINGS = {
+    "kind": "supcon",
+    "network": "small",
+    "epochs": 2,
+    "batch_size": 16,
+    "learning_rate": 0.05,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "temperature": 0.1,
+    "dimensions": 12,
+    "augment": "crop_scale",
+    "embedding": "features",
+}
+NETWORK = {"kind": "convnet", "width": 4, "depth": 2}
+STEPS = 8  # 60 images: four batches an epoch
+
+
+@pytest.fixture
+def rule(snakemake, splits, tmp_path):
+    def build(folder, network=NETWORK, **settings):
+        names = {"model": "model.safetensors", "embeddings": "embeddings.arrow", "history": "history.parquet"}
+        return snakemake(
+            "train_surrogate",
+            input={"train": splits.train},
+            output={key: tmp_path / folder / name for key, name in names.items()},
+            params={
+                "settings": {**SETTINGS, **settings},
+                "network": network,
+                "seed": 3,
+                "device": "cpu",
+                "threads": 1,
+                "state": str(tmp_path / "state" / "seed3.safetensors"),
+            },
+            wildcards={"dataset": "digits_fg", "ratio": "0.8", "surrogate": "supcon", "seed": "3"},
+        )
+
+    return build
+
+
+def contents(given):
+    return [Path(path).read_bytes() for path in given.output]
+
+
+def test_outputs(rule, splits, tmp_path):
+    given = rule("a")
+    script.main(given)
+    columns, meta = surrogate.load_embeddings(given.output.embeddings)
+    np.testing.assert_allclose(np.linalg.norm(columns["embedding"], axis=1), 1, rtol=1e-5)
+    assert columns["embedding"].shape == (60, 4 * 2 * 2)
+    for key, expected in (("label", "labels"), ("attribute", "attributes"), ("index", "index")):
+        np.testing.assert_array_equal(columns[key], getattr(splits.train_split, expected))
+    assert (meta["seed"], meta["settings"], meta["network"]) == (3, SETTINGS, NETWORK)
+    table, _ = store.read_table(given.output.history)
+    assert table["step"].to_pylist() == list(range(1, STEPS + 1))
+    assert np.isfinite(table["loss"].to_numpy()).all()
+    tensors, _ = store.read_tensors(given.output.model)
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    assert not list(tmp_path.glob("state/*"))
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_a_killed_job_goes_on_to_the_same_bytes(rule, tmp_path, monkeypatch, norm):
+    network = {**NETWORK, "norm": norm}
+    whole = rule("whole", network)
+    script.main(whole)
+    monkeypatch.setenv(SECONDS_VARIABLE, "0")
+    loss, calls = surrogate.supcon_loss, []
+
+    def dies(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 6:
+            raise KeyboardInterrupt
+        return loss(*arguments, **options)
+
+    monkeypatch.setattr(surrogate, "supcon_loss", dies)
+    given = rule("killed", network)
+    with pytest.raises(KeyboardInterrupt):
+        script.main(given)
+    assert not (tmp_path / "killed").exists()
+    script.main(given)
+    assert len(calls) == STEPS + 1
+    assert contents(given) == contents(whole)
+    assert list((tmp_path / "state").iterdir()) == []
+
+
+def test_a_diverging_surrogate_is_one_line_and_leaves_no_output(rule, tmp_path, capsys, log_lines):
+    with pytest.raises(SystemExit):
+        job.run(script.main, rule("a", learning_rate=1e35))
+    message = capsys.readouterr().err
+    assert message.startswith("ddbias: ")
+    assert "not finite" in message
+    assert message.count("\n") == 1
+    assert not (tmp_path / "a").exists()
+
+
+def test_an_unknown_embedding_is_one_line(rule, capsys, log_lines):
+    with pytest.raises(SystemExit):
+        job.run(script.main, rule("a", embedding="feature"))
+    assert (
+        "unknown embedding 'feature'; known: features, projection. Did you mean 'features'?" in capsys.readouterr().err
+    )

@@ -1,0 +1,68 @@
+"""What a user sees of a mistake in a study file: readable lines, no traceback, no job."""
+
+import pytest
+import yaml
+
+
+def said(checkout, config, *extra):
+    """Run a wrong study; return what is said of it, after checking that nothing was done."""
+    status, output = checkout.run(config, *extra)
+    assert status == 1
+    assert "Traceback" not in output
+    assert not (checkout / "results").exists()
+    first, second, *lines = output.splitlines()
+    assert first.startswith(f"ddbias: running {config or 'config.yaml'} with")
+    assert second.startswith("Using workflow specific profile")
+    return [line for line in lines if not line.startswith("Config file config.yaml is extended")]
+
+
+def test_every_mistake_is_one_line_that_names_the_file(checkout):
+    study = yaml.safe_load((checkout / checkout.study()).read_text())
+    study["grid"][0] |= {"ratios": [1.2], "sedes": [0]}
+    checkout.study("my study.yaml", threads=0, grid=study["grid"])
+    keys = "dataset, ratios, distillers, debias, ipc, seeds, evaluations"
+    assert said(checkout, "my study.yaml") == [
+        "ddbias: my study.yaml: threads = 0: must be at least 1",
+        "ddbias: my study.yaml: grid[0].ratios[0] = 1.2: must be at most 1",
+        f"ddbias: my study.yaml: grid[0].sedes: unknown key; known: {keys}. Did you mean 'seeds'?",
+    ]
+
+
+def test_too_many_images_per_class_stop_the_run(checkout):
+    study = yaml.safe_load((checkout / checkout.study()).read_text())
+    study["grid"][0]["ipc"] = [1, 200]
+    checkout.study(grid=study["grid"])
+    assert said(checkout, "tiny.yaml") == [
+        "ddbias: tiny.yaml: grid[0].ipc[1] = 200: must be at most 116, the smallest class of digits_fg"
+    ]
+
+
+def test_a_mistake_on_the_command_line_names_it(pristine):
+    (line,) = said(pristine, "", "--config", "devise=cpu")
+    assert line.startswith("ddbias: config.yaml, --config devise: devise = 'cpu': unknown key; known: study, scale, ")
+    assert line.endswith("Did you mean 'device'?")
+    (line,) = said(pristine, "", "--config", "scale=quik")
+    assert line.endswith("scale = 'quik': must be one of paper, fast, quick. Did you mean 'quick'?")
+
+
+@pytest.mark.parametrize("content", ["", "- a list\n", "study: [\n", "study: mine\n\tscale: fast\n"])
+def test_what_is_no_study_at_all_is_said_readably(checkout, content):
+    (checkout / "wrong.yaml").write_text(content)
+    lines = said(checkout, "wrong.yaml")
+    assert lines[0] == "WorkflowError:"
+    assert lines[1].startswith(("Config file is not valid JSON or YAML", "Config file must be given as JSON or YAML"))
+    assert len(lines) <= 3
+
+
+def test_a_damaged_file_is_said_by_its_job_in_one_line(checkout):
+    """What can only be known while a job works is its last words, and the run ends with an error."""
+    (checkout / "train.parquet").write_bytes(b"not parquet")
+    study = yaml.safe_load((checkout / checkout.study()).read_text())
+    source = {"kind": "parquet", "train": "train.parquet", "test": "train.parquet"}
+    study["datasets"]["digits_fg"]["source"] = source
+    checkout.study(datasets=study["datasets"])
+    status, output = checkout.run("tiny.yaml", "datasets")
+    assert status == 1
+    assert "Traceback" not in output
+    assert "ddbias: train.parquet is damaged or not a Parquet file" in output
+    assert not list((checkout / "results").rglob("*.arrow"))

@@ -1,0 +1,94 @@
+"""Every study that comes with the repository can be planned at every scale, alone, and quotes numbers that exist."""
+
+import csv
+from pathlib import Path
+
+import pytest
+import yaml
+from ddbias.config import load_schema
+from ddbias.study import Study
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDIES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "config.yaml", *ROOT.glob("studies/*.yaml")])
+SCALES = list(load_schema()["x-scales"])
+
+
+def read(path):
+    return yaml.safe_load((ROOT / path).read_text())
+
+
+@pytest.mark.parametrize("path", STUDIES)
+def test_study_is_right_at_every_scale(path):
+    cells = {scale: Study(read(path) | {"scale": scale}).cells for scale in SCALES}
+    assert cells["quick"] == cells["fast"] == cells["paper"]
+    assert cells["paper"]
+
+
+def test_names_of_studies_and_so_their_folders_differ():
+    names = {path: read(path)["study"] for path in STUDIES}
+    assert len(set(names.values())) == len(names), names
+    for path, name in names.items():
+        assert path == "config.yaml" or Path(path).stem == name
+
+
+@pytest.mark.parametrize("path", STUDIES)
+def test_every_published_number_is_found_once(path):
+    with open(ROOT / "workflow/resources/published_results.csv", newline="") as file:
+        published = list(csv.DictReader(file))
+    for table in Study(read(path)).config["tables"].values():
+        for selector in (entry["value"] for entry in table["published"]):
+            found = [row for row in published if all(row[key] == str(value) for key, value in selector.items())]
+            assert len(found) == 1, selector
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("path", STUDIES)
+def test_study_can_be_planned(pristine, path, scale):
+    planned = pristine.planned(path, "--config", f"scale={scale}")
+    study = Study(read(path) | {"scale": scale})
+    assert planned["evaluate"] == len(study.cells)
+    assert planned["distill"] == len({(c.dataset, c.ratio, c.distiller, c.debias, c.ipc, c.seed) for c in study.cells})
+    assert planned["make_table"] == len(study.config["tables"])
+    assert planned["plot"] == len(study.config["figures"])
+    assert planned["report"] == 1
+
+
+def test_nothing_of_the_default_leaks_into_another_study(checkout):
+    """Two config files would be merged: the default is not even read when another study is given."""
+    (checkout / "config.yaml").write_text("nonsense: true\n")
+    checkout.study(figures={}, tables={})
+    planned = checkout.planned("tiny.yaml")
+    assert planned == {
+        "synthesize_dataset": 1,
+        "train_surrogate": 1,
+        "estimate_weights": 1,
+        "distill": 4,
+        "evaluate": 4,
+        "report": 1,
+    }
+
+
+@pytest.mark.parametrize("path", ["", "tiny.yaml"])
+def test_scale_of_the_command_line_wins(checkout, path):
+    """A target in another scale's folder cannot be made, so the target tells which scale it was."""
+    if path:
+        distillers = {"dm": {"kind": "dm", "network": "small"}, "random": "random", "whole": "whole"}
+        checkout.study(distillers=distillers, evaluations={"convnet": {"network": "small"}})
+    study = yaml.safe_load((checkout / (path or "config.yaml")).read_text())
+    target = f"results/{study['study']}/fast/tables/main.csv"
+    assert checkout.planned(path, "--config", "scale=fast", "--", target)["make_table"] == 1
+    status, output = checkout.run(path, "--dry-run", "--", target)
+    assert status != 0
+    assert "MissingRuleException" in output
+
+
+def test_workflow_passes_the_linter(pristine):
+    status, output = pristine.run("", "--lint")
+    assert status == 0, output
+    assert "Congratulations" in output
+
+
+def test_rules_are_formatted(pristine):
+    pytest.importorskip("snakefmt")
+    status, output = pristine.finish(pristine.start("-m", "snakefmt", "--check", "Snakefile", "workflow/rules"))
+    assert status == 0, output
