@@ -168,9 +168,7 @@ def test_a_job_dies_with_its_run(start):
 
 def test_a_job_dies_with_its_run_where_it_has_to_poll(start):
     run_process = start("sleep", "60")
-    process = (
-        begin_job(start, run_process.pid, "poll") if hasattr(os, "pidfd_open") else begin_job(start, run_process.pid)
-    )
+    process = begin_job(start, run_process.pid, "poll")
     assert process.stdout.readline() == "working\n"
     run_process.kill()
     run_process.wait()

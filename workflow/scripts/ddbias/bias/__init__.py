@@ -10,7 +10,7 @@ import numpy as np
 from ddbias.bias.assignment import assign_attributes
 from ddbias.bias.colour import BackgroundColour, ForegroundColour, colorize
 from ddbias.bias.unchanged import Unchanged
-from ddbias.sources.options import choose
+from ddbias.options import choose
 
 
 class Bias(Protocol):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from ddbias.sources.digits import load_digits
 from ddbias.sources.idx import load_fashion_mnist, load_mnist
-from ddbias.sources.options import choose
+from ddbias.options import choose
 from ddbias.sources.parquet import load_parquet
 from ddbias.sources.record import RawImages
 
