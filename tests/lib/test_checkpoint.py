@@ -157,13 +157,14 @@ def test_fingerprint(tmp_path):
     code.write_text("a")
     data.write_text("b")
     params, inputs = {"seed": 0, "settings": {"kind": "dm", "rate": 1.0}}, [str(code), str(data)]
-    first = fingerprint(params, inputs)
+    first = fingerprint(params, inputs, {})
     os.utime(code, (1, 1))
-    assert fingerprint({"settings": {"rate": 1.0, "kind": "dm"}, "seed": 0}, inputs) == first  # order and date
-    others = [fingerprint({**params, "seed": 1}, inputs), fingerprint(params, inputs[:1])]
-    others.append(fingerprint({"seed": 0, "settings": {"kind": "dm", "rate": 2.0}}, inputs))
+    assert fingerprint({"settings": {"rate": 1.0, "kind": "dm"}, "seed": 0}, inputs, {}) == first  # order and date
+    others = [fingerprint({**params, "seed": 1}, inputs, {}), fingerprint(params, inputs[:1], {})]
+    others.append(fingerprint(params, inputs, {"torch": "another"}))
+    others.append(fingerprint({"seed": 0, "settings": {"kind": "dm", "rate": 2.0}}, inputs, {}))
     data.write_text("c")
-    others.append(fingerprint(params, inputs))
-    assert len({first, *others}) == 5
+    others.append(fingerprint(params, inputs, {}))
+    assert len({first, *others}) == 6
     data.write_text("b")
-    assert fingerprint(params, inputs) == first
+    assert fingerprint(params, inputs, {}) == first

@@ -157,3 +157,10 @@ def test_the_preview_shows_at_most_ten_images_a_class(tmp_path, split):
         np.testing.assert_array_equal(tile, split.images[20 * label + column])
     written(tmp_path, learnt(split), split)
     assert np.asarray(Image.open(tmp_path / "preview.png")).shape == (3 * cell + 6, 2 * cell + 6, 3)
+
+
+def test_the_command_names_the_study(monkeypatch):
+    monkeypatch.delenv("DDBIAS_CONFIG_FILES", raising=False)
+    assert distilled_set.command("quick", "a/b") == "snakemake --cores 1 --config scale=quick -- a/b"
+    monkeypatch.setenv("DDBIAS_CONFIG_FILES", "'my study.yaml'")
+    assert "--configfile 'my study.yaml' --config" in distilled_set.command("fast", "a/b")

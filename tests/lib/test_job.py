@@ -172,7 +172,7 @@ def test_a_job_dies_with_its_run_where_it_has_to_poll(start):
     assert process.stdout.readline() == "working\n"
     run_process.kill()
     run_process.wait()
-    assert process.wait(timeout=2) == -signal.SIGKILL
+    assert process.wait(timeout=5) == -signal.SIGKILL
 
 
 def test_a_job_whose_run_is_gone_ends_at_once(start):

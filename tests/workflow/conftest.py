@@ -100,8 +100,7 @@ sys.meta_path.insert(0, Start())
 
 def environment(**more):
     """The environment of a run of its own: nothing of a run that started these tests."""
-    ours = ("DDBIAS_RUN_PID", "DDBIAS_LOCK_FD", "DDBIAS_COMMIT", "DDBIAS_STATE_SECONDS")
-    return {name: value for name, value in os.environ.items() if name not in ours} | more
+    return {name: value for name, value in os.environ.items() if not name.startswith("DDBIAS_")} | more
 
 
 class Checkout:

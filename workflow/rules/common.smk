@@ -10,7 +10,7 @@ from ddbias.errors import DdbiasError
 from ddbias.study import NATURAL, WHOLE, Cell, Study
 
 launch.quote_executable()
-launch.name_run(workflow.basedir)
+launch.name_run(workflow.basedir, workflow.overwrite_configfiles)
 
 try:
     study = Study(config)

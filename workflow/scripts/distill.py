@@ -14,7 +14,8 @@ def main(snakemake):
     where = device.prepare(params.device, params.threads)
     split = data.load_split(snakemake.input.train)
     weights = debias.load_weights(params.debias["kind"], split, snakemake.input.weights)
-    checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input)))
+    provenance = device.provenance(where, params.threads, params.precision)
+    checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     result = engine.run(
         split,
         weights=weights,
@@ -33,7 +34,7 @@ def main(snakemake):
         split,
         cell=cell,
         settings={"distiller": params.settings, "debias": params.debias, "network": params.network},
-        provenance=device.provenance(where, params.threads, params.precision),
+        provenance=provenance,
         outputs=snakemake.output,
         run=run,
     )

@@ -11,7 +11,8 @@ def main(snakemake):
     params = snakemake.params
     where = device.prepare(params.device, params.threads)
     split = data.load_split(snakemake.input.train)
-    checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input)))
+    provenance = device.provenance(where, params.threads, "exact")
+    checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     model, history = surrogate.train_surrogate(
         split,
         network=params.network,
@@ -24,7 +25,7 @@ def main(snakemake):
         "settings": params.settings,
         "network": params.network,
         "seed": params.seed,
-        "provenance": device.provenance(where, params.threads, "exact"),
+        "provenance": provenance,
     }
     store.write_tensors(snakemake.output.model, model.state_dict(), meta)
     embeddings = surrogate.embed(model, split, layer=params.settings["embedding"], device=where)

@@ -21,9 +21,20 @@ from ddbias.log import logger
 SECONDS_VARIABLE = "DDBIAS_STATE_SECONDS"
 
 
-def fingerprint(params: object, inputs: list[str]) -> str:
-    """Return a digest of a job's parameters and of the content of every input file, code included."""
-    return store.digest({"params": params, "inputs": {str(p): store.file_sha256(p) for p in inputs}})
+def fingerprint(params: object, inputs: list[str], provenance: object) -> str:
+    """Return a digest of all that a job's result depends on.
+
+    Parameters
+    ----------
+    params : object
+        The rule's parameters, as JSON can write them.
+    inputs : list of str
+        Every input file, code included; their content counts, not their dates.
+    provenance : object
+        What else the last bits depend on: versions, device, threads (`ddbias.device.provenance`).
+    """
+    contents = {str(path): store.file_sha256(path) for path in inputs}
+    return store.digest({"params": params, "inputs": contents, "provenance": provenance})
 
 
 class Checkpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import resource
 import subprocess
@@ -102,8 +103,15 @@ def save(
     steps = len(next(iter(result.history.values()), []))
     store.write_table(outputs.history, {"iteration": np.arange(1, steps + 1), **result.history}, meta)
     save_preview(outputs.preview, result, split)
-    command = f"snakemake --cores 1 --config scale={cell['scale']} -- {outputs.distilled}"
-    store.write_json(outputs.run, {**run.facts(), "device": provenance["device_type"], "command": command})
+    facts = {"device": provenance["device_type"], "command": command(cell["scale"], outputs.distilled)}
+    store.write_json(outputs.run, run.facts() | facts)
+
+
+def command(scale: str, target: str) -> str:
+    """Return the command that makes a file of this run again (the Snakefile names the study files to its jobs)."""
+    files = os.environ.get("DDBIAS_CONFIG_FILES", "")
+    study = f"--configfile {files} " if files else ""
+    return f"snakemake --cores 1 {study}--config scale={scale} -- {target}"
 
 
 def save_preview(path: str | Path, result: Distilled, split: Split) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from ddbias.options import choose
 from ddbias.sources.digits import load_digits
 from ddbias.sources.idx import load_fashion_mnist, load_mnist
-from ddbias.options import choose
 from ddbias.sources.parquet import load_parquet
 from ddbias.sources.record import RawImages
 
