@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 import torch
 
@@ -25,11 +27,25 @@ def prepare(name: str, threads: int) -> torch.device:
 
     The thread count comes from the config, never from ``--cores``: it changes the last bits of CPU results.
     """
+    keep_freed_memory()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Sub-normal numbers appear in late training and cost a hundred times an ordinary one.
     torch.set_flush_denormal(True)
     return resolve(name)
+
+
+def keep_freed_memory() -> None:
+    """Ask the C library to keep freed memory for the next tensor instead of returning it to the system.
+
+    glibc maps every block above 32 MiB anew, and touching its pages for the first time then took nearly half of a step
+    on 100 images with the published network (0.35 s with, 0.19 s without, one thread). Other C libraries: nothing.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+        mallopt(mmap_threshold, 2**30)
+        mallopt(trim_threshold, 2**31 - 1)
 
 
 def has_fast_bf16() -> bool:
