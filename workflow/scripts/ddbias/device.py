@@ -23,16 +23,19 @@ def resolve(name: str) -> torch.device:
 
 
 def prepare(name: str, threads: int) -> torch.device:
-    """Fix the number of CPU threads, ask for deterministic algorithms, and return the device.
+    """Fix the number of CPU threads, ask for deterministic algorithms on a GPU, and return the device.
 
     The thread count comes from the config, never from ``--cores``: it changes the last bits of CPU results.
     """
     keep_freed_memory()
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=True)
     # Sub-normal numbers appear in late training and cost a hundred times an ordinary one.
     torch.set_flush_denormal(True)
-    return resolve(name)
+    device = resolve(name)
+    if device.type == "cuda":
+        # Not on the CPU, whose algorithms are deterministic anyway: the call loads torch's compiler, a second a job.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return device
 
 
 def keep_freed_memory() -> None:
