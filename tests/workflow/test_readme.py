@@ -2,7 +2,9 @@
 
 import csv
 import io
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +85,10 @@ def test_own_data_in_ten_lines(checkout):
         rows = list(csv.DictReader(file))
     assert {row["debias"] for row in rows} == {"uniform", "kde"}
     assert all(int(row["n"]) == 1 for row in rows if row["metric"] == "unbiased_accuracy")
+    os.utime(checkout / "train.parquet")
+    assert not checkout.planned("mine.yaml")
+    shutil.copy(checkout / "test.parquet", checkout / "train.parquet")
+    assert checkout.planned("mine.yaml")["synthesize_dataset"] == 1
 
 
 def write_own_images(folder):

@@ -5,7 +5,7 @@ import sys
 sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
 
 import launch
-from ddbias import dependencies
+from ddbias import dependencies, lookup
 from ddbias.errors import DdbiasError
 from ddbias.study import NATURAL, WHOLE, Cell, Study
 
@@ -63,13 +63,17 @@ def synthesize_src(wildcards):
 
 
 def source_files(wildcards):
-    """Return the files of a source that the user owns: a change of them reruns what was made from them."""
+    """Return the files of a source that the user owns, wherever they lie: a change of one reruns what it made."""
     source = study.config["datasets"][wildcards.dataset]["source"]
-    return [found for key in ("train", "test") if key in source and (found := local_file(source[key]))]
+    return [found for key in ("train", "test") if key in source and (found := found_file(source[key]))]
 
 
-def local_file(path):
-    return path if not os.path.isabs(path) and os.path.exists(path) else None
+def found_file(path):
+    """Return where a source file lies, or None; the job that reads it has more to say about a missing one."""
+    try:
+        return str(lookup.find(path, study.config["data"]))
+    except DdbiasError:
+        return None
 
 
 def surrogate_src(wildcards):

@@ -39,7 +39,7 @@ def _in_parquet(source: Mapping[str, object], data: Mapping[str, object]) -> int
     import pyarrow as pa
     from pyarrow import compute, parquet
 
-    from ddbias.sources import lookup
+    from ddbias import lookup
 
     try:
         path = lookup.find(source["train"], data)

@@ -27,7 +27,7 @@ def load(settings: Mapping[str, object], *, data: Mapping[str, object]) -> dict[
     settings : mapping
         ``kind``, a key of `SOURCES`, and the options of that source.
     data : mapping
-        ``root`` and ``mirrors``: where files are looked for, see `ddbias.sources.lookup.places`.
+        ``root`` and ``mirrors``: where files are looked for, see `ddbias.lookup.places`.
 
     Returns
     -------

@@ -17,10 +17,9 @@ from urllib.error import URLError
 
 import numpy as np
 
-from ddbias import store
+from ddbias import lookup, store
 from ddbias.errors import DdbiasError
 from ddbias.log import logger
-from ddbias.sources import lookup
 from ddbias.sources.record import RawImages
 
 # MD5 of the unpacked files; those of the archives are in torchvision's classes.
@@ -59,7 +58,7 @@ def load_mnist(*, data: Mapping[str, object]) -> dict[str, RawImages]:
     Parameters
     ----------
     data : mapping
-        ``root`` and ``mirrors``, see `ddbias.sources.lookup.places`.
+        ``root`` and ``mirrors``, see `ddbias.lookup.places`.
 
     Raises
     ------

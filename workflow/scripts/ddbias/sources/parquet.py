@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import compute
 
-from ddbias import store
+from ddbias import lookup, store
 from ddbias.errors import DdbiasError, nearest
-from ddbias.sources import lookup
 from ddbias.sources.codes import Column, encode
 from ddbias.sources.images import decode
 from ddbias.sources.record import RawImages
@@ -37,7 +36,7 @@ def load_parquet(
     Parameters
     ----------
     train, test : str
-        Paths; relative ones are looked for in the working directory, then as `ddbias.sources.lookup.places` says.
+        Paths; relative ones are looked for in the working directory, then as `ddbias.lookup.places` says.
     image : str
         Column of encoded images: binary, or a struct with a field ``bytes``.
     label : str
