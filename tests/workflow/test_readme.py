@@ -24,7 +24,7 @@ def blocks(language):
 
 def test_every_make_command_is_a_target():
     makefile = (ROOT / "Makefile").read_text()
-    commands = re.findall(r"`?make ([a-z-]+)", README)
+    commands = re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)
     assert {"run", "test", "help"} <= set(commands)
     for target in commands:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
