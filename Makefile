@@ -39,7 +39,7 @@ help: ## list the targets
 run: env ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
 
-report: env ## build the study's static page from what is finished
+report: env ## build the study's page, and what it still needs
 	@$(LAUNCH) -- report $(ARGS)
 
 test: env-dev ## run all tests

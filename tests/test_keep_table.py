@@ -21,7 +21,7 @@ def table(tmp_path):
     for seed, dirty in enumerate((False, True)):
         folder = tmp_path / f"results/s/quick/distilled/d/0.95/dm/kde/ipc1/seed{seed}"
         folder.mkdir(parents=True)
-        run = {"commit": "abc", "dirty": dirty, "device": "AVX512", "date": f"2026-01-0{seed + 1}T10:00:00+00:00"}
+        run = {"commit": "abc+" if dirty else "abc", "device": "AVX512", "date": f"2026-01-0{seed + 1}T10:00:00+00:00"}
         (folder / "run.json").write_text(json.dumps(run))
     return path
 

@@ -31,11 +31,7 @@ def keep(table: Path, target: Path) -> None:
 
 
 def _distinct(runs: list[dict], key: str) -> str:
-    values = [run[key] for run in runs]
-    if key == "date":
-        values = [value[:10] for value in values]
-    if key == "commit":
-        values = [f"{run[key]}+" if run["dirty"] else run[key] for run in runs]
+    values = [run[key][:10] if key == "date" else run[key] for run in runs]
     return " ".join(sorted(set(values)))
 
 

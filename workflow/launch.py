@@ -15,7 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 LOCK = Path(".snakemake/ddbias.lock")
@@ -23,7 +23,7 @@ SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 LOCK_FD = "DDBIAS_LOCK_FD"  # tells the Snakefile which descriptor holds the lock
 RUN_PID = "DDBIAS_RUN_PID"  # tells jobs which process they belong to and end with
 COMMIT = "DDBIAS_COMMIT"  # tells jobs which commit to show
-CONFIG_FILES = "DDBIAS_CONFIG_FILES"  # tells jobs which study files were named, quoted for a shell
+GIVEN = "DDBIAS_GIVEN"  # tells jobs which study files and settings were given, quoted for a shell
 PROFILE = "workflow/profiles/workstation"
 # With these Snakemake only looks and takes no lock of its own, so they may be asked during a run.
 LOOKING = {"-n", "--dry-run", "--dryrun", "--lint", "--summary", "-S", "--detailed-summary", "-D"}
@@ -53,15 +53,21 @@ def quote_executable() -> None:
         sys.executable = ExecutableName(sys.executable)
 
 
-def name_run(checkout: str, configfiles: Iterable[str | os.PathLike] = ()) -> None:
+def name_run(
+    checkout: str, configfiles: Iterable[str | os.PathLike] = (), settings: Mapping[str, object] | None = None
+) -> None:
     """Tell the jobs of this Snakemake process which run they belong to; for the top of the Snakefile.
 
-    A job ends with its run (``ddbias.job``). The commit and the study files are shown, in tables and in the command
-    that makes a distilled set again; they are never parameters, so a new commit alone reruns nothing.
+    A job ends with its run (``ddbias.job``). The commit, the study files and the settings of the command line are
+    shown, in tables and in the command that makes a distilled set again; they are never parameters, so a new commit
+    alone reruns nothing.
     """
     os.environ[RUN_PID] = str(os.getpid())
     os.environ[COMMIT] = commit(checkout)
-    os.environ[CONFIG_FILES] = shlex.join(os.path.relpath(path) for path in configfiles)
+    given = [word for path in configfiles for word in ("--configfile", os.path.relpath(path))]
+    if settings:
+        given += ["--config", *(f"{key}={value}" for key, value in settings.items())]
+    os.environ[GIVEN] = shlex.join(given)
 
 
 def commit(checkout: str) -> str:

@@ -133,3 +133,44 @@ def test_files_are_sorted_and_named_once():
 def test_an_unknown_kind_is_a_key_error():
     with pytest.raises(KeyError, match="mtt2"):
         dependencies.files("distill", [("distill", "mtt2")])
+
+
+def test_digest_follows_content_and_registries(tmp_path, monkeypatch):
+    """Edits in a copy of the library: what changes the digest of a job, and what does not."""
+    import shutil
+
+    shutil.copytree(dependencies.SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(dependencies, "SCRIPTS", tmp_path / "scripts")
+    library = tmp_path / "scripts/ddbias"
+    job = "distill", (("distill", "dm"), ("debias", "kde"), ("networks", "convnet"))
+
+    def digest():
+        for cached in (dependencies.registered, dependencies._imported, dependencies._reached):
+            cached.cache_clear()
+        return dependencies.digest(*job)
+
+    def edited(path, old, new):
+        text = (library / path).read_text()
+        assert old in text
+        (library / path).write_text(text.replace(old, new))
+        return digest()
+
+    first = digest()
+    # Another distiller, its import and its registry line; another network's preset; what only talks.
+    (library / "distill/another.py").write_text("STORES_IMAGES = False\n")
+    assert edited("distill/__init__.py", "MODULES = {", 'MODULES = {\n    "another": "another",') == first
+    assert edited("networks/__init__.py", 'partial(VGG11, norm="batch")', 'partial(VGG11, norm="group")') == first
+    assert edited("log.py", "steps/s", "steps a second") == first
+    # A function of a registry's package, and a module that the job uses.
+    assert edited("networks/__init__.py", 'stream(seed, "init")', 'stream(seed, "start")') != first
+    second = digest()
+    assert edited("distill/distribution_matching.py", ".square().sum()", ".square().mean()") != second
+    third = digest()
+    monkeypatch.setattr(dependencies.importlib.metadata, "version", lambda library: "9.9+cpu")
+    fourth = digest()
+    assert fourth != third
+    monkeypatch.setattr(dependencies.importlib.metadata, "version", lambda library: "9.9+cu130")
+    assert digest() == fourth
+    monkeypatch.undo()
+    for cached in (dependencies.registered, dependencies._imported, dependencies._reached):
+        cached.cache_clear()

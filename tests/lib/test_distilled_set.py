@@ -8,8 +8,9 @@ import torch
 from ddbias import distilled_set, store
 from ddbias.data import save_split
 from ddbias.distill.engine import Distilled
-from ddbias.distilled_set import Run, save, training_set
+from ddbias.distilled_set import Run, save
 from ddbias.errors import DdbiasError
+from ddbias.evaluate import training_set
 from ddbias.export import load_distilled
 from PIL import Image
 
@@ -128,22 +129,15 @@ def test_history_has_a_row_a_step_and_no_times(tmp_path, split):
 
 
 def test_run_holds_what_differs_between_runs(tmp_path, split, monkeypatch):
-    answers = {"rev-parse": "0123456789ab", "status": " M Snakefile"}
-    monkeypatch.setattr(distilled_set, "git", lambda command, *_: answers[command])
+    monkeypatch.setenv("DDBIAS_COMMIT", "0123456789ab+")
     outputs = written(tmp_path, learnt(split), split)
     facts = store.read_json(outputs.run)
-    assert set(facts) == {"seconds", "peak_memory_mb", "host", "date", "commit", "dirty", "device", "command"}
-    assert (facts["commit"], facts["dirty"], facts["device"]) == ("0123456789ab", True, "AVX2")
+    assert set(facts) == {"seconds", "peak_memory_mb", "host", "date", "commit", "device", "command"}
+    assert (facts["commit"], facts["device"]) == ("0123456789ab+", "AVX2")
     assert 0 <= facts["seconds"] < 60
     assert 10 < facts["peak_memory_mb"] < 1e5
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", facts["date"])
     assert facts["command"].endswith(f" -- {outputs.distilled}")
-
-
-def test_without_git_there_is_no_commit(monkeypatch):
-    assert distilled_set.git("no-such-command") == ""
-    monkeypatch.setenv("PATH", "")
-    assert distilled_set.git("rev-parse", "HEAD") == ""
 
 
 def test_the_preview_shows_at_most_ten_images_a_class(tmp_path, split):
@@ -159,8 +153,9 @@ def test_the_preview_shows_at_most_ten_images_a_class(tmp_path, split):
     assert np.asarray(Image.open(tmp_path / "preview.png")).shape == (3 * cell + 6, 2 * cell + 6, 3)
 
 
-def test_the_command_names_the_study(monkeypatch):
-    monkeypatch.delenv("DDBIAS_CONFIG_FILES", raising=False)
-    assert distilled_set.command("quick", "a/b") == "snakemake --cores 1 --config scale=quick -- a/b"
-    monkeypatch.setenv("DDBIAS_CONFIG_FILES", "'my study.yaml'")
-    assert "--configfile 'my study.yaml' --config" in distilled_set.command("fast", "a/b")
+def test_the_command_names_study_and_settings(monkeypatch):
+    monkeypatch.delenv("DDBIAS_GIVEN", raising=False)
+    plain = "snakemake --cores 1 --workflow-profile workflow/profiles/workstation --force -- a/b"
+    assert distilled_set.command("a/b") == plain
+    monkeypatch.setenv("DDBIAS_GIVEN", "--configfile 'my study.yaml' --config scale=fast")
+    assert " --configfile 'my study.yaml' --config scale=fast --force -- a/b" in distilled_set.command("a/b")

@@ -4,9 +4,8 @@ import shutil
 
 import pytest
 import torch
-from ddbias import networks
+from ddbias import device, networks
 from ddbias.device import has_fast_bf16
-from ddbias.distill import frozen
 from ddbias.distill.frozen import FrozenEmbedding
 from ddbias.seeding import stream
 
@@ -57,7 +56,7 @@ def test_fast_is_close_to_exact():
     ],
 )
 def test_where_fast_cannot_be_it_is_exact_and_says_why_once(monkeypatch, log_lines, bf16, compiler, norm, reason):
-    monkeypatch.setattr(frozen, "has_fast_bf16", lambda: bf16)
+    monkeypatch.setattr(device, "has_fast_bf16", lambda: bf16)
     monkeypatch.setattr(shutil, "which", lambda name: compiler)
     model = network(norm=norm)
     embedding = FrozenEmbedding(model, device=CPU, precision="fast")

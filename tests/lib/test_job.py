@@ -111,8 +111,9 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys,
 
 
 def test_stopping_a_job_is_no_defect(tmp_path, monkeypatch, log_lines):
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit) as stopped:  # without a traceback
         run(KeyboardInterrupt(), tmp_path / "log.txt", monkeypatch)
+    assert stopped.value.code == 130
     assert (tmp_path / "log.txt").read_text() == ""
 
 

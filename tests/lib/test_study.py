@@ -97,7 +97,6 @@ def test_cells_are_the_product_of_each_entry():
     assert study.cells[0] == Cell("digits_fg", "0.95", "dm", "uniform", "1", "0", "convnet")
     assert study.cells[-1] == Cell("digits_fg", "0.95", "whole", "uniform", "all", "0", "convnet")
     assert study.values("ipc") == ["1", "10", "all"]
-    assert study.weighted() == [("digits_fg", ratio, "kde", seed) for ratio in ("0.95", "0.1") for seed in "01"]
     assert len(study.select(debias="kde", seed=0, ratio="0.1")) == 2
 
 

@@ -7,8 +7,9 @@ import warnings
 
 import numpy as np
 import pytest
+from ddbias.debias.real_side import check_weights
 from ddbias.errors import DdbiasError
-from ddbias.weights import check_weights, density_weights, diagnose, kde_density
+from ddbias.weights import density_weights, diagnose, kde_density
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays

@@ -5,12 +5,12 @@ import sys
 sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
 
 import launch
-from ddbias import dependencies, lookup
+from ddbias import dependencies, lookup, store
 from ddbias.errors import DdbiasError
 from ddbias.study import NATURAL, WHOLE, Cell, Study
 
 launch.quote_executable()
-launch.name_run(workflow.basedir, workflow.overwrite_configfiles)
+launch.name_run(workflow.basedir, workflow.overwrite_configfiles, workflow.config_settings.config)
 
 try:
     study = Study(config)
@@ -45,21 +45,55 @@ wildcard_constraints:
 # ---- inputs -------------------------------------------------------------------------------------------------------
 
 
-def lib(script, *kinds):
-    """Return a rule's script and the library files it uses, relative to the working directory.
+def nothing(wildcards):
+    return ()
 
-    Small inputs with relative paths are compared by checksum, so a touched file or a moved checkout reruns nothing.
+
+def src(script, kinds=nothing):
+    """Return an input function: a rule's script and the library files it uses, relative to the working directory.
+
+    `kinds` tells which entries of registries a job uses.
     """
-    return [os.path.relpath(path) for path in dependencies.files(script, kinds)]
+    return lambda wildcards: [os.path.relpath(path) for path in dependencies.files(script, kinds(wildcards))]
+
+
+def code(script, kinds=nothing):
+    """Return a parameter function: the digest of the code that a job runs.
+
+    Inputs alone are not enough: Snakemake compares their content only when their date is newer than the output's.
+    """
+    return lambda wildcards: dependencies.digest(script, kinds(wildcards))
 
 
 def network_kind(name):
     return ("networks", study.config["networks"][name]["kind"])
 
 
-def synthesize_src(wildcards):
+def dataset_kinds(wildcards):
     settings = study.config["datasets"][wildcards.dataset]
-    return lib("synthesize_dataset", ("sources", settings["source"]["kind"]), ("bias", settings["bias"]["kind"]))
+    return ("sources", settings["source"]["kind"]), ("bias", settings["bias"]["kind"])
+
+
+def surrogate_kinds(wildcards):
+    return (network_kind(surrogate_settings(wildcards)["network"]),)
+
+
+def debias_kinds(wildcards):
+    return (("debias", debias_settings(wildcards)["kind"]),)
+
+
+def distiller_kinds(wildcards):
+    settings = distiller_settings(wildcards)
+    network = (network_kind(settings["network"]),) if "network" in settings else ()
+    return ("distill", settings["kind"]), *debias_kinds(wildcards), *network
+
+
+def evaluation_kinds(wildcards):
+    return (network_kind(evaluation_settings(wildcards)["network"]),)
+
+
+def figure_kinds(wildcards):
+    return (("plots", figure_kind(wildcards)),)
 
 
 def source_files(wildcards):
@@ -76,13 +110,9 @@ def found_file(path):
         return None
 
 
-def surrogate_src(wildcards):
-    settings = study.config["surrogates"][wildcards.surrogate]
-    return lib("train_surrogate", network_kind(settings["network"]))
-
-
-def weights_src(wildcards):
-    return lib("estimate_weights", ("debias", study.config["debias"][wildcards.debias]["kind"]))
+def source_digests(wildcards):
+    """Return the content of the user's own files in short: a file with an older date is another file, too."""
+    return [store.file_sha256(path) for path in source_files(wildcards)]
 
 
 def embeddings(wildcards):
@@ -90,21 +120,11 @@ def embeddings(wildcards):
     return rules.train_surrogate.output.embeddings.format(surrogate=surrogate, **wildcards)
 
 
-def distill_src(wildcards):
-    settings = study.config["distillers"][wildcards.distiller]
-    kinds = [("distill", settings["kind"]), ("debias", study.config["debias"][wildcards.debias]["kind"])]
-    return lib("distill", *kinds, *([network_kind(settings["network"])] if "network" in settings else []))
-
-
 def sample_weights(wildcards):
     """Return the weights file of a debias that has one."""
     if not study.needs_surrogate(wildcards.debias):
         return []
     return rules.estimate_weights.output.weights.format(**wildcards)
-
-
-def evaluate_src(wildcards):
-    return lib("evaluate", network_kind(study.config["evaluations"][wildcards.evaluation]["network"]))
 
 
 def train_split_of_rows(wildcards):
@@ -193,10 +213,6 @@ def table_evaluations(wildcards):
     wanted = {tuple(row[field] for field in Cell.fields if field != "seed") for row in table_rows(wildcards)}
     cells = [cell for cell in study.cells if cell.without_seed() in wanted]
     return expand_cells(rules.evaluate.output.evaluation, cells)
-
-
-def plot_src(wildcards):
-    return lib("plot", ("plots", figure_kind(wildcards)))
 
 
 def figure_cells(wildcards, kind, *keys):

@@ -1,6 +1,6 @@
 rule distill:
     input:
-        src=distill_src,
+        src=src("distill", distiller_kinds),
         train=rules.synthesize_dataset.output.train,
         weights=sample_weights,
     output:
@@ -16,6 +16,7 @@ rule distill:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
     params:
+        code=code("distill", distiller_kinds),
         settings=distiller_settings,
         network=distiller_network,
         debias=debias_settings,

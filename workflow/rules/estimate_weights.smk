@@ -1,6 +1,6 @@
 rule estimate_weights:
     input:
-        src=weights_src,
+        src=src("estimate_weights", debias_kinds),
         embeddings=embeddings,
     output:
         weights="results/{study}/{scale}/weights/{dataset}/{ratio}/{debias}/seed{seed}/weights.parquet",
@@ -12,6 +12,7 @@ rule estimate_weights:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
     params:
+        code=code("estimate_weights", debias_kinds),
         settings=debias_settings,
         seed=seed,
         threads=study.config["threads"],

@@ -1,6 +1,6 @@
 rule evaluate:
     input:
-        src=evaluate_src,
+        src=src("evaluate", evaluation_kinds),
         distilled=rules.distill.output.distilled,
         test=rules.synthesize_dataset.output.test,
         train=train_split_of_rows,
@@ -14,6 +14,7 @@ rule evaluate:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
     params:
+        code=code("evaluate", evaluation_kinds),
         settings=evaluation_settings,
         network=evaluation_network,
         seed=seed,

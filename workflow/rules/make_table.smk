@@ -1,6 +1,6 @@
 rule make_table:
     input:
-        src=lib("make_table"),
+        src=src("make_table"),
         evaluations=table_evaluations,
         published="workflow/resources/published_results.csv",
     output:
@@ -24,6 +24,7 @@ rule make_table:
     conda:
         "../../envs/plot.yaml"
     params:
+        code=code("make_table"),
         rows=table_rows,
         caption=table_caption,
     message:

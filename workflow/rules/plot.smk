@@ -1,6 +1,6 @@
 rule plot:
     input:
-        src=plot_src,
+        src=src("plot", figure_kinds),
         evaluations=figure_evaluations,
         weights=figure_weights,
         datasets=figure_datasets,
@@ -19,6 +19,7 @@ rule plot:
     conda:
         "../../envs/plot.yaml"
     params:
+        code=code("plot", figure_kinds),
         kind=figure_kind,
         settings=figure_settings,
         caption=figure_caption,

@@ -1,6 +1,6 @@
 rule report:
     input:
-        src=lib("report"),
+        src=src("report"),
         template="workflow/resources/report.html.j2",
         tables=report_tables,
         figures=report_figures,
@@ -13,6 +13,7 @@ rule report:
     conda:
         "../../envs/plot.yaml"
     params:
+        code=code("report"),
         title=study.name,
         distilled=distilled_folders,
     message:

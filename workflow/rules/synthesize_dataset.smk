@@ -1,6 +1,6 @@
 rule synthesize_dataset:
     input:
-        src=synthesize_src,
+        src=src("synthesize_dataset", dataset_kinds),
         files=source_files,
     output:
         train="results/{study}/{scale}/data/{dataset}/{ratio}/train.arrow",
@@ -13,6 +13,8 @@ rule synthesize_dataset:
     conda:
         "../../envs/torch.yaml"
     params:
+        code=code("synthesize_dataset", dataset_kinds),
+        files=source_digests,
         source=dataset_param("source"),
         bias=dataset_param("bias"),
         ratio=ratio,

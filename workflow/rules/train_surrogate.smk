@@ -1,6 +1,6 @@
 rule train_surrogate:
     input:
-        src=surrogate_src,
+        src=src("train_surrogate", surrogate_kinds),
         train=rules.synthesize_dataset.output.train,
     output:
         model="results/{study}/{scale}/surrogates/{dataset}/{ratio}/{surrogate}/seed{seed}/model.safetensors",
@@ -14,6 +14,7 @@ rule train_surrogate:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
     params:
+        code=code("train_surrogate", surrogate_kinds),
         settings=surrogate_settings,
         network=surrogate_network,
         seed=seed,

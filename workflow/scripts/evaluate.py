@@ -3,14 +3,14 @@
 Fails when the distilled set or a split is damaged.
 """
 
-from ddbias import data, device, distilled_set, evaluate, job
+from ddbias import data, device, evaluate, job
 
 
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
     where = device.prepare(params.device, params.threads)
     test = data.load_split(snakemake.input.test)
-    images, labels = distilled_set.training_set(snakemake.input.distilled, snakemake.input.train)
+    images, labels = evaluate.training_set(snakemake.input.distilled, snakemake.input.train)
     steps = params.settings["whole_steps"] if snakemake.input.train else None
     counts = evaluate.evaluate(
         images,

@@ -1,6 +1,6 @@
 """Write one table of a study as CSV, Markdown, LaTeX and HTML.
 
-Fails when an evaluation is damaged or a published number is not found exactly once; unfinished cells say so.
+Fails when an evaluation is damaged or a published number is not found exactly once.
 """
 
 import os

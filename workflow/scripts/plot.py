@@ -1,6 +1,6 @@
 """Draw one figure of a study as PNG and SVG.
 
-Fails when a file that the figure shows is damaged; files that do not exist yet are passed over.
+Fails when a file that the figure shows is damaged.
 """
 
 from ddbias import job, plots

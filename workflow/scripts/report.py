@@ -1,6 +1,6 @@
 """Write the report of a study: one page that opens offline.
 
-Fails when a table, a figure or a distilled set is damaged; what has not been run yet is named in the page.
+Fails when a table, a figure or a distilled set is damaged.
 """
 
 import os

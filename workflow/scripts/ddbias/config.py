@@ -11,7 +11,7 @@ import contextlib
 import copy
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import jsonschema
@@ -233,27 +233,3 @@ def _text_for_number(value: object, allowed: list[str]) -> str:
         with contextlib.suppress(ValueError):
             return f"; YAML reads this as text, write {float(value)!r}"
     return ""
-
-
-def describe(schema: Mapping | None = None) -> Iterator[tuple[str, str, object]]:
-    """Yield (key, description, default) of every setting, for the documentation."""
-    schema = schema or load_schema()
-    yield from _describe(schema, "", schema["$defs"])
-
-
-def _describe(schema: Mapping, path: str, defs: Mapping) -> Iterator[tuple[str, str, object]]:
-    if "$ref" in schema:
-        schema = {**defs[schema["$ref"].removeprefix("#/$defs/")], **schema}
-    if "x-kinds" in schema:
-        for kind, target in defs[schema["x-kinds"]].items():
-            yield f"{path} ({kind})", target.get("description", ""), ""
-            for name, item in target.get("properties", {}).items():
-                if name != "kind":
-                    yield from _describe(item, f"{path} ({kind}).{name}", defs)
-        return
-    if path and "description" in schema:
-        yield path, schema["description"], schema.get("default", "")
-    for name, item in schema.get("properties", {}).items():
-        yield from _describe(item, f"{path}.{name}" if path else name, defs)
-    if isinstance(schema.get("additionalProperties"), Mapping):
-        yield from _describe(schema["additionalProperties"], f"{path}.<name>", defs)

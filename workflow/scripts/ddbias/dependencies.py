@@ -8,10 +8,13 @@ does not rerun the others, and a new one reruns nothing.
 from __future__ import annotations
 
 import ast
+import hashlib
+import importlib.metadata
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+COMPUTING = ("torch", "numpy")  # libraries whose version changes results
 SCRIPTS = Path(__file__).resolve().parents[1]
 REGISTRIES = {
     "sources": "SOURCES",
@@ -45,6 +48,29 @@ def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
     KeyError
         If a kind is not in its registry.
     """
+    return [path for path in _reached(script, tuple(kinds)) if path.name != "__init__.py"]
+
+
+def digest(script: str, kinds: Iterable[tuple[str, str]] = ()) -> str:
+    """Return a digest of the code that a job runs: by content, whatever the dates of the files.
+
+    Covers the files of `files`, the functions in the ``__init__.py`` of the packages they use (of a registry only the
+    entries of `kinds`, so a new entry changes nothing), and the versions of the libraries that compute.
+    """
+    kinds = tuple(kinds)
+    hasher = hashlib.sha256()
+    for path in _reached(script, kinds):
+        content = _face(path, kinds) if path.name == "__init__.py" else path.read_bytes()
+        hasher.update(path.relative_to(SCRIPTS).as_posix().encode() + b"\0" + content + b"\0")
+    for library in COMPUTING:
+        # Without the local label, so that a CPU and a GPU build of one version share results.
+        hasher.update(f"{library} {importlib.metadata.version(library).split('+')[0]}".encode())
+    return hasher.hexdigest()[:16]
+
+
+@cache
+def _reached(script: str, kinds: tuple[tuple[str, str], ...]) -> tuple[Path, ...]:
+    """Return a script and all library files it reaches, sorted, without those that change no result."""
     todo = [SCRIPTS / f"{script}.py", *(path for package, kind in kinds for path in registered(package)[kind])]
     seen: set[Path] = set()
     while todo:
@@ -52,7 +78,27 @@ def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
         if path not in seen:
             seen.add(path)
             todo.extend(_imported(path))
-    return sorted(p for p in seen if p.name != "__init__.py" and p.name not in WITHOUT_EFFECT)
+    return tuple(sorted(path for path in seen if path.name not in WITHOUT_EFFECT))
+
+
+def _face(path: Path, kinds: tuple[tuple[str, str], ...]) -> bytes:
+    """Return what the functions of a package's ``__init__.py`` do, and its registry's entries of `kinds`."""
+    tree = ast.parse(path.read_text())
+    registry = REGISTRIES.get(path.parent.name)
+    chosen = {kind for package, kind in kinds if package == path.parent.name}
+    parts = [ast.dump(value) for kind, value in _entries(tree, registry) if kind in chosen] if registry else []
+    parts += [ast.dump(node) for node in tree.body if not _is_listing(node, registry)]
+    return "\n".join(parts).encode()
+
+
+def _is_listing(node: ast.stmt, registry: str | None) -> bool:
+    """Tell whether a statement only lists: an import, a text, the registry itself."""
+    return isinstance(node, ast.Import | ast.ImportFrom | ast.Expr) or bool(_targets(node) & {registry, "__all__"})
+
+
+def _targets(node: ast.stmt) -> set[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 @cache
@@ -78,8 +124,7 @@ def registered(package: str) -> dict[str, tuple[Path, ...]]:
 
 def _entries(tree: ast.Module, registry: str) -> Iterable[tuple[str, ast.expr]]:
     for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if not any(isinstance(target, ast.Name) and target.id == registry for target in targets):
+        if registry not in _targets(node):
             continue
         if isinstance(node.value, ast.Dict):
             yield from ((key.value, value) for key, value in zip(node.value.keys, node.value.values, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 
 import numpy as np
 import torch
@@ -56,8 +57,22 @@ def has_fast_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
+def obstacle(device: torch.device) -> str | None:
+    """Return why ``precision: fast`` has no faster way on this machine, or None when it has one."""
+    if device.type != "cpu":
+        return "there is no faster way on a GPU"
+    if not has_fast_bf16():
+        return "this processor has no bfloat16 units"
+    if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        return "there is no C++ compiler"
+    return None
+
+
 def provenance(device: torch.device, threads: int, precision: str) -> dict:
-    """Return what a result's last bits depend on: versions, device type, instruction set, threads, precision."""
+    """Return what a result's last bits depend on: versions, device type, instruction set, threads, precision.
+
+    The precision is the one that this machine computes with, not the one asked for.
+    """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {
         "ddbias": __version__,
@@ -66,5 +81,5 @@ def provenance(device: torch.device, threads: int, precision: str) -> dict:
         "device": device.type,
         "device_type": name,
         "threads": threads,
-        "precision": precision,
+        "precision": "exact" if precision == "exact" or obstacle(device) else "fast",
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 
 from ddbias import store
-from ddbias.data import Split, denormalize, load_split
+from ddbias.data import Split, denormalize
 from ddbias.distill.engine import Distilled
 from ddbias.preview import save_grid
 
@@ -29,9 +28,10 @@ class Run:
     def __init__(self) -> None:
         self._began = time.perf_counter()
         self._date = datetime.now(UTC)
+        self._commit = os.environ.get("DDBIAS_COMMIT", "unknown")  # of the start of the run, named by the Snakefile
 
     def facts(self) -> dict:
-        """Return seconds, peak memory, host, date, commit and whether the checkout had changes."""
+        """Return seconds, peak memory, host, date, and the commit (with a + when the checkout had changes)."""
         # ru_maxrss is in KiB on Linux and in bytes on macOS.
         unit = 2**20 if sys.platform == "darwin" else 2**10
         return {
@@ -39,18 +39,8 @@ class Run:
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
             "host": platform.node(),
             "date": self._date.isoformat(timespec="seconds"),
-            "commit": git("rev-parse", "--short=12", "HEAD"),
-            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+            "commit": self._commit,
         }
-
-
-def git(*arguments: str) -> str:
-    """Return the output of a git command in the checkout, or an empty string outside one or without git."""
-    try:
-        call = ["git", "-C", str(Path(__file__).parent), *arguments]
-        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
 
 
 def save(
@@ -103,15 +93,15 @@ def save(
     steps = len(next(iter(result.history.values()), []))
     store.write_table(outputs.history, {"iteration": np.arange(1, steps + 1), **result.history}, meta)
     save_preview(outputs.preview, result, split)
-    facts = {"device": provenance["device_type"], "command": command(cell["scale"], outputs.distilled)}
+    facts = {"device": provenance["device_type"], "command": command(outputs.distilled)}
     store.write_json(outputs.run, run.facts() | facts)
 
 
-def command(scale: str, target: str) -> str:
-    """Return the command that makes a file of this run again (the Snakefile names the study files to its jobs)."""
-    files = os.environ.get("DDBIAS_CONFIG_FILES", "")
-    study = f"--configfile {files} " if files else ""
-    return f"snakemake --cores 1 {study}--config scale={scale} -- {target}"
+def command(target: str) -> str:
+    """Return the command that makes a file of this run again (the Snakefile names study and settings to its jobs)."""
+    profile = "--workflow-profile workflow/profiles/workstation"
+    given = os.environ.get("DDBIAS_GIVEN", "")
+    return " ".join(filter(None, ["snakemake --cores 1", profile, given, f"--force -- {target}"]))
 
 
 def save_preview(path: str | Path, result: Distilled, split: Split) -> None:
@@ -125,16 +115,3 @@ def save_preview(path: str | Path, result: Distilled, split: Split) -> None:
     else:
         images = denormalize(result.images[torch.from_numpy(chosen)], split.meta["mean"], split.meta["std"]).numpy()
     save_grid(path, images)
-
-
-def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the images and labels (N,) int64 to train on.
-
-    Images are normalised float32 (N, C, H, W), or raw uint8 taken from the training split at `train` when the
-    distilled set holds rows only.
-    """
-    tensors, _ = store.read_tensors(path)
-    if "images" in tensors:
-        return tensors["images"], tensors["labels"]
-    images = np.array(load_split(train).images[tensors["rows"].numpy()])
-    return torch.from_numpy(images), tensors["labels"]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ddbias import metrics, networks, store
-from ddbias.data import Split
+from ddbias.data import Split, load_split
 from ddbias.log import Progress, logger
 from ddbias.seeding import derive, stream
 from ddbias.training import Recipe, predict, train
@@ -52,7 +52,7 @@ def evaluate(
     repeats : int
         Number of networks, each with its own initialisation and order of batches.
     seed : int
-        Seed of the distilled set; networks of different sets are different too.
+        Seed of the distilled set; sets of one seed share their networks' first weights and order of batches.
     device : device
     name : str
         Shown with the progress.
@@ -134,3 +134,16 @@ def save(path: str | Path, counts: np.ndarray, *, cell: Mapping[str, object], me
         validator.validate(row)
     columns = {name: [row[name] for row in table] for name in table[0]}
     store.write_table(path, columns, {**meta, "counts": counts.tolist()})
+
+
+def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the images and labels (N,) int64 to train on.
+
+    Images are normalised float32 (N, C, H, W), or raw uint8 taken from the training split at `train` when the
+    distilled set holds rows only.
+    """
+    tensors, _ = store.read_tensors(path)
+    if "images" in tensors:
+        return tensors["images"], tensors["labels"]
+    images = np.array(load_split(train).images[tensors["rows"].numpy()])
+    return torch.from_numpy(images), tensors["labels"]

@@ -84,6 +84,8 @@ def run(main: Callable, snakemake: object) -> None:
     try:
         log_to(path)
         main(snakemake)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except Exception as error:
         line = explain(error)
         if line is None:

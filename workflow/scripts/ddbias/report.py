@@ -157,7 +157,7 @@ def _facts(run: Mapping) -> dict[str, str]:
     """Word the entries of ``run.json`` that a reader wants; what is not recorded is left out."""
     facts = {}
     if run.get("commit"):
-        facts["commit"] = f"{run['commit'][:12]}{' with uncommitted changes' if run.get('dirty') else ''}"
+        facts["commit"] = str(run["commit"]).replace("+", " with uncommitted changes")
     if run.get("device"):
         facts["device"] = str(run["device"])
     if run.get("seconds") is not None:

@@ -76,11 +76,6 @@ class Study:
         """Tell whether the weights of a debias come from a surrogate."""
         return "surrogate" in self.config["debias"][debias]
 
-    def weighted(self) -> list[tuple[str, str, str, str]]:
-        """Return (dataset, ratio, debias, seed) of every weights file."""
-        keys = [(c.dataset, c.ratio, c.debias, c.seed) for c in self.cells if self.needs_surrogate(c.debias)]
-        return list(dict.fromkeys(keys))
-
     def table_rows(self, table: str) -> list[dict]:
         """Return the rows of a table: cell and metric, with the selector of the published value or None."""
         settings = self.config["tables"][table]

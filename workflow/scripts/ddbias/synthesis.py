@@ -139,7 +139,12 @@ def _prepare(images: np.ndarray, size: int | None, pad: int | Sequence[int] | No
     if len(sides) != 4 or not all(isinstance(side, int) and side >= 0 for side in sides):
         raise DdbiasError(f"pad is {pad!r}; it must be a number of pixels, or four: [top, right, bottom, left]")
     top, right, bottom, left = sides
-    return np.pad(images, ((0, 0), (0, 0), (top, bottom), (left, right))) if any(sides) else images
+    if any(sides):
+        images = np.pad(images, ((0, 0), (0, 0), (top, bottom), (left, right)))
+    height, width = images.shape[2:]
+    if height != width:
+        raise DdbiasError(f"the images are {width}x{height} pixels and networks need squares; set size: or pad:")
+    return images
 
 
 def _counts(split: Split, names: Mapping[str, object]) -> list[list[int]] | None:

@@ -27,7 +27,7 @@ WRITERS = {"csv": write_csv, "md": write_markdown, "tex": write_tex, "html": wri
 CONVENTIONS = {
     "balanced": "every label with every attribute equally often",
     "anti": "bias-conflicting samples only",
-    "natural": "the source's own test samples",
+    "natural": "attributes as in the training split",
 }
 
 

@@ -129,23 +129,6 @@ def density_weights(
     return weights
 
 
-def check_weights(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return sample weights as float64 scaled to mean 1 within each class; refuse what cannot be weights."""
-    weights, labels = np.asarray(weights, np.float64), np.asarray(labels)
-    if weights.shape != labels.shape:
-        raise DdbiasError(f"{weights.size} weights for {labels.size} samples")
-    if not np.isfinite(weights).all() or (weights < 0).any():
-        raise DdbiasError("weights must be finite and not negative")
-    scaled = np.empty_like(weights)
-    for label in np.unique(labels):
-        members = labels == label
-        total = weights[members].sum()
-        if total <= 0:
-            raise DdbiasError(f"all weights of class {label} are zero")
-        scaled[members] = weights[members] * (members.sum() / total)
-    return scaled
-
-
 def diagnose(weights: np.ndarray, log_density: np.ndarray | None, conflicting: np.ndarray | None) -> dict:
     """Describe weights: how much of them the conflicting samples hold and how many samples they amount to.
 

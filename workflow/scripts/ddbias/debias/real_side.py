@@ -21,7 +21,6 @@ import torch
 
 from ddbias.errors import DdbiasError, unknown
 from ddbias.seeding import stream
-from ddbias.weights import check_weights
 
 DRAWS = ("proportional", "weighted_mean")
 
@@ -107,3 +106,20 @@ class RealSide:
         # Samples of weight zero still come last when there are too few others.
         weights = weights + weights.max() * 1e-12
         return self.classes[label][torch.multinomial(weights, count, replacement=False, generator=generator)]
+
+
+def check_weights(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return sample weights as float64 scaled to mean 1 within each class; refuse what cannot be weights."""
+    weights, labels = np.asarray(weights, np.float64), np.asarray(labels)
+    if weights.shape != labels.shape:
+        raise DdbiasError(f"{weights.size} weights for {labels.size} samples")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise DdbiasError("weights must be finite and not negative")
+    scaled = np.empty_like(weights)
+    for label in np.unique(labels):
+        members = labels == label
+        total = weights[members].sum()
+        if total <= 0:
+            raise DdbiasError(f"all weights of class {label} are zero")
+        scaled[members] = weights[members] * (members.sum() / total)
+    return scaled

@@ -9,12 +9,11 @@ stays exact. The synthetic images are always embedded in float32: their gradient
 from __future__ import annotations
 
 import copy
-import shutil
 
 import torch
 from torch import nn
 
-from ddbias.device import has_fast_bf16
+from ddbias.device import obstacle
 from ddbias.log import logger
 
 MICRO_BATCH = 32
@@ -36,8 +35,8 @@ class FrozenEmbedding:
         self._copy = None
         if precision != "fast":
             return
-        if obstacle := self._obstacle():
-            logger.info("precision fast: %s, so the embedding stays float32", obstacle)
+        if lacking := self._obstacle():
+            logger.info("precision fast: %s, so the embedding stays float32", lacking)
             return
         self._copy = copy.deepcopy(network).to(torch.bfloat16, memory_format=torch.channels_last)
         # In this process: helper processes of the compiler would outlive a killed job and take the other cores.
@@ -45,12 +44,8 @@ class FrozenEmbedding:
 
     def _obstacle(self) -> str | None:
         """Return why the fast way is not open, or None."""
-        if self.device.type != "cpu":
-            return "there is no faster way on a GPU"
-        if not has_fast_bf16():
-            return "this processor has no bfloat16 units"
-        if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-            return "there is no C++ compiler"
+        if here := obstacle(self.device):
+            return here
         # An image's embedding then depends on its batch, so micro-batches would change it.
         if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules()):
             return "the network has batch norm"
