@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -25,6 +26,7 @@ RUN_PID = "DDBIAS_RUN_PID"  # tells jobs which process they belong to and end wi
 COMMIT = "DDBIAS_COMMIT"  # tells jobs which commit to show
 GIVEN = "DDBIAS_GIVEN"  # tells jobs which study files and settings were given, quoted for a shell
 PROFILE = "workflow/profiles/workstation"
+DYING = 2.0  # seconds that a killed process may take to let go of the lock
 # With these Snakemake only looks and takes no lock of its own, so they may be asked during a run.
 LOOKING = {"-n", "--dry-run", "--dryrun", "--lint", "--summary", "-S", "--detailed-summary", "-D"}
 LOOKING |= {"--list-rules", "--list", "-l", "--dag", "--rulegraph", "--filegraph", "--help", "-h", "--version", "-v"}
@@ -82,10 +84,12 @@ def commit(checkout: str) -> str:
 def take_lock(path: str | os.PathLike = LOCK) -> int:
     """Take the exclusive lock on `path` and return the descriptor that holds it until it is closed.
 
-    The file holds the owner's process id, for the message to others. Raises `LaunchError` when another process holds
+    The file holds the owner's process id, for the message to others. A killed owner keeps the lock until the last of
+    its threads is gone, so a taken lock is tried again for a moment. Raises `LaunchError` when another process holds
     the lock or the file cannot be opened.
     """
     path = Path(path)
+    deadline = time.monotonic() + DYING
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +103,9 @@ def take_lock(path: str | os.PathLike = LOCK) -> int:
         except BlockingIOError:
             owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
             raise LaunchError(f"another run (pid {owner}) is working in this folder; wait for it or stop it") from None
         if _is_open_on(descriptor, path):
             break
