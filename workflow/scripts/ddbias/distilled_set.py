@@ -93,7 +93,8 @@ def save(
     steps = len(next(iter(result.history.values()), []))
     store.write_table(outputs.history, {"iteration": np.arange(1, steps + 1), **result.history}, meta)
     save_preview(outputs.preview, result, split)
-    facts = {"device": provenance["device_type"], "command": command(outputs.distilled)}
+    device = f"{provenance['device']} {provenance['device_type']}"
+    facts = {"device": device, "command": command(outputs.distilled)}
     store.write_json(outputs.run, run.facts() | facts)
 
 
