@@ -55,7 +55,7 @@ def written(folder, result, split):
         split,
         cell=CELL,
         settings={"distiller": {"kind": "dm"}, "debias": {"kind": "kde"}, "network": None},
-        provenance={"device_type": "AVX2", "torch": "x"},
+        provenance={"device": "cpu", "device_type": "AVX2", "torch": "x"},
         outputs=outputs,
         run=Run(),
     )
