@@ -5,12 +5,10 @@ import shutil
 import pytest
 import torch
 from ddbias import device, networks
-from ddbias.device import has_fast_bf16
 from ddbias.distill.frozen import FrozenEmbedding
 from ddbias.seeding import stream
 
 CPU = torch.device("cpu")
-COMPILER = any(map(shutil.which, ("g++", "clang++", "c++")))
 TOLERANCE = 0.02  # bfloat16 has 8 bits, 2^-9 a rounding; two blocks of convolution and normalisation
 
 
@@ -24,8 +22,7 @@ def images(count=40):
     return torch.randn(count, 3, 8, 8, generator=stream(0, "images"))
 
 
-@pytest.mark.skipif(not has_fast_bf16(), reason="this processor has no bfloat16 units")
-@pytest.mark.skipif(not COMPILER, reason="there is no C++ compiler")
+@pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
 def test_fast_is_close_to_exact():
     model, batch = network(), images()
     fast = FrozenEmbedding(model, device=CPU, precision="fast")
@@ -48,16 +45,26 @@ def test_fast_is_close_to_exact():
 
 
 @pytest.mark.parametrize(
-    ("bf16", "compiler", "norm", "reason"),
+    ("bf16", "compiler", "folder", "norm", "reason"),
     [
-        (False, "/usr/bin/c++", "instance", "this processor has no bfloat16 units"),
-        (True, None, "instance", "there is no C++ compiler"),
-        (True, "/usr/bin/c++", "batch", "the network has batch norm"),
+        (False, "c++", "torch", "instance", "this processor has no bfloat16 units"),
+        (True, None, "torch", "instance", "there is no C++ compiler"),
+        (
+            True,
+            "c++",
+            "a b/torch",
+            "instance",
+            "torch lies in a folder with a space in its name, where it cannot compile",
+        ),
+        (True, "c++", "torch", "batch", "the network has batch norm"),
     ],
 )
-def test_where_fast_cannot_be_it_is_exact_and_says_why_once(monkeypatch, log_lines, bf16, compiler, norm, reason):
+def test_where_fast_cannot_be_it_is_exact_and_says_why_once(
+    monkeypatch, log_lines, bf16, compiler, folder, norm, reason
+):
     monkeypatch.setattr(device, "has_fast_bf16", lambda: bf16)
     monkeypatch.setattr(shutil, "which", lambda name: compiler)
+    monkeypatch.setattr(torch, "__file__", f"{folder}/__init__.py")
     model = network(norm=norm)
     embedding = FrozenEmbedding(model, device=CPU, precision="fast")
     for _ in range(2):

@@ -46,7 +46,7 @@ def rule(snakemake, splits, tmp_path):
             split,
             cell=CELL,
             settings={},
-            provenance={"device_type": "AVX2"},
+            provenance={"device": "cpu", "device_type": "AVX2"},
             outputs=outputs,
             run=distilled_set.Run(),
         )

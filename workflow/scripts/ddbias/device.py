@@ -65,6 +65,8 @@ def obstacle(device: torch.device) -> str | None:
         return "this processor has no bfloat16 units"
     if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         return "there is no C++ compiler"
+    if " " in torch.__file__:  # torch 2.13 passes its folder to the linker unquoted
+        return "torch lies in a folder with a space in its name, where it cannot compile"
     return None
 
 
