@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import torch
-from ddbias import networks
+from ddbias import device, networks
 from ddbias.augment import DSA
 from ddbias.data import Split
 from ddbias.debias.real_side import RealSide
@@ -46,7 +46,7 @@ def plain_step(images: torch.Tensor, real: torch.Tensor, step: int) -> None:
 
 def main() -> None:
     """Print seconds a step and the ratio."""
-    torch.set_num_threads(os.cpu_count())
+    device.prepare("cpu", os.cpu_count())
     split = random_split()
     side = RealSide(split.labels, np.ones(len(split)), batch_size=REAL, draw="proportional", seed=0)
     pixels, _ = split.tensors()
