@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run report test lint bench clean distclean env env-dev
+.PHONY: help run check-data report test lint bench clean distclean env env-dev
 
 PYTHON ?=
 CONFIG ?=
@@ -38,6 +38,9 @@ help: ## list the targets
 
 run: env ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
+
+check-data: env ## count, compare and check the data sets of the study, and say what would go wrong
+	@$(LAUNCH) -- check --quiet rules progress reason host $(ARGS)
 
 report: env ## build the study's page, and what it still needs
 	@$(LAUNCH) -- report $(ARGS)

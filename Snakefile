@@ -12,6 +12,7 @@ if not workflow.overwrite_configfiles:
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/synthesize_dataset.smk"
+include: "workflow/rules/check_data.smk"
 include: "workflow/rules/train_surrogate.smk"
 include: "workflow/rules/estimate_weights.smk"
 include: "workflow/rules/distill.smk"

@@ -259,14 +259,15 @@ def test_noise_is_standard_normal():
 def test_order_and_subset_of_a_bias(kind):
     images, attributes, _ = grey_batch(1, 30)
     made = bias.build({"kind": kind, "severity": 1})
+    context = bias.Context("train", 0.5, seed=3)
     index = np.arange(30)
-    whole = made.apply(images, attributes, index=index, split="train", seed=3)
+    whole = made.apply(images, attributes, index, context)
     rows = np.array([29, 4, 11])
-    part = made.apply(images[rows], attributes[rows], index=index[rows], split="train", seed=3)
+    part = made.apply(images[rows], attributes[rows], index[rows], context)
     np.testing.assert_array_equal(whole[rows], part)
     plain = bias.build({"kind": kind, "severity": 1, "noise": "none"})
     expected = bias.colorize(images, attributes, severity=1, noise=np.zeros((30, 3)), where=kind)
-    np.testing.assert_array_equal(plain.apply(images, attributes, index=index, split="train", seed=3), expected)
+    np.testing.assert_array_equal(plain.apply(images, attributes, index, context), expected)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_a_classifier_that_reads_only_the_colour(ratio, expected):
     part = sources.load({"kind": "digits"}, data={})["test"]
     attributes = bias.assign_attributes(part.labels, ratio, 10)
     made = bias.build({"kind": "foreground", "severity": 4})
-    images = made.apply(part.images, attributes, index=np.arange(len(part)), split="test", seed=0)
+    images = made.apply(part.images, attributes, np.arange(len(part)), bias.Context("test", ratio))
     tint = images.sum((2, 3)) / part.images.sum((2, 3))
     predicted = np.linalg.norm(tint[:, None] - COLOURS, axis=2).argmin(1)
     assert np.mean(predicted == part.labels) == pytest.approx(expected, abs=0.005)

@@ -200,7 +200,8 @@ def test_defaults_are_filled_in():
     assert config["datasets"]["digits_fg"] == {
         "source": {"kind": "digits"},
         "bias": {"kind": "foreground", "severity": 1, "noise": "per_index"},
-        "test": "balanced",
+        "test": None,
+        "channels": None,
         "size": None,
         "pad": None,
         "seed": 42,

@@ -17,6 +17,7 @@ CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 AUGMENT = "color_crop_cutout_flip_scale_rotate"
 STEPS = 3
+SMALL = {"iterations": STEPS, "real_batch": 12, "outer_loop": 2, "inner_loop": 1}
 DISTILLERS = sorted(distill.MODULES)
 LEARNERS = [kind for kind in DISTILLERS if hasattr(distill.module(kind), "Distiller")]
 SELECTORS = sorted(set(DISTILLERS) - set(LEARNERS))
@@ -45,7 +46,8 @@ def defaults(section, kind, *without):
 def settings(kind="dm", **changes):
     if kind not in LEARNERS:
         return {"kind": kind}
-    return {"kind": kind, **defaults("distiller", kind), "iterations": STEPS, "real_batch": 12, **changes}
+    options = defaults("distiller", kind)
+    return {"kind": kind, **options, **{name: SMALL[name] for name in SMALL if name in options}, **changes}
 
 
 def weights_of(kind, split):
@@ -216,7 +218,8 @@ def test_a_learner_learns_repeats_and_goes_on_after_a_kill(split, tmp_path, monk
     assert result.images.isfinite().all()
     assert not result.images.requires_grad
     assert result.history
-    assert all(len(values) == STEPS and np.isfinite(values).all() for values in result.history.values())
+    steps = STEPS * settings(learner).get("outer_loop", 1)
+    assert all(len(values) == steps and np.isfinite(values).all() for values in result.history.values())
     side = RealSide(split.labels, weights, batch_size=1, draw="proportional", seed=0)
     start = engine.initial_images(split, side, init=settings(learner)["init"], ipc=2, seed=0)
     assert all((result.images[i] != start[i]).any() for i in range(6))  # every image was moved
@@ -227,7 +230,7 @@ def test_a_learner_learns_repeats_and_goes_on_after_a_kill(split, tmp_path, monk
     step = method.step
 
     def dies(self, number, *rest):
-        if number == STEPS - 1 and len(done) < STEPS:
+        if number == steps - 1 and len(done) < steps:
             raise KeyboardInterrupt
         done.append(number)
         return step(self, number, *rest)
@@ -235,14 +238,14 @@ def test_a_learner_learns_repeats_and_goes_on_after_a_kill(split, tmp_path, monk
     monkeypatch.setattr(method, "step", dies)
     with pytest.raises(KeyboardInterrupt):
         made(split, weights, Checkpoint(state, "job", every=0), kind=learner)
-    assert done == list(range(STEPS - 1))
+    assert done == list(range(steps - 1))
     monkeypatch.setattr(method, "step", lambda self, number, *rest: done.append(number) or step(self, number, *rest))
     resumed = made(split, weights, Checkpoint(state, "job", every=0), kind=learner)
-    assert done == list(range(STEPS))  # nothing was done twice
+    assert done == list(range(steps))  # nothing was done twice
     assert same(resumed, result)
     # Killed between the last step and the output: nothing is left to do.
     assert same(made(split, weights, Checkpoint(state, "job", every=0), kind=learner), result)
-    assert len(done) == STEPS
+    assert len(done) == steps
 
 
 def test_other_images_at_the_start_do_not_survive_a_resume(split, tmp_path):

@@ -184,4 +184,5 @@ def test_save_refuses_an_impossible_row(tmp_path, change):
 def test_recipe_takes_what_it_knows():
     settings = {"network": "small", "networks": 3, "epochs": 10, "whole_steps": 5, "augment": "crop"}
     settings |= {"learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 7}
-    assert evaluate.recipe(settings) == Recipe(0.1, 0.0, 0.0, 7, "crop")
+    settings |= {"schedule": "constant"}
+    assert evaluate.recipe(settings) == Recipe(0.1, 0.0, 0.0, 7, "crop", "constant")

@@ -10,6 +10,7 @@ from ddbias import store
 from ddbias.errors import DdbiasError
 from ddbias.plots import PLOTS, plot, style
 from ddbias.plots import accuracy as accuracy_plot
+from ddbias.plots import datasets as datasets_plot
 from ddbias.plots import images as images_plot
 from ddbias.plots import weights as weights_plot
 from PIL import Image
@@ -214,3 +215,24 @@ def test_real_images_that_do_not_conflict_take_no_room(files, tmp_path):
     store.write_arrow(tmp_path / "train.arrow", columns, meta)
     figure = images_plot.draw(datasets=[tmp_path / "train.arrow"], distilled=[], settings={})
     assert [axis.texts[0].get_text() for axis in figure.axes] == ["real,\naligned"]
+
+
+def test_data_sets_show_aligned_and_conflicting_images_of_every_class(tmp_path):
+    """Class c is grey 20 c where aligned and 20 c + 10 where conflicting; class 2 has no conflicting image."""
+    labels = np.repeat(np.arange(3), 8)
+    attributes = np.where((np.arange(24) % 8 < 2) & (labels < 2), labels + 1, labels)
+    grey = 20 * labels + 10 * (attributes != labels)
+    images = np.broadcast_to(grey[:, None, None, None], (24, 1, 4, 4)).astype(np.uint8)
+    columns = {"image": store.fixed_size_binary(np.ascontiguousarray(images)), "label": labels, "index": np.arange(24)}
+    meta = {"label_names": ["a", "b", "c"], "shape": [1, 4, 4]}
+    store.write_arrow(tmp_path / "toy" / "0.8" / "train.arrow", {**columns, "attribute": attributes}, meta)
+    store.write_arrow(tmp_path / "own" / "natural" / "train.arrow", columns, meta)
+    paths = [tmp_path / "toy" / "0.8" / "train.arrow", tmp_path / "own" / "natural" / "train.arrow"]
+    figure = datasets_plot.draw(datasets=paths, settings={})
+    shown = [axis.images[0].get_array()[0, 2::5, 0].tolist() for axis in figure.axes]
+    white = 255
+    assert shown[0] == [0, 20, 40] * 3 + [0]
+    assert shown[1] == [10, 30, white, 10, 30] + [white] * 5
+    assert set(shown[2]) == {0, 10, 20, 30, 40}  # the attribute is unknown: all images at the left
+    assert shown[3] == [white] * 10
+    assert {text.get_text() for text in figure.texts} >= {"toy\nratio 0.8", "own\nratio natural", "conflicting"}

@@ -16,9 +16,9 @@ def only_named_places(monkeypatch):
     monkeypatch.delenv("DDBIAS_DATA", raising=False)
 
 
-def fails(message, settings, data):
+def fails(message, settings, data, size=None):
     with pytest.raises(DdbiasError, match=message) as error:
-        sources.load(settings, data=data)
+        sources.load(settings, data=data, size=size)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -113,7 +113,7 @@ def test_parquet_sizes(write, tmp_path):
     fails(
         "image in row 1 of .*train.parquet is 9x8 but the first one is 6x6; set size:", write(made), {"root": tmp_path}
     )
-    part = sources.load(write(made, size=6), data={"root": str(tmp_path)})["train"]
+    part = sources.load(write(made), data={"root": str(tmp_path)}, size=6)["train"]
     assert part.images.shape == (2, 3, 6, 6)
     np.testing.assert_array_equal(part.images[0], pictures(1, (6, 6, 3))[0].transpose(2, 0, 1))
 
@@ -138,6 +138,8 @@ def test_parquet_lookup_order(write, tmp_path, monkeypatch):
 
 JUNK = [encoded(pictures(1)[0]), b"\x89PNG junk", encoded(pictures(1)[0])]
 CUT = [encoded(pictures(1)[0]), encoded(pictures(1, (40, 40, 3))[0])[:1500], encoded(pictures(1)[0])]
+HALF = encoded(pictures(1, (40, 40, 3))[0], "JPEG")
+HALF = [encoded(pictures(1)[0]), HALF[: len(HALF) // 2], encoded(pictures(1)[0])]
 THREE = list(pictures(3))
 GOOD = table(THREE, [0, 1, 1])
 
@@ -163,6 +165,7 @@ def with_images(values):
             "test.parquet has no column 'attribute'",
         ),
         (with_images(JUNK), None, {}, "image in row 1 of .*train.parquet cannot be decoded"),
+        (with_images(HALF), None, {"size": 6}, "image in row 1 of .*train.parquet cannot be decoded.*truncated"),
         (with_images(CUT), None, {"size": 6}, "image in row 1 of .*train.parquet cannot be decoded"),
         (with_images([JUNK[0], None, JUNK[0]]), None, {}, "row 1 of column 'image'.*no image bytes"),
         (
@@ -192,7 +195,8 @@ def with_images(values):
     ],
 )
 def test_parquet_errors(write, tmp_path, train, test, options, message):
-    fails(message, write(train, test, **options), {"root": str(tmp_path)})
+    options, size = {k: v for k, v in options.items() if k != "size"}, options.get("size")
+    fails(message, write(train, test, **options), {"root": str(tmp_path)}, size)
 
 
 def test_parquet_damaged_file(write, tmp_path):
@@ -204,8 +208,7 @@ def test_parquet_damaged_file(write, tmp_path):
 
 def test_fairface(data_home):
     paths = {split: f"fairface/{split}.parquet" for split in ("train", "test")}
-    small = {"kind": "parquet", **paths, "size": 8}
-    parts = sources.load(small, data={"mirrors": [str(data_home)]})
+    parts = sources.load({"kind": "parquet", **paths}, data={"mirrors": [str(data_home)]}, size=8)
     counts = {}
     for split, part in parts.items():
         counts[split] = np.zeros((2, 2), int)

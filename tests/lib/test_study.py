@@ -176,11 +176,6 @@ def test_a_table_without_cells_shows_the_grid():
             "grid[1].ratios[0] = 0.95: must be 'natural', since its bias is none in mnist_own",
         ),
         (
-            {"datasets__mnist_own__test": "balanced"},
-            "datasets.mnist_own.test = 'balanced': must be natural, since its bias is none and the test images keep "
-            "their own attributes",
-        ),
-        (
             {"grid__0__ipc": [1, 10, "all"]},
             "grid[0].ipc[2] = all: the distiller dm takes a number; give it its own entry",
         ),
@@ -234,8 +229,8 @@ def test_one_mistake_is_one_line(changes, said):
 
 
 def test_several_mistakes_are_one_line_each():
-    lines = mistakes(grid__0__dataset="digit", grid__1__debias=["unifrm"], datasets__mnist_own__test="anti")
-    assert [line.split(" ")[0] for line in lines] == ["grid[0].dataset", "grid[1].debias[0]", "datasets.mnist_own.test"]
+    lines = mistakes(grid__0__dataset="digit", grid__1__debias=["unifrm"])
+    assert [line.split(" ")[0] for line in lines] == ["grid[0].dataset", "grid[1].debias[0]"]
 
 
 def test_a_figure_may_select_by_a_ratio_written_in_another_way():
@@ -249,10 +244,10 @@ def test_a_study_keeps_its_input():
     assert before == SETTINGS
 
 
-def test_the_size_of_a_data_set_reaches_the_decoder_of_a_parquet_source():
-    source = {"kind": "parquet", "train": "no.parquet", "test": "no.parquet"}
-    dataset = {"source": source, "bias": "foreground", "size": 32}
-    assert Study(changed(datasets__own=dataset)).config["datasets"]["own"]["source"]["size"] == 32
+@pytest.mark.parametrize(("bias", "test"), [("foreground", "balanced"), ("none", "natural"), ("subsample", "natural")])
+def test_a_test_split_of_real_attributes_keeps_every_image_by_default(bias, test):
+    dataset = {"source": "digits", "bias": bias}
+    assert Study(changed(datasets__own=dataset)).config["datasets"]["own"]["test"] == test
 
 
 # ---- ratios -----------------------------------------------------------------------------------------------------

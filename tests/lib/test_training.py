@@ -8,6 +8,7 @@ import pytest
 import torch
 from ddbias import networks, training
 from ddbias.data import normalize
+from ddbias.errors import DdbiasError
 from ddbias.training import Recipe, epoch_phases, predict, shuffled_batches, step_phases, train
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +71,28 @@ def test_steps_are_halved(steps):
     first, second = step_phases(steps)
     assert first + second == steps
     assert first - second in (0, 1)
+
+
+@pytest.mark.parametrize("length", [{"epochs": 3}, {"steps": 6}])
+def test_a_constant_schedule_is_plain_sgd_for_so_many_epochs(length, images, labels):
+    images, labels = images[:16], labels[:16]
+    recipe = Recipe(learning_rate=0.05, batch_size=8, schedule="constant")
+    found = trained(images, labels, recipe=recipe, **length)
+    model, order = network(), generator(0)
+    model.train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    for _ in range(3):
+        for batch in torch.randperm(16, generator=order).split(8):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+            optimiser.step()
+    for ours, theirs in zip(found.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)
+
+
+def test_unknown_schedule(images, labels):
+    with pytest.raises(DdbiasError, match="unknown schedule 'cosine'"):
+        trained(images, labels, recipe=Recipe(schedule="cosine"), epochs=1)
 
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(1, 4))

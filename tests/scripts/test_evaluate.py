@@ -27,6 +27,7 @@ SETTINGS = {
     "weight_decay": 5e-4,
     "batch_size": 16,
     "augment": "none",
+    "schedule": "drop",
 }
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 

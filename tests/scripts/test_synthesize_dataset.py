@@ -18,6 +18,7 @@ def rule(tmp_path):
             "bias": {"kind": "background", "severity": 1},
             "ratio": 0.95,
             "test": "anti",
+            "channels": None,
             "size": None,
             "pad": 1,
             "seed": 4,

@@ -99,7 +99,18 @@ def figure_kinds(wildcards):
 def source_files(wildcards):
     """Return the files of a source that the user owns, wherever they lie: a change of one reruns what it made."""
     source = study.config["datasets"][wildcards.dataset]["source"]
-    return [found for key in ("train", "test") if key in source and (found := found_file(source[key]))]
+    named = [source.get(key) for key in ("train", "test", "file")]
+    named.append((source.get("attribute") or {}).get("file") if source["kind"] == "image_folder" else None)
+    return [found for path in named if path and (found := found_file(path))]
+
+
+def source_folders(wildcards):
+    """Return the folders of images that the user owns: of a source, or of pictures of frost."""
+    settings = study.config["datasets"][wildcards.dataset]
+    source = settings["source"]
+    named = [source["train"], source["test"]] if source["kind"] == "image_folder" else []
+    named.append(settings["bias"].get("frost"))
+    return [found for path in named if path and (found := found_folder(path))]
 
 
 def found_file(path):
@@ -110,9 +121,20 @@ def found_file(path):
         return None
 
 
+def found_folder(path):
+    try:
+        return lookup.find_folder(path, study.config["data"])
+    except DdbiasError:
+        return None
+
+
 def source_digests(wildcards):
-    """Return the content of the user's own files in short: a file with an older date is another file, too."""
-    return [store.file_sha256(path) for path in source_files(wildcards)]
+    """Return the content of the user's own files in short: a file with an older date is another file, too.
+
+    Of folders, which may hold very many, the names, sizes and dates of the files.
+    """
+    files = [store.file_sha256(path) for path in source_files(wildcards)]
+    return files + [store.folder_sha256(path) for path in source_folders(wildcards)]
 
 
 def embeddings(wildcards):
@@ -151,6 +173,12 @@ def seed(wildcards):
 
 def ipc(wildcards):
     return wildcards.ipc if wildcards.ipc == WHOLE else int(wildcards.ipc)
+
+
+def largest_ipc(wildcards):
+    """Return the most images per class that the grid asks for in a data set."""
+    cells = study.select(dataset=wildcards.dataset, ratio=wildcards.ratio)
+    return max((int(cell.ipc) for cell in cells if cell.ipc != WHOLE), default=1)
 
 
 def surrogate_settings(wildcards):
@@ -233,7 +261,7 @@ def figure_weights(wildcards):
 
 
 def figure_datasets(wildcards):
-    cells = figure_cells(wildcards, "images", "dataset", "ratio", "ipc", "seed")
+    cells = figure_cells(wildcards, "images", "dataset", "ratio", "ipc", "seed") or figure_cells(wildcards, "datasets")
     return expand_cells(rules.synthesize_dataset.output.train, cells)
 
 
@@ -257,6 +285,10 @@ def expand_cells(pattern, cells):
 
 def dataset_files():
     return expand_cells(rules.synthesize_dataset.output.train, study.cells)
+
+
+def check_files():
+    return expand_cells(rules.check_data.output.report, study.cells)
 
 
 def weights_files():

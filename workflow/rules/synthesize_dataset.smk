@@ -19,6 +19,7 @@ rule synthesize_dataset:
         bias=dataset_param("bias"),
         ratio=ratio,
         test=dataset_param("test"),
+        channels=dataset_param("channels"),
         size=dataset_param("size"),
         pad=dataset_param("pad"),
         seed=dataset_param("seed"),

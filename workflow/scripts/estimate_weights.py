@@ -3,7 +3,7 @@
 Fails when the embedding is not finite.
 """
 
-from ddbias import debias, device, job, store, surrogate, weights
+from ddbias import debias, device, groups, job, store, surrogate, weights
 
 
 def main(snakemake):
@@ -14,7 +14,8 @@ def main(snakemake):
     values, density = debias.module(params.settings["kind"]).sample_weights(
         columns.pop("embedding"), columns["label"], **settings
     )
-    conflicting = columns["attribute"] != columns["label"] if "attribute" in columns else None
+    pairing = meta.pop("pairing", groups.IDENTITY)
+    conflicting = groups.conflicting(columns["label"], columns.get("attribute"), pairing)
     store.write_table(
         snakemake.output.weights,
         {**columns, "log_density": density, "weight": values},
@@ -24,6 +25,7 @@ def main(snakemake):
             "debias": wildcards.debias,
             "seed": params.seed,
             "settings": params.settings,
+            "pairing": pairing,
             "surrogate": meta,
             **weights.diagnose(values, density, conflicting),
         },

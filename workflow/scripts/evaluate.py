@@ -31,6 +31,7 @@ def main(snakemake):
         cell={**cell, "seed": params.seed},
         meta={
             "convention": test.meta["convention"],
+            "pairing": test.meta["pairing"],
             "settings": params.settings,
             "network": params.network,
             "provenance": device.provenance(where, params.threads, "exact"),

@@ -13,6 +13,7 @@ def main(snakemake):
         bias=snakemake.params.bias,
         ratio=snakemake.params.ratio,
         test=snakemake.params.test,
+        channels=snakemake.params.channels,
         size=snakemake.params.size,
         pad=snakemake.params.pad,
         seed=snakemake.params.seed,

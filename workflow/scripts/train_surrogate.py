@@ -29,7 +29,8 @@ def main(snakemake):
     }
     store.write_tensors(snakemake.output.model, model.state_dict(), meta)
     embeddings = surrogate.embed(model, split, layer=params.settings["embedding"], device=where)
-    surrogate.save_embeddings(snakemake.output.embeddings, embeddings, split, meta)
+    paired = {**meta, "pairing": split.meta["pairing"]}
+    surrogate.save_embeddings(snakemake.output.embeddings, embeddings, split, paired)
     steps, losses = zip(*history, strict=True)
     store.write_table(snakemake.output.history, {"step": list(steps), "loss": list(losses)}, meta)
     checkpoint.remove()

@@ -9,8 +9,19 @@ from collections.abc import Mapping
 
 from ddbias.errors import DdbiasError
 
-# Facts of published files and of the fixed split of scikit-learn's digits; tests count them in the sources.
-SMALLEST = {"digits": 116, "mnist": 5421, "fashion_mnist": 6000}
+# Facts of published files and of the fixed split of scikit-learn's digits; tests count them in the sources. None where
+# they are the user's own, or a choice of labels away.
+SMALLEST = {
+    "digits": 116,
+    "mnist": 5421,
+    "fashion_mnist": 6000,
+    "cifar10": 5000,
+    "image_folder": None,
+    "pth": None,
+    "bffhq": None,
+    "utkface": None,
+    "celeba": None,
+}
 
 
 def smallest_class(source: Mapping[str, object], data: Mapping[str, object]) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias import store
+from ddbias import groups, store
 from ddbias.errors import DdbiasError
 
 
@@ -28,7 +28,8 @@ class Split:
     index : ndarray of int64, shape (N,)
         Position of the sample in its source.
     meta : dict
-        ``label_names``, ``attribute_names`` (or None), ``mean`` and ``std`` (per channel, of the training split,
+        ``label_names``, ``attribute_names`` (or None), ``pairing`` (the attribute paired with each label, see
+        `ddbias.groups`), ``mean`` and ``std`` (per channel, of the training split,
         for pixels in 0..1), ``convention`` of a test split, and the provenance.
     """
 
@@ -53,8 +54,8 @@ class Split:
 
     @property
     def conflicting(self) -> np.ndarray | None:
-        """Boolean mask (N,) of the samples whose attribute is not the one paired with their label."""
-        return None if self.attributes is None else self.attributes != self.labels
+        """Boolean mask (N,) of the samples whose attribute is not the one paired with their label, None if unknown."""
+        return groups.conflicting(self.labels, self.attributes, self.meta.get("pairing", groups.IDENTITY))
 
     def tensors(self, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
         """Return copies of the images (uint8, as stored) and the labels (int64) on `device`."""

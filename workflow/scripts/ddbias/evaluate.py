@@ -15,6 +15,7 @@ import torch
 
 from ddbias import metrics, networks, store
 from ddbias.data import Split, load_split
+from ddbias.groups import IDENTITY, Pairing
 from ddbias.log import Progress, logger
 from ddbias.seeding import derive, stream
 from ddbias.training import Recipe, predict, train
@@ -98,12 +99,12 @@ def evaluate(
     return np.stack(counts)
 
 
-def rows(counts: np.ndarray, wildcards: Mapping[str, object]) -> list[dict]:
+def rows(counts: np.ndarray, wildcards: Mapping[str, object], pairing: Pairing = IDENTITY) -> list[dict]:
     """Return one row per network and metric: the wildcards, ``repeat``, ``metric``, ``value``, ``support``."""
     table = []
     for repeat, network in enumerate(counts):
-        support = metrics.group_support(network)
-        for metric, value in metrics.group_metrics(network).items():
+        support = metrics.group_support(network, pairing)
+        for metric, value in metrics.group_metrics(network, pairing).items():
             table.append({**wildcards, "repeat": repeat, "metric": metric, "value": value, "support": support[metric]})
     return table
 
@@ -123,12 +124,12 @@ def save(path: str | Path, counts: np.ndarray, *, cell: Mapping[str, object], me
     cell : mapping
         All wildcards; ``seed`` an int.
     meta : mapping
-        ``convention`` of the test split, settings, provenance.
+        ``convention`` and ``pairing`` of the test split, settings, provenance.
     """
     import jsonschema
     import yaml
 
-    table = rows(counts, cell)
+    table = rows(counts, cell, meta.get("pairing", IDENTITY))
     validator = jsonschema.Draft202012Validator(yaml.safe_load(RESULTS_SCHEMA.read_text()))
     for row in table:
         validator.validate(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ddbias.errors import DdbiasError
@@ -40,13 +40,21 @@ def find(path: str, data: Mapping[str, object]) -> Path:
 
     Raises `DdbiasError` when there is none.
     """
+    return _first("file", Path.is_file, path, data)
+
+
+def find_folder(path: str, data: Mapping[str, object]) -> Path:
+    """Return the first existing folder that `path` may mean; as `find` otherwise."""
+    return _first("folder", Path.is_dir, path, data)
+
+
+def _first(what: str, exists: Callable[[Path], bool], path: str, data: Mapping[str, object]) -> Path:
     folders = [Path(), *places(data)]
-    candidates = [folder / path for folder in folders]
-    found = next((candidate for candidate in candidates if candidate.is_file()), None)
+    found = next((folder / path for folder in folders if exists(folder / path)), None)
     if found is None:
         where = "" if Path(path).is_absolute() else f" in the working directory, {listing(folders[1:])}"
         raise DdbiasError(
-            f"no file {path}{where}; correct the path, or name the folder that holds it under data.mirrors "
+            f"no {what} {path}{where}; correct the path, or name the folder that holds it under data.mirrors "
             f"or in {ENVIRONMENT_VARIABLE}"
         )
     return found

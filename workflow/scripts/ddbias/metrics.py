@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ddbias.groups import IDENTITY, Pairing, aligned_cells
+
 METRICS = (
     "accuracy",
     "unbiased_accuracy",
@@ -72,7 +74,7 @@ def _equalized_odds(counts: np.ndarray) -> float:
     return float(gaps.max()) if not np.isnan(gaps).any() else np.nan
 
 
-def group_metrics(counts: np.ndarray) -> dict[str, float]:
+def group_metrics(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, float]:
     """Compute all metrics of one network on one test set.
 
     Parameters
@@ -80,6 +82,8 @@ def group_metrics(counts: np.ndarray) -> dict[str, float]:
     counts : ndarray of int, shape (A, K, K)
         ``counts[attribute, label, prediction]``. With ``A = 1`` the attribute is unknown and only ``accuracy``
         is given.
+    pairing : sequence of int, ``"identity"`` or None
+        The attribute paired with each label, see `ddbias.groups`; None leaves aligned and conflicting accuracy out.
 
     Returns
     -------
@@ -111,36 +115,29 @@ def group_metrics(counts: np.ndarray) -> dict[str, float]:
     values = {"accuracy": hits.sum() / support.sum()}
     if counts.shape[0] > 1:
         cells = group_accuracy(counts)
-        paired = _paired(counts.shape)
         deo = _spread(cells)
         values |= {
             "unbiased_accuracy": cells.mean(),
-            "aligned_accuracy": _ratio(hits[paired].sum(), support[paired].sum()),
-            "conflicting_accuracy": _ratio(hits[~paired].sum(), support[~paired].sum()),
             "worst_group_accuracy": np.nanmin(cells),
             "deo_max": deo.max(),
             "deo_mean": deo.mean(),
             "equalized_odds": _equalized_odds(counts),
         }
+        aligned = aligned_cells(pairing, *counts.shape[:2])
+        if aligned is not None:
+            values["aligned_accuracy"] = _ratio(hits[aligned].sum(), support[aligned].sum())
+            values["conflicting_accuracy"] = _ratio(hits[~aligned].sum(), support[~aligned].sum())
+        values = {name: values[name] for name in METRICS if name in values}
     return {name: float(value) for name, value in values.items() if not np.isnan(value)}
 
 
-def group_support(counts: np.ndarray) -> dict[str, int]:
+def group_support(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, int]:
     """Return the number of test samples behind each metric (for the group gaps: of the smallest group)."""
     support = np.asarray(counts).sum(2)
-    paired = _paired(np.shape(counts))
     total, smallest = int(support.sum()), int(support[support > 0].min())
-    special = {
-        "aligned_accuracy": int(support[paired].sum()),
-        "conflicting_accuracy": int(support[~paired].sum()),
-        "worst_group_accuracy": smallest,
-        "deo_max": smallest,
-        "deo_mean": smallest,
-        "equalized_odds": smallest,
-    }
+    special = dict.fromkeys(("worst_group_accuracy", "deo_max", "deo_mean", "equalized_odds"), smallest)
+    aligned = aligned_cells(pairing, *support.shape)
+    if aligned is not None:
+        special["aligned_accuracy"] = int(support[aligned].sum())
+        special["conflicting_accuracy"] = int(support[~aligned].sum())
     return {name: special.get(name, total) for name in METRICS}
-
-
-def _paired(shape: tuple[int, ...]) -> np.ndarray:
-    """Boolean (A, K): True where the attribute is the one paired with the label."""
-    return np.eye(shape[0], shape[1], dtype=bool)

@@ -17,6 +17,7 @@ from ddbias.errors import nearest
 
 NATURAL = "natural"
 WHOLE = "all"
+OWN_ATTRIBUTE = ("none", "subsample")  # biases that keep the attribute of the source
 
 
 @dataclass(frozen=True, order=True)
@@ -63,8 +64,8 @@ class Study:
         self.name, self.scale = self.config["study"], self.config["scale"]
         _raise([*_undefined(self.config), *_contradictions(self.config)])
         for dataset in self.config["datasets"].values():
-            if dataset["source"]["kind"] == "parquet":  # its images may differ in size, so it resizes while decoding
-                dataset["source"]["size"] = dataset["size"]
+            own = dataset["bias"]["kind"] in OWN_ATTRIBUTE
+            dataset["test"] = dataset["test"] or (NATURAL if own else "balanced")
         self.cells = list(dict.fromkeys(itertools.chain.from_iterable(map(_expand, self.config["grid"]))))
         _raise([*_cell_errors(self), *_figure_errors(self), *_ipc_errors(self.config)])
 
@@ -155,12 +156,6 @@ def _undefined(config: Mapping) -> Iterator[str]:
 
 def _contradictions(config: Mapping) -> Iterator[str]:
     """Yield a line for every two settings that cannot go together."""
-    for name, dataset in config["datasets"].items():
-        if dataset["bias"]["kind"] == "none" and dataset["test"] != NATURAL:
-            yield (
-                f"datasets.{name}.test = '{dataset['test']}': must be {NATURAL}, since its bias is none and the test "
-                "images keep their own attributes"
-            )
     for path, entry in _selections(config):
         if entry["dataset"] in config["datasets"]:
             natural = config["datasets"][entry["dataset"]]["bias"]["kind"] == "none"

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ddbias import bias as biases
-from ddbias import preview, sources
+from ddbias import groups, preview, sources
+from ddbias.bias.context import Context
 from ddbias.data import Split, channel_statistics, save_split
-from ddbias.errors import DdbiasError, unknown
-from ddbias.sources.images import resize
+from ddbias.errors import DdbiasError
+from ddbias.sources.channels import to_channels
+from ddbias.sources.images import check_size, resize
 
-CONVENTIONS = ("balanced", "anti", "natural")
 _MNIST_SIDE, _MNIST_PAD = 28, 2  # 28 -> 32, the side that the published networks are built for
 
 _PREVIEW_COLUMNS = 10
@@ -26,6 +27,7 @@ def synthesize_dataset(
     bias: Mapping[str, object],
     ratio: float | None,
     test: str,
+    channels: int | None = None,
     size: int | None = None,
     pad: int | Sequence[int] | None = None,
     seed: int,
@@ -40,15 +42,18 @@ def synthesize_dataset(
     bias : mapping
         ``kind`` and options, see `ddbias.bias.build`.
     ratio : float or None
-        Aligned ratio 0..1 of the training split; None (or ``"natural"``) for a bias that assigns no attribute.
+        Aligned ratio 0..1 of the training split; None (or ``"natural"``) for a bias that changes none.
     test : str
         Convention of the test split: ``"balanced"`` (attributes uniform within each class), ``"anti"`` (every
-        sample conflicting: the "unbiased" set of arXiv:2403.16028) or ``"natural"`` (as the training split).
+        sample conflicting: the "unbiased" set of arXiv:2403.16028) or ``"natural"`` (as the training split; all
+        test images as they are for a bias that keeps the source's attribute).
+    channels : int or None
+        1 turns RGB images grey, 3 repeats the channel of grey ones; None keeps them.
     size : int or None
         Side in pixels that the source's images are resized to first; None keeps them.
     pad : int, sequence of int, or None
         Black pixels added after resizing and before the bias (so a coloured background covers them): on every
-        side, or (top, right, bottom, left). None: 2 for 28x28 images, else 0.
+        side, or (top, right, bottom, left). None: what the bias says, else 2 for 28x28 images, else 0.
     seed : int
         Seed of the bias's noise.
     data : mapping
@@ -57,81 +62,75 @@ def synthesize_dataset(
     Returns
     -------
     train, test : Split
-        ``meta`` holds label and attribute names, the training split's per-channel mean and std, ratio, convention,
-        source (its provenance), bias, seed, and ``counts`` (label x attribute, None if attributes are unknown).
+        ``meta`` holds label and attribute names, ``pairing`` (the attribute paired with each label, or None), the
+        training split's per-channel mean and std, ratio, convention, source (its provenance), bias, seed, and
+        ``counts`` (label x attribute, None if attributes are unknown) beside ``wanted``, where fewer were to be had
+        than asked for.
 
     Raises
     ------
     DdbiasError
         For wrong settings, and for source files that are missing or damaged.
     """
-    if test not in CONVENTIONS:
-        raise unknown("test convention", test, CONVENTIONS)
     injected = biases.build(bias)
-    ratio = _check_ratio(ratio, test, bias["kind"], injected.assigns)
-    raw = sources.load(source, data=data)
-    biased = {}
-    for split, part in raw.items():
-        share = ratio if split == "train" else _test_ratio(test, ratio, injected)
-        biased[split] = _inject(part, injected, share, _prepare(part.images, size, pad), split, seed)
-    mean, std = channel_statistics(biased["train"].images)
-    names = injected.attribute_names if injected.assigns else raw["train"].attribute_names
-    shared = {
-        "label_names": list(raw["train"].label_names),
-        "attribute_names": None if names is None else list(names),
-        "mean": mean,
-        "std": std,
-        "ratio": ratio,
-        "bias": dict(bias),
-        "source": dict(raw["train"].provenance),
-        "seed": seed,
-    }
+    ratio = _check_ratio(ratio, bias["kind"], injected.takes_ratio)
+    check_size(size)
+    raw = sources.load(source, data=data, size=size)
+    sizes = {split: len(part) for split, part in raw.items()}
+    contexts = {split: Context(split, ratio, test, seed, sizes, data) for split in raw}
+    preparation = {"channels": channels, "size": size, "pad": injected.pad if pad is None else pad}
+    made = {split: _inject(raw.pop(split), injected, contexts[split], preparation) for split in contexts}
+    mean, std = channel_statistics(made["train"][0].images)
+    shared = {"mean": mean, "std": std, "ratio": ratio, "bias": dict(bias), "seed": seed}
+    for key in ("label_names", "attribute_names", "pairing"):
+        if made["train"][1][key] != made["test"][1][key]:
+            raise DdbiasError(f"training and test split differ in their {key}; give both the same, or set them")
     train_split, test_split = (
-        replace(
-            biased[split],
-            meta={**shared, "split": split, "convention": convention, "counts": _counts(biased[split], shared)},
-        )
-        for split, convention in (("train", "natural"), ("test", test))
+        replace(split, meta={**meta, **shared, "split": name, "convention": "natural" if name == "train" else test})
+        for name, (split, meta) in made.items()
     )
     return train_split, test_split
 
 
-def _test_ratio(test: str, ratio: float | None, injected: biases.Bias) -> float | None:
-    """Return the aligned ratio that makes the test split follow its convention."""
-    if not injected.assigns or test == "natural":
-        return ratio
-    return 0.0 if test == "anti" else 1 / len(injected.attribute_names)
-
-
 def _inject(
-    part: sources.RawImages, injected: biases.Bias, share: float | None, images: np.ndarray, split: str, seed: int
-) -> Split:
-    """Assign the attributes and make them visible."""
-    attributes = part.attributes
-    if injected.assigns:
-        attributes = biases.assign_attributes(part.labels, share, len(injected.attribute_names))
-    index = np.arange(len(part))
-    images = injected.apply(images, attributes, index=index, split=split, seed=seed)
-    return Split(images, part.labels, attributes, index)
+    part: sources.RawImages, injected: biases.Bias, context: Context, preparation: Mapping[str, object]
+) -> tuple[Split, dict]:
+    """Choose the images, give them attributes and make these visible; returns the split and facts about it."""
+    assignment = injected.assign(part, context)
+    rows, attributes = assignment.rows, assignment.attributes
+    every = len(rows) == len(part) and np.array_equal(rows, np.arange(len(part)))
+    images = _prepare(part.images if every else part.images[rows], **preparation)
+    images = injected.apply(images, attributes, rows, context)
+    labels = part.labels if every else part.labels[rows]
+    names = injected.attribute_names(part)
+    known = attributes is not None
+    counts = groups.counts(labels, attributes, len(part.label_names), len(names)).tolist() if known else None
+    meta = {
+        "label_names": list(part.label_names),
+        "attribute_names": names,
+        "pairing": injected.pairing(part),
+        "counts": counts,
+        "wanted": None if assignment.wanted is None else assignment.wanted.tolist(),
+        "source": dict(part.provenance),
+    }
+    return Split(images, labels, attributes, rows), meta
 
 
-def _check_ratio(ratio: float | str | None, test: str, kind: str, assigns: bool) -> float | None:
-    """Return the ratio as a float, or None for a bias that assigns no attribute."""
+def _check_ratio(ratio: float | str | None, kind: str, takes_ratio: bool) -> float | None:
+    """Return the ratio as a float, or None for a bias that takes none."""
     ratio = None if ratio == "natural" else ratio
-    if assigns and (isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1):
+    if takes_ratio and (isinstance(ratio, bool) or not isinstance(ratio, int | float) or not 0 <= ratio <= 1):
         raise DdbiasError(f"ratio is {ratio!r}; bias '{kind}' needs an aligned ratio between 0 and 1")
-    if not assigns and ratio is not None:
-        raise DdbiasError(f"ratio is {ratio!r}, but bias '{kind}' assigns no attribute; set the ratio to null")
-    if not assigns and test != "natural":
-        raise DdbiasError(f"test is '{test}', but bias '{kind}' assigns no attribute; set test: natural")
+    if not takes_ratio and ratio is not None:
+        raise DdbiasError(f"ratio is {ratio!r}, but bias '{kind}' changes no ratio; set it to null, or use subsample")
     return None if ratio is None else float(ratio)
 
 
-def _prepare(images: np.ndarray, size: int | None, pad: int | Sequence[int] | None) -> np.ndarray:
-    """Resize, then pad."""
+def _prepare(images: np.ndarray, channels: int | None, size: int | None, pad: int | Sequence[int] | None) -> np.ndarray:
+    """Convert to grey or RGB, resize, then pad."""
+    if channels is not None:
+        images = to_channels(images, channels)
     if size is not None:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise DdbiasError(f"size is {size!r}; it must be a whole number of pixels, at least 1")
         images = resize(images, size)
     if pad is None:
         pad = _MNIST_PAD if images.shape[2:] == (_MNIST_SIDE, _MNIST_SIDE) else 0
@@ -145,15 +144,6 @@ def _prepare(images: np.ndarray, size: int | None, pad: int | Sequence[int] | No
     if height != width:
         raise DdbiasError(f"the images are {width}x{height} pixels and networks need squares; set size: or pad:")
     return images
-
-
-def _counts(split: Split, names: Mapping[str, object]) -> list[list[int]] | None:
-    """Return how many samples have each label (row) and attribute (column)."""
-    if split.attributes is None:
-        return None
-    shape = len(names["label_names"]), len(names["attribute_names"])
-    cells = np.ravel_multi_index((split.labels, split.attributes), shape)
-    return np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).tolist()
 
 
 def write_dataset(

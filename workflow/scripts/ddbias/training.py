@@ -15,18 +15,26 @@ import torch
 from torch import nn
 
 from ddbias.augment import DSA
+from ddbias.errors import unknown
 from ddbias.optimiser import SGD
+
+SCHEDULES = ("drop", "constant")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained; the defaults are those of reference spec E."""
+    """How a network is trained; the defaults are DC's.
+
+    `schedule` is ``drop`` (a tenth of the rate in the second half, see `epoch_phases`) or ``constant`` (the nominal
+    number of epochs at one rate).
+    """
 
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 5e-4
     batch_size: int = 256
     augment: str = "none"
+    schedule: str = "drop"
 
 
 def epoch_phases(epochs: int) -> list[int]:
@@ -89,10 +97,13 @@ def train(
     """
     if (epochs is None) == (steps is None):
         raise ValueError(f"exactly one of epochs and steps must be given, not {epochs} and {steps}")
+    if recipe.schedule not in SCHEDULES:
+        raise unknown("schedule", recipe.schedule, SCHEDULES)
+    constant, per_epoch = recipe.schedule == "constant", math.ceil(len(labels) / recipe.batch_size)
     if epochs is None:
-        phases = step_phases(steps)
+        phases = [steps] if constant else step_phases(steps)
     else:
-        phases = [n * math.ceil(len(labels) / recipe.batch_size) for n in epoch_phases(epochs)]
+        phases = [n * per_epoch for n in ([epochs] if constant else epoch_phases(epochs))]
     augment = DSA(recipe.augment)
     rate = recipe.learning_rate
     network.train()

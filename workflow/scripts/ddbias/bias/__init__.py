@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
 from ddbias.bias.assignment import assign_attributes
 from ddbias.bias.colour import BackgroundColour, ForegroundColour, colorize
-from ddbias.bias.unchanged import Unchanged
+from ddbias.bias.context import CONVENTIONS, Assignment, Context
+from ddbias.bias.corruption import CorruptionBias
+from ddbias.bias.fairdd import CFmnist, CMnist
+from ddbias.bias.grayscale import Grayscale
+from ddbias.bias.own_attribute import Subsample, Unchanged
 from ddbias.options import choose
+from ddbias.sources.record import RawImages
 
 
 class Bias(Protocol):
@@ -18,17 +23,26 @@ class Bias(Protocol):
 
     Attributes
     ----------
-    assigns : bool
-        Whether attributes are assigned by the aligned ratio; if not, the source's own are kept.
-    attribute_names : sequence of str or None
-        Names of the attributes that are assigned.
+    takes_ratio : bool
+        Whether an aligned ratio is asked for; if not, the ratio is ``natural``.
+    pad : tuple of int or None
+        Pixels (top, right, bottom, left) added to 28x28 images unless the data set says otherwise; None: 2 each.
     """
 
-    assigns: bool
-    attribute_names: Sequence[str] | None
+    takes_ratio: bool
+    pad: tuple[int, int, int, int] | None
+
+    def attribute_names(self, part: RawImages) -> list[str] | None:
+        """Return the names of the attributes, None when they are unknown."""
+
+    def pairing(self, part: RawImages) -> list[int] | None:
+        """Return the attribute paired with each label, None when none is."""
+
+    def assign(self, part: RawImages, context: Context) -> Assignment:
+        """Decide which images the split holds and which attribute each has."""
 
     def apply(
-        self, images: np.ndarray, attributes: np.ndarray | None, *, index: np.ndarray, split: str, seed: int
+        self, images: np.ndarray, attributes: np.ndarray | None, index: np.ndarray, context: Context
     ) -> np.ndarray:
         """Make the attribute visible.
 
@@ -37,10 +51,8 @@ class Bias(Protocol):
         images : ndarray of uint8, shape (N, C, H, W)
         attributes : ndarray of int64, shape (N,), or None
         index : ndarray of int64, shape (N,)
-            Position of each sample in the source's split; with `split` and `seed` all that noise may depend on.
-        split : str
-            ``"train"`` or ``"test"``.
-        seed : int
+            Position of each sample in the source's split; with `context` all that noise may depend on.
+        context : Context
 
         Returns
         -------
@@ -51,6 +63,11 @@ class Bias(Protocol):
 BIASES: dict[str, Callable[..., Bias]] = {
     "foreground": ForegroundColour,
     "background": BackgroundColour,
+    "corruption": CorruptionBias,
+    "c_mnist": CMnist,
+    "c_fmnist": CFmnist,
+    "grayscale": Grayscale,
+    "subsample": Subsample,
     "none": Unchanged,
 }
 
@@ -67,4 +84,4 @@ def build(settings: Mapping[str, object]) -> Bias:
     return make(**options)
 
 
-__all__ = ["BIASES", "Bias", "assign_attributes", "build", "colorize"]
+__all__ = ["BIASES", "CONVENTIONS", "Assignment", "Bias", "Context", "assign_attributes", "build", "colorize"]

@@ -9,6 +9,9 @@ from typing import ClassVar
 import numpy as np
 import torch
 
+from ddbias.bias.context import Context
+from ddbias.bias.injected import Injected
+from ddbias.bias.reference_noise import reference_noise
 from ddbias.errors import DdbiasError, unknown
 from ddbias.seeding import numpy_stream
 
@@ -33,7 +36,7 @@ COLOUR_NAMES = ("red-orange", "yellow", "mauve", "sage", "sky blue", "green", "b
 # Standard deviation of the colour noise: a higher severity means less noise, hence a stronger colour bias.
 # The published grid uses 1..4; the table of the reference has a fifth entry.
 NOISE_STD = {1: 0.05, 2: 0.02, 3: 0.01, 4: 0.005, 5: 0.002}
-NOISES = ("per_index", "none")
+NOISES = ("per_index", "reference", "none")
 PLACES = ("foreground", "background")
 _CHUNK_VALUES = 600_000  # values coloured at a time: their float32 copy stays in the cache
 
@@ -128,7 +131,7 @@ def check_severity(severity: int) -> None:
 
 
 @dataclass(frozen=True)
-class ColourBias:
+class ColourBias(Injected):
     """Colour the foreground or the background of grey images.
 
     Attributes
@@ -137,29 +140,29 @@ class ColourBias:
         1..5; higher means less colour noise.
     noise : str
         ``"per_index"``: the noise of an image depends on (seed, split, index in the source) alone, so neither on
-        the order nor on what else is generated, nor on ratio and severity. ``"none"``: the mean colours.
+        the order nor on what else is generated, nor on ratio and severity. ``"reference"``: the draws of the
+        published generator, see `ddbias.bias.reference_noise`. ``"none"``: the mean colours.
     """
 
     severity: int
     noise: str = "per_index"
 
     where: ClassVar[str]
-    assigns: ClassVar[bool] = True
-    attribute_names: ClassVar[tuple[str, ...]] = COLOUR_NAMES
+    names: ClassVar[tuple[str, ...]] = COLOUR_NAMES
 
     def __post_init__(self) -> None:
         check_severity(self.severity)
         if self.noise not in NOISES:
             raise unknown("colour noise", self.noise, NOISES)
 
-    def apply(
-        self, images: np.ndarray, attributes: np.ndarray, *, index: np.ndarray, split: str, seed: int
-    ) -> np.ndarray:
+    def apply(self, images: np.ndarray, attributes: np.ndarray, index: np.ndarray, context: Context) -> np.ndarray:
         """Return the coloured images, see `colorize`."""
         if self.noise == "none":
             draws = np.zeros((len(images), 3), np.float32)
+        elif self.noise == "reference":
+            draws = reference_noise(context, self.severity)[index]
         else:
-            draws = colour_noise(seed, split, int(index.max(initial=-1)) + 1)[index]
+            draws = colour_noise(context.seed, context.split, int(index.max(initial=-1)) + 1)[index]
         return colorize(images, attributes, severity=self.severity, noise=draws, where=self.where)
 
 

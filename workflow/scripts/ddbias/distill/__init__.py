@@ -13,6 +13,8 @@ from ddbias.errors import unknown
 
 MODULES = {
     "dm": "distribution_matching",
+    "dc": "gradient_matching",
+    "dsa": "gradient_matching",
     "random": "random_selection",
     "whole": "whole_set",
 }

@@ -7,7 +7,8 @@ A distiller's module has either
 ``Distiller(split, settings, network, images, seed, device, precision)``
     with ``step(step, real, batch) -> dict of scalars``, ``state_dict`` and ``load_state_dict``, for methods that
     learn images. It changes ``images`` in place; everything random in a step comes from streams named by the
-    step's number, so the state is the images and the optimiser's, and a resumed run is bit-identical.
+    step's number, so the state is tensors only, and a resumed run is bit-identical. A method whose iteration has
+    several steps says how many: ``steps_per_iteration``.
 """
 
 from __future__ import annotations
@@ -113,7 +114,8 @@ def run(
     method = module.Distiller(
         split, settings=settings, network=network, images=images, seed=seed, device=device, precision=precision
     )
-    history = _loop(method, split, side, settings["iterations"], device, checkpoint, name)
+    steps = settings["iterations"] * getattr(method, "steps_per_iteration", 1)
+    history = _loop(method, split, side, steps, device, checkpoint, name)
     images = images.detach().cpu()
     if not images.isfinite().all():  # the last update comes after the last loss
         raise DdbiasError(f"{name}: the images are not finite; lower their learning rate")
@@ -140,19 +142,19 @@ def _real_images(split: Split, rows: torch.Tensor) -> torch.Tensor:
     return split.normalize(torch.from_numpy(split.images[rows.numpy()]))
 
 
-def _loop(method, split: Split, side: RealSide, iterations: int, device, checkpoint: Checkpoint, name: str) -> dict:
+def _loop(method, split: Split, side: RealSide, steps: int, device, checkpoint: Checkpoint, name: str) -> dict:
     pixels, _ = split.tensors(device)
     history: dict[str, torch.Tensor] = {}
     start, state = checkpoint.load()
     if state:
         history = {key.removeprefix("history."): v for key, v in state.items() if key.startswith("history.")}
         method.load_state_dict(state)
-    progress = Progress(iterations, name, start)
+    progress = Progress(steps, name, start)
     for step in progress:
         batch = side.batch(step)
         scalars = method.step(step, split.normalize(pixels[batch.index.to(device)]), batch)
         for key, value in scalars.items():
-            history.setdefault(key, torch.zeros(iterations, dtype=torch.float64))[step] = value
+            history.setdefault(key, torch.zeros(steps, dtype=torch.float64))[step] = value
         progress.show(step, **scalars)
         if not np.isfinite(list(scalars.values())).all():
             raise DdbiasError(f"{name}: the loss is not finite at step {step}; lower the learning rate of the images")

@@ -17,6 +17,7 @@ PLOTS = {
     "accuracy": "accuracy",
     "weights": "weights",
     "images": "images",
+    "datasets": "datasets",
 }
 FORMATS = {
     "png": {"dpi": 150, "metadata": {"Software": None}},

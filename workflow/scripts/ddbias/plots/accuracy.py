@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ddbias.plots import style
 from ddbias.tables import read_evaluations
 
-PANEL = ["dataset", "ratio", "evaluation"]
+PANEL = ["dataset", "ratio", "evaluation", "test"]  # test: the convention of the test set
 GROUP, WIDEST = 0.8, 0.25  # share of a distiller's slot that all its points, and those of one debias, may take
 
 
@@ -28,7 +28,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
         ``metric`` (default ``unbiased_accuracy``).
     """
     metric = str(settings.get("metric", "unbiased_accuracy"))
-    frame = read_evaluations(evaluations)
+    frame = read_evaluations(evaluations).rename(columns={"convention": "test"})
     frame = frame[frame["metric"] == metric]
     if frame.empty:
         return style.nothing_yet(f"value of {metric.replace('_', ' ')}")
@@ -50,11 +50,11 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
 
 
 def _panel_order(key: tuple) -> tuple:
-    dataset, ratio, evaluation = key
+    dataset, ratio, *others = key
     try:
-        return dataset, 0, float(ratio), evaluation
+        return dataset, 0, float(ratio), *others
     except ValueError:
-        return dataset, 1, ratio, evaluation
+        return dataset, 1, ratio, *others
 
 
 def _slots(frame) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddbias import store
+from ddbias import groups, store
 from ddbias.errors import DdbiasError
 from ddbias.plots import style
 
@@ -84,8 +84,8 @@ def _real(path: str | Path, rows: int, columns: int) -> tuple[list[str], list[Bl
     names = [str(name) for name in meta["label_names"]]
     images, labels = data["image"].reshape(-1, *meta["shape"]).transpose(0, 2, 3, 1), data["label"]
     wanted = {"real": np.ones(len(labels), bool)}
-    if "attribute" in data:
-        conflicting = data["attribute"] != labels
+    conflicting = groups.conflicting(labels, data.get("attribute"), meta.get("pairing", groups.IDENTITY))
+    if conflicting is not None:
         wanted = {"real,\naligned": ~conflicting, "real,\nconflicting": conflicting}
     columns = min(columns, len(names))
     return names, [Block(label, _tiles(images, labels, rows, columns, mask)) for label, mask in wanted.items()]

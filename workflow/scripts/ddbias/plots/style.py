@@ -112,5 +112,5 @@ def describe(keys: Iterable[dict], always: tuple[str, ...] = ()) -> tuple[list[s
 
 
 def _word(name: str, value: object) -> str:
-    prefix = {"ratio": "ratio ", "ipc": "IPC ", "seed": "seed "}.get(name, "")
+    prefix = {"ratio": "ratio ", "ipc": "IPC ", "seed": "seed ", "test": "test set "}.get(name, "")
     return f"{prefix}{value}"

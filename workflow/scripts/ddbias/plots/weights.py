@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddbias import store
+from ddbias import groups, store
 from ddbias.errors import DdbiasError
 from ddbias.plots import style
 
@@ -73,13 +73,16 @@ def _parts(runs: list[tuple[dict, dict]]) -> list[tuple[str, np.ndarray, dict]]:
     """Return (label, log10 weights, look) of each group; a weight of zero has no place on this axis."""
     weight = np.concatenate([columns["weight"] for columns, _ in runs])
     shown = weight > 0
-    known = all("attribute" in columns for columns, _ in runs)
+    masks = [
+        groups.conflicting(columns["label"], columns.get("attribute"), meta.get("pairing", groups.IDENTITY))
+        for columns, meta in runs
+    ]
     grey, orange = style.colour(style.ALIGNED), style.colour(style.CONFLICTING)
     solid = {"facecolor": (*grey, 0.45), "edgecolor": (*grey, 1.0)}
     hatched = {"facecolor": (*orange, 0.3), "edgecolor": (*orange, 1.0), "hatch": "////"}
-    if not known:
+    if any(mask is None for mask in masks):
         return [("all samples (attribute unknown)", np.log10(weight[shown]), solid)]
-    conflicting = np.concatenate([columns["attribute"] != columns["label"] for columns, _ in runs])
+    conflicting = np.concatenate(masks)
     return [
         ("aligned", np.log10(weight[shown & ~conflicting]), solid),
         ("conflicting", np.log10(weight[shown & conflicting]), hatched),

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 
 from ddbias.options import choose
+from ddbias.sources.bffhq import load_bffhq
+from ddbias.sources.celeba import load_celeba
+from ddbias.sources.cifar10 import load_cifar10
 from ddbias.sources.digits import load_digits
 from ddbias.sources.idx import load_fashion_mnist, load_mnist
+from ddbias.sources.image_folder import load_image_folder
 from ddbias.sources.parquet import load_parquet
+from ddbias.sources.pth import load_pth
 from ddbias.sources.record import RawImages
+from ddbias.sources.utkface import load_utkface
 
-# Each takes its options and `data` (root, mirrors) as keywords and returns {"train": ..., "test": ...}.
+# Each takes its options, `data` (root, mirrors) and, if it decodes image files, `size` as keywords, and returns
+# {"train": ..., "test": ...}.
 SOURCES: dict[str, Callable[..., dict[str, RawImages]]] = {
     "digits": load_digits,
     "mnist": load_mnist,
     "fashion_mnist": load_fashion_mnist,
+    "cifar10": load_cifar10,
     "parquet": load_parquet,
+    "image_folder": load_image_folder,
+    "pth": load_pth,
+    "bffhq": load_bffhq,
+    "utkface": load_utkface,
+    "celeba": load_celeba,
 }
 
 
-def load(settings: Mapping[str, object], *, data: Mapping[str, object]) -> dict[str, RawImages]:
+def load(
+    settings: Mapping[str, object], *, data: Mapping[str, object], size: int | None = None
+) -> dict[str, RawImages]:
     """Return the training and the test images of a source.
 
     Parameters
@@ -28,6 +44,8 @@ def load(settings: Mapping[str, object], *, data: Mapping[str, object]) -> dict[
         ``kind``, a key of `SOURCES`, and the options of that source.
     data : mapping
         ``root`` and ``mirrors``: where files are looked for, see `ddbias.lookup.places`.
+    size : int or None
+        Side in pixels that a source which decodes image files resizes to while doing so; others ignore it.
 
     Returns
     -------
@@ -39,7 +57,9 @@ def load(settings: Mapping[str, object], *, data: Mapping[str, object]) -> dict[
     DdbiasError
         For wrong settings, and for files that are missing or damaged.
     """
-    loader, options = choose("source", SOURCES, settings, reserved=("data",))
+    loader, options = choose("source", SOURCES, settings, reserved=("data", "size"))
+    if "size" in inspect.signature(loader).parameters:
+        options["size"] = size
     return loader(data=data, **options)
 
 

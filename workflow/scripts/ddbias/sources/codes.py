@@ -107,5 +107,17 @@ def _from_integers(
     return codes, [str(name) for name in names]
 
 
+def check_no_gap(labels: np.ndarray, names: Sequence[str], where: str) -> None:
+    """Raise `DdbiasError` if a class has no training image; `where` says which labels these are."""
+    counts = np.bincount(labels, minlength=len(names))
+    if (counts == 0).any():
+        gap = int(np.flatnonzero(counts == 0)[0])
+        called = "" if names[gap] == str(gap) else f" ('{names[gap]}')"
+        raise DdbiasError(
+            f"{where} never holds {gap}{called}, though labels run from 0 to {len(names) - 1}; "
+            "number the classes without a gap, each with at least one training image"
+        )
+
+
 def _shown(names: Sequence[str] | None) -> str:
     return "none" if names is None else ", ".join(names)

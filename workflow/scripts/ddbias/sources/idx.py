@@ -7,19 +7,13 @@ them there. A mirror is only read.
 
 from __future__ import annotations
 
-import errno
-import hashlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.client import HTTPException
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.error import URLError
 
 import numpy as np
 
 from ddbias import lookup, store
-from ddbias.errors import DdbiasError
-from ddbias.log import logger
+from ddbias.sources.archive import download, file_md5, locked, read_verified
 from ddbias.sources.record import RawImages
 
 # MD5 of the unpacked files; those of the archives are in torchvision's classes.
@@ -77,7 +71,7 @@ def _load(name: str, label_names: list[str] | None, data: Mapping[str, object]) 
     reader = _reader(name)
     root = lookup.root(data)
     provenance = {**CREDITS[name], "files": dict(reader.resources)}
-    with _locked(root / name):
+    with locked(root / name):
         _prepare(reader, root / name / "raw", data)
         parts = {split: reader(str(root), train=split == "train", download=True) for split in ("train", "test")}
     return {
@@ -98,29 +92,9 @@ def _reader(name: str) -> type:
     return type(name, (getattr(torchvision.datasets, name),), {"_check_legacy_exist": lambda self: False})
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one job at a time prepare `folder`; the lock goes with its holder."""
-    import fcntl
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = open(folder / ".lock", "w")  # noqa: SIM115 (closed below)
-    except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise
-        raise DdbiasError(
-            f"cannot write to {folder}, where {folder.name} is unpacked; "
-            "list this folder under data.mirrors and set data.root to a writable one"
-        ) from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _prepare(reader: type, raw: Path, data: Mapping[str, object]) -> None:
     """Leave in `raw` either all unpacked files, verified, or all archives, verified, and no bad unpacked file."""
-    bad = [raw / name for name, md5 in UNPACKED[reader.__name__].items() if _md5(raw / name) != md5]
+    bad = [raw / name for name, md5 in UNPACKED[reader.__name__].items() if file_md5(raw / name) != md5]
     if not bad:
         return
     for path in bad:
@@ -131,39 +105,18 @@ def _prepare(reader: type, raw: Path, data: Mapping[str, object]) -> None:
         if found is None:
             _download(reader, file, md5, raw, folders)
             continue
-        content = found.read_bytes()
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-            raise DdbiasError(
-                f"{found} is damaged ({len(content):,} bytes, not the published MD5 {md5}); "
-                "delete it and run again, or replace it by an intact copy"
-            )
+        content = read_verified(found, md5)
         if found.parent != raw:
             store.write_bytes(raw / file, content)
 
 
-def _md5(path: Path) -> str | None:
-    """Return the MD5 of a file in hexadecimal, None if there is no such file."""
-    if not path.is_file():
-        return None
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def _download(reader: type, file: str, md5: str, raw: Path, folders: list[Path]) -> None:
     """Download one archive from torchvision's addresses, whole and verified."""
-    from torchvision.datasets.utils import download_url  # after `_reader`, which made torchvision importable
-
-    reasons = []
-    for mirror in reader.mirrors:
-        logger.info("downloading %s%s", mirror, file)
-        try:
-            with store.whole(raw / file) as part:
-                download_url(f"{mirror}{file}", str(part.parent), part.name, md5)
-            return
-        except (RuntimeError, URLError, ConnectionError, TimeoutError, HTTPException) as error:
-            reasons.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
-    raise DdbiasError(
-        f"no {file} of {reader.__name__} in {lookup.listing(folders)}, and it could not be downloaded "
-        f"({'; '.join(dict.fromkeys(reasons)) or 'no address'}); put the four .gz files into {raw}, "
-        f"or name a folder that holds {reader.__name__}/raw/*.gz under data.mirrors or in {lookup.ENVIRONMENT_VARIABLE}"
+    download(
+        [f"{mirror}{file}" for mirror in reader.mirrors],
+        raw / file,
+        md5,
+        missing=f"no {file} of {reader.__name__} in {lookup.listing(folders)}",
+        remedy=f"put the four .gz files into {raw}, or name a folder that holds {reader.__name__}/raw/*.gz under "
+        f"data.mirrors or in {lookup.ENVIRONMENT_VARIABLE}",
     )

@@ -12,8 +12,8 @@ from pyarrow import compute
 
 from ddbias import lookup, store
 from ddbias.errors import DdbiasError, nearest
-from ddbias.sources.codes import Column, encode
-from ddbias.sources.images import decode
+from ddbias.sources.codes import Column, check_no_gap, encode
+from ddbias.sources.images import check_size, decode
 from ddbias.sources.record import RawImages
 
 IMAGE, LABEL, ATTRIBUTE = "image", "label", "attribute"
@@ -56,12 +56,11 @@ def load_parquet(
         For a missing file or column, an empty or damaged file, an undecodable image (with its row), labels that
         are missing, negative, have gaps, or are named differently in the two files.
     """
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise DdbiasError(f"size is {size!r}; it must be a whole number of pixels, at least 1")
+    check_size(size)
     paths = {"train": lookup.find(train, data), "test": lookup.find(test, data)}
     tables = {split: _read(path, (image, label), attribute) for split, path in paths.items()}
     labels, names = encode("label", [_column(t, paths[s], label) for s, t in tables.items()], label_names)
-    _check_no_gap(labels[0], names, paths["train"], label)
+    check_no_gap(labels[0], names, f"column '{label}' of {paths['train']}")
     tags, tag_names = _attributes(tables, paths, attribute, attribute_names)
     pixels = {split: _images(table, paths[split], image, size) for split, table in tables.items()}
     if pixels["train"].shape[1:] != pixels["test"].shape[1:]:
@@ -119,17 +118,6 @@ def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
         return [str(name) for name in feature["names"]] if feature["_type"] == "ClassLabel" else None
     except (ValueError, KeyError, TypeError):
         return None
-
-
-def _check_no_gap(labels: np.ndarray, names: list[str], path: Path, column: str) -> None:
-    counts = np.bincount(labels, minlength=len(names))
-    if (counts == 0).any():
-        gap = int(np.flatnonzero(counts == 0)[0])
-        called = "" if names[gap] == str(gap) else f" ('{names[gap]}')"
-        raise DdbiasError(
-            f"column '{column}' of {path} never holds {gap}{called}, though labels run from 0 to {len(names) - 1}; "
-            "number the classes without a gap, each with at least one training image"
-        )
 
 
 def _attributes(

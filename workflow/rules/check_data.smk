@@ -1,0 +1,31 @@
+rule check_data:
+    input:
+        src=src("check_data", dataset_kinds),
+        files=source_files,
+        train=rules.synthesize_dataset.output.train,
+        test=rules.synthesize_dataset.output.test,
+    output:
+        report="results/{study}/{scale}/data/{dataset}/{ratio}/check.md",
+    log:
+        "results/{study}/{scale}/logs/check_data/{dataset}/{ratio}.log",
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        code=code("check_data", dataset_kinds),
+        source=dataset_param("source"),
+        size=dataset_param("size"),
+        ipc=largest_ipc,
+    message:
+        "Check {wildcards.dataset} with aligned ratio {wildcards.ratio}"
+    script:
+        "../scripts/check_data.py"
+
+
+rule check:
+    input:
+        check_files(),
+    localrule: True
+    message:
+        "What is in the data sets, and what would go wrong"
+    shell:
+        "cat -- {input:q}"

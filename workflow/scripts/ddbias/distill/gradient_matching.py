@@ -1,0 +1,259 @@
+"""DC and DSA: match the gradients that synthetic and real images give a network which learns from the synthetic ones.
+
+Sources: Zhao, Mopuri and Bilen, "Dataset Condensation with Gradient Matching" (arXiv 2006.05929), and Zhao and Bilen,
+"Dataset Condensation with Differentiable Siamese Augmentation" (arXiv 2102.08259). DSA is DC with the setting
+``augment``: one set of parameters for the real and the synthetic images of a class in the matching, one for each image
+when the network is trained. So both kinds are this module.
+
+An iteration draws a network and repeats ``outer_loop`` times: one SGD step of the pixels on the matching loss, summed
+over the classes; then, but for the last time, ``inner_loop`` epochs of training the network on the synthetic images.
+The momentum of the pixels lives on from one network to the next.
+
+**A step of the engine is one matching step with the training that follows it**, not an iteration: ten images per class
+take ten of them and 450 epochs an iteration, minutes on a CPU, and a killed job should not lose that. The price is
+that the network belongs to the state (1.3 MB for the published one); all random streams are named by the step or the
+iteration, so a resumed run is bit-identical. The history has one loss a matching step.
+
+Differs from the public code in: exactly ``iterations`` iterations (it does one more); the real loss is a weighted mean
+(`ddbias.debias.real_side`); batch norm statistics come from the first images of the step's real batch instead of
+another draw; named random streams instead of the clock; loop counts for every number of images per class.
+
+Cost of a step: a forward and a backward pass of the real batch, a forward and a twofold backward pass of the synthetic
+images, and ``inner_loop`` epochs. Memory: the graph of one class at a time, since a class's distance depends on its own
+images only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from ddbias import networks, training
+from ddbias.augment import DSA
+from ddbias.data import Split
+from ddbias.debias.real_side import RealBatch
+from ddbias.errors import unknown
+from ddbias.log import logger
+from ddbias.optimiser import SGD
+from ddbias.seeding import derive, stream
+from ddbias.training import Recipe
+
+METRICS = ("ours", "mse", "cos")
+EPSILON = 1e-6  # of the published cosine
+# Images per class from which on (outer_loop, inner_loop) hold. 1 and 10 to 50: DC; the row for 2 is COBRA's (arXiv
+# 2605.00185), that for 51 FairDD's (arXiv 2411.19623).
+LOOPS = {1: (1, 1), 2: (5, 10), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10), 51: (100, 10)}
+STATISTICS = 16  # real images per class that set the statistics of batch norm
+
+
+def loops(ipc: int) -> tuple[int, int]:
+    """Return the published (outer_loop, inner_loop) for `ipc` images per class; between two rows the lower one."""
+    return LOOPS[max(least for least in LOOPS if least <= ipc)]
+
+
+def gradient_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], metric: str) -> torch.Tensor:
+    """Return the distance of two gradients of one network, as published with DC (appendix of arXiv 2006.05929).
+
+    Parameters
+    ----------
+    a, b : sequence of Tensor
+        One tensor per parameter, in the same order and shapes.
+    metric : {"ours", "mse", "cos"}
+        ``ours``: 1 - cosine, summed over the tensors and over their rows. A row is what feeds one output: of a
+        convolution (O, I, H, W), a linear layer (O, I) or a layer norm (C, H, W) all that follows the first dimension.
+        Tensors of one dimension (biases, scales) contribute 0. ``mse``: squared distance of all values. ``cos``:
+        1 - cosine of all values as one vector.
+
+    Returns
+    -------
+    Tensor
+        A scalar, differentiable in both.
+
+    Raises
+    ------
+    DdbiasError
+        For an unknown metric.
+    """
+    if metric not in METRICS:
+        raise unknown("gradient distance", metric, METRICS)
+    if metric == "ours":
+        rows = [_angles(x.flatten(1), y.flatten(1)) for x, y in zip(a, b, strict=True) if x.ndim > 1]
+        return sum(rows, start=a[0].new_zeros(()))
+    x, y = (torch.cat([tensor.flatten() for tensor in side]) for side in (a, b))
+    return (x - y).square().sum() if metric == "mse" else _angles(x[None], y[None])
+
+
+def _angles(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Return 1 - cosine of each pair of rows, summed."""
+    lengths = torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(y, dim=1)
+    return (1 - (x * y).sum(1) / (lengths + EPSILON)).sum()
+
+
+class Distiller:
+    """The gradient matching step (see the module's text).
+
+    Parameters
+    ----------
+    split : Split
+        Training images; only shape and number of classes are used.
+    settings : mapping
+        ``learning_rate`` and ``momentum`` of the pixels; ``outer_loop`` and ``inner_loop`` (None: `loops`);
+        ``network_learning_rate``, ``network_batch``; ``distance``; ``augment`` (DSA).
+    network : mapping
+        ``kind`` and options of the network.
+    images : Tensor, shape (K * ipc, C, H, W)
+        The synthetic images, class after class; changed in place.
+    seed : int
+    device : device
+    precision : {"exact", "fast"}
+        There is one way only, the exact one.
+
+    Attributes
+    ----------
+    steps_per_iteration : int
+        The outer loop.
+
+    Raises
+    ------
+    DdbiasError
+        For an unknown distance or augmentation.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        settings: Mapping,
+        network: Mapping,
+        images: torch.Tensor,
+        seed: int,
+        device: torch.device,
+        precision: str,
+    ) -> None:
+        if settings["distance"] not in METRICS:
+            raise unknown("gradient distance", settings["distance"], METRICS)
+        if precision == "fast":
+            logger.info("precision fast: gradient matching has no faster way, so it stays float32")
+        channels, size, _ = split.shape
+        options = {name: value for name, value in network.items() if name != "kind"}
+        self.network = networks.build(
+            network["kind"], channels=channels, size=size, classes=split.classes, seed=seed, **options
+        ).to(device)
+        published = loops(len(images) // split.classes)
+        self.steps_per_iteration = settings["outer_loop"] or published[0]
+        self.inner_loop = settings["inner_loop"] or published[1]
+        self.distance, self.seed, self.classes = settings["distance"], seed, split.classes
+        parameters = list(self.network.parameters())
+        # What the distance does not look at needs no gradient.
+        self.matched = [p for p in parameters if p.ndim > 1] if self.distance == "ours" else parameters
+        strategy = settings.get("augment", "none")
+        self.augment = DSA(strategy)
+        self.recipe = Recipe(
+            learning_rate=settings["network_learning_rate"],
+            momentum=0,
+            weight_decay=0,
+            batch_size=settings["network_batch"],
+            augment=strategy,
+            schedule="constant",
+        )
+        self.images = images.requires_grad_(True)
+        self.labels = torch.arange(self.classes, device=device).repeat_interleave(len(images) // self.classes)
+        self.optimiser = SGD([images], learning_rate=settings["learning_rate"], momentum=settings["momentum"])
+
+    def step(self, step: int, real: torch.Tensor, batch: RealBatch) -> dict[str, float]:
+        """Do one update of the synthetic images and train the network for the next one.
+
+        Parameters
+        ----------
+        step : int
+            Counts matching steps through all iterations; names the random streams of the step.
+        real : Tensor, shape (M, C, H, W)
+            Normalised real images, class after class.
+        batch : RealBatch
+            How they are pooled.
+
+        Returns
+        -------
+        dict
+            ``loss``, summed over the targets.
+        """
+        iteration, turn = divmod(step, self.steps_per_iteration)
+        if turn == 0:
+            networks.reset(self.network, stream(self.seed, "network", iteration))
+        loss, gradient = self.match(step, real, batch)
+        self.optimiser.step((self.images * gradient).sum())  # whose gradient is `gradient`
+        if turn < self.steps_per_iteration - 1:
+            self.train(step)
+        return {"loss": loss.item()}
+
+    def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the matching loss, summed over the targets, and its gradient with respect to the synthetic images."""
+        self._fix_statistics(real, batch)
+        loss, gradients = torch.zeros((), device=real.device), []
+        for label, part in enumerate(self.images.detach().chunk(self.classes)):
+            # One Siamese seed per class and step: real and synthetic images of a class get the same parameters.
+            siamese = derive(self.seed, "augment", step, label) % 2**31
+            targets = [
+                self._target(real, share, label, siamese) for share in batch.pool[batch.classes == label].unbind()
+            ]
+            part = part.clone().requires_grad_(True)
+            mean = torch.full((len(part),), 1 / len(part), device=part.device)
+            given = self._gradients(self.augment(part, siamese), label, mean, create_graph=True)
+            distance = sum(gradient_distance(given, target, self.distance) for target in targets)
+            gradients += torch.autograd.grad(distance, [part])
+            loss += distance.detach()
+        return loss, torch.cat(gradients)
+
+    def _target(self, real: torch.Tensor, share: torch.Tensor, label: int, siamese: int) -> tuple[torch.Tensor, ...]:
+        """Return the gradient of the mean loss of real images, weighted by `share` (M,)."""
+        chosen = share.nonzero().squeeze(1)
+        images = self.augment(real[chosen.to(real.device)], siamese)
+        return self._gradients(images, label, share[chosen].to(real.device), create_graph=False)
+
+    def _gradients(
+        self, images: torch.Tensor, label: int, share: torch.Tensor, *, create_graph: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the gradients of the weighted mean cross-entropy of images of one class."""
+        labels = torch.full((len(images),), label, device=images.device)
+        losses = cross_entropy(self.network(images), labels, reduction="none")
+        return torch.autograd.grad(share @ losses, self.matched, create_graph=create_graph)
+
+    @torch.no_grad()
+    def _fix_statistics(self, real: torch.Tensor, batch: RealBatch) -> None:
+        """Update the running statistics of batch norm with real images of all classes, then use these (DC).
+
+        The few images of one class would give statistics of that class only.
+        """
+        self.network.train()
+        norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
+        if norms:
+            first = [(batch.labels == label).nonzero()[:STATISTICS, 0] for label in range(self.classes)]
+            self.network(real[torch.cat(first).to(real.device)])
+        for norm in norms:
+            norm.eval()
+
+    def train(self, step: int) -> None:
+        """Train the network on the synthetic images for ``inner_loop`` epochs."""
+        training.train(
+            self.network,
+            self.images.detach(),
+            self.labels,
+            recipe=self.recipe,
+            epochs=self.inner_loop,
+            generator=stream(self.seed, "train", step),
+        )
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return all that a later step depends on, as named tensors."""
+        network = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        return {"images": self.images, **network, **self.optimiser.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `state_dict` returned."""
+        with torch.no_grad():
+            self.images.copy_(state["images"])
+        self.network.load_state_dict({name: state[f"network.{name}"] for name in self.network.state_dict()})
+        self.optimiser.load_state_dict(state)
