@@ -24,8 +24,12 @@ rule check_data:
 rule check:
     input:
         check_files(),
+    log:
+        f"results/{study.name}/{study.scale}/logs/check_data.md",
     localrule: True
+    conda:
+        "../../envs/plot.yaml"
     message:
         "What is in the data sets, and what would go wrong"
     shell:
-        "cat -- {input:q}"
+        "cat -- {input:q} | tee -- {log:q}"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from ddbias.corruptions.draws import draw_uniform
 from ddbias.corruptions.smoothing import SIDE, apply_to_both_axes, gaussian_matrix
 from ddbias.corruptions.truncation import truncate
 
@@ -30,7 +31,8 @@ def draw_elastic(rng: np.random.Generator, level: int) -> tuple[np.ndarray, np.n
     The moves of the three points (x, y), float32 (3, 2), and the fields before smoothing, float32 (2, 32, 32): first
     the displacement along x, then along y.
     """
-    return 2 * rng.random((3, 2), dtype=np.float32) - 1, 2 * rng.random((2, SIDE, SIDE), dtype=np.float32) - 1
+    drawn = draw_uniform(rng, (2 * SIDE * SIDE + 6,))
+    return drawn[-6:].reshape(3, 2), drawn[:-6].reshape(2, SIDE, SIDE)
 
 
 def inverse_affine(moves: np.ndarray, reach: float) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ddbias.corruptions.draws import draw_uniform
+from ddbias.corruptions.layout import pictures_first, pictures_last
 from ddbias.corruptions.smoothing import SIDE
 from ddbias.corruptions.truncation import truncate
 
@@ -21,7 +23,7 @@ def draw_fog(rng: np.random.Generator, level: int) -> np.ndarray:
 
     Number (i, j) is the noise of the fractal's point (i, j); the one of the corner (0, 0) is not used.
     """
-    return 2 * rng.random((SIDE, SIDE), dtype=np.float32) - 1
+    return draw_uniform(rng, (SIDE, SIDE))
 
 
 def plasma(noise: np.ndarray, decay: float) -> np.ndarray:
@@ -38,7 +40,7 @@ def plasma(noise: np.ndarray, decay: float) -> np.ndarray:
     decay : float
         Greater than 1: smooth fog; near 1: rough.
     """
-    noise = np.ascontiguousarray(noise.transpose(1, 2, 0), np.float32)  # images last: each step runs over long rows
+    noise = pictures_last(np.asarray(noise, np.float32))  # images last: each step runs over long rows
     field = np.zeros_like(noise)
     step, amplitude = SIDE, FIRST_AMPLITUDE
     while step >= 2:
@@ -56,7 +58,7 @@ def plasma(noise: np.ndarray, decay: float) -> np.ndarray:
         step, amplitude = half, amplitude / decay
     field -= field.min(axis=(0, 1))
     field /= field.max(axis=(0, 1))
-    return np.ascontiguousarray(field.transpose(2, 0, 1))
+    return pictures_first(field)
 
 
 def fog(images: np.ndarray, draws: np.ndarray, level: int) -> np.ndarray:

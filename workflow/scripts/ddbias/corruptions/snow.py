@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ddbias.corruptions.draws import draw_normal
 from ddbias.corruptions.motion import motion_blur
 from ddbias.corruptions.smoothing import SIDE, apply_to_both_axes, zoom_matrix
 from ddbias.corruptions.truncation import truncate
@@ -29,7 +30,7 @@ def draw_snow(rng: np.random.Generator, level: int) -> tuple[np.ndarray, np.ndar
 
     Neither depends on `level`.
     """
-    return rng.standard_normal((SIDE, SIDE), dtype=np.float32), np.asarray(rng.uniform(*ANGLES))
+    return draw_normal(rng, (SIDE, SIDE)), np.asarray(rng.uniform(*ANGLES))
 
 
 def snow_layer(noise: np.ndarray, angles: np.ndarray, level: int) -> np.ndarray:
@@ -48,16 +49,20 @@ def snow_layer(noise: np.ndarray, angles: np.ndarray, level: int) -> np.ndarray:
         Column 1..5 of `CONSTANTS`.
     """
     mean, std, zoom, threshold, radius, sigma, _ = CONSTANTS[level]
-    layer = noise.astype(np.float64)  # the threshold is a cliff: single precision would move pixels across it
-    layer *= std
-    layer += mean
-    if zoom != 1:
-        layer = apply_to_both_axes(zoom_matrix(zoom), layer)
-    above = layer >= threshold
-    layer *= 255
-    np.clip(layer, 0, 255, out=layer)
-    flakes = layer.astype(np.uint8)
-    flakes *= above
+    matrix = zoom_matrix(zoom)
+    read = np.flatnonzero(matrix.any(axis=0))  # the pixels that are magnified
+    middle = slice(read[0], read[-1] + 1)
+    flakes = np.empty(noise.shape, np.uint8)
+    for start in range(0, len(noise), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        # Float64, because the threshold is a cliff: single precision would move pixels across it.
+        layer = np.multiply(noise[part, middle, middle], std, dtype=np.float64)
+        layer += mean
+        if zoom != 1:
+            layer = apply_to_both_axes(matrix[:, middle], layer)
+        layer *= layer >= threshold
+        layer *= 255
+        flakes[part] = np.minimum(layer, 255, out=layer)
     blurred = motion_blur(flakes[:, None], angles, radius, sigma)[:, 0]
     np.rint(blurred, out=blurred)
     blurred /= 255
@@ -82,8 +87,8 @@ def snow(images: np.ndarray, draws: tuple[np.ndarray, np.ndarray], level: int) -
     """
     share = CONSTANTS[level][-1]
     layer = snow_layer(*draws, level)
-    layer += layer[:, ::-1, ::-1].copy()
     layer *= 255
+    layer = layer + layer[:, ::-1, ::-1]
     out = np.empty(images.shape, np.uint8)
     for start in range(0, len(images), _BLOCK):
         part = slice(start, start + _BLOCK)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from ddbias.corruptions.canny import canny, chamfer_distance
+from ddbias.corruptions.draws import draw_normal
+from ddbias.corruptions.layout import pictures_first, pictures_last
 from ddbias.corruptions.smoothing import SIDE, apply_to_both_axes, gaussian_matrix
 from ddbias.corruptions.truncation import truncate
 
@@ -30,7 +32,7 @@ _BLOCK = 64  # images mixed at a time: their float32 copy stays in the cache
 
 def draw_spatter(rng: np.random.Generator, level: int) -> np.ndarray:
     """Draw standard normal noise, float32 (32, 32), the same for every level."""
-    return rng.standard_normal((SIDE, SIDE), dtype=np.float32)
+    return draw_normal(rng, (SIDE, SIDE))
 
 
 def liquid_layer(noise: np.ndarray, level: int) -> np.ndarray:
@@ -55,7 +57,7 @@ def water_mask(layer: np.ndarray, strength: float) -> np.ndarray:
     """
     # What exceeds 1 (one image in eight of column 3) wraps around to dark, as it does in the published code.
     liquid = (layer * 255).astype(np.int32).astype(np.uint8)
-    liquid = np.ascontiguousarray(liquid.transpose(1, 2, 0))
+    liquid = pictures_last(liquid)
     distance = np.minimum(chamfer_distance(canny(liquid, *CANNY)), FARTHEST)
     # A ninth of sums of multiples of 2^-16 below 180: exact enough that the fraction falls as in exact arithmetic.
     near = (_sum_3x3(distance) / np.float32(9)).astype(np.uint8)
@@ -64,7 +66,7 @@ def water_mask(layer: np.ndarray, strength: float) -> np.ndarray:
     mask = relief * liquid
     largest = mask.max(axis=(0, 1))
     mask *= np.divide(np.float32(strength), largest, out=np.zeros_like(largest), where=largest > 0)
-    return np.ascontiguousarray(mask.transpose(2, 0, 1))
+    return pictures_first(mask)
 
 
 def equalise(pictures: np.ndarray) -> np.ndarray:
