@@ -40,7 +40,7 @@ def test_a_sound_data_set():
     for line in (
         "# toy, aligned ratio 0.9",
         "- 1,920 training and 20 test images, 1x2x2 (channels first)",
-        "- test convention: balanced (every label with every attribute equally often)",
+        "- test convention: balanced (every attribute equally often in every class)",
         "- training split: 1,890 aligned, 30 conflicting (aligned ratio 0.9844)",
         "| l0 | **1,800** | 20 | 1,820 |",
         "| l1 | 10 | **90** | 100 |",

@@ -122,7 +122,7 @@ def test_a_metric_that_the_test_set_cannot_give_is_missing_not_zero(tmp_path):
     assert (second["mean"], second["std"], second["n"]) == ("50.00", "10.00", "2")
     assert "not defined" in texts["md"]
     assert "not run yet" not in texts["md"]
-    assert "anti (bias-conflicting samples only)" in texts["md"]
+    assert "anti (conflicting samples only)" in texts["md"]
 
 
 def test_one_value_has_no_deviation(tmp_path):

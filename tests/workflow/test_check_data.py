@@ -1,6 +1,7 @@
 """`make check-data`, and the worked example of the documentation."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,21 @@ def test_worked_example_of_the_documentation(xrays, monkeypatch):
     ill, stripe = train.images[:, 0, 32, 60] > 100, train.images[:, 0, 32, 4] < train.images[:, 0, 32, 60]
     np.testing.assert_array_equal(ill, train.labels == 1)
     np.testing.assert_array_equal(stripe, train.attributes == 1)
+
+
+@pytest.mark.slow
+def test_a_changed_image_makes_its_data_set_again(checkout, xrays):
+    dataset = {
+        "source": {"kind": "image_folder", "train": str(xrays / "xrays/train"), "test": str(xrays / "xrays/test")},
+        "bias": "none",
+        "size": 16,
+    }
+    tiny = yaml.safe_load((checkout / checkout.study()).read_text())
+    grid = [{**entry, "dataset": "xrays", "ratios": ["natural"]} for entry in tiny["grid"]]
+    checkout.study(datasets={"xrays": dataset}, grid=grid, figures={})
+    status, output = checkout.run("tiny.yaml", "datasets")
+    assert status == 0, output
+    assert not checkout.planned("tiny.yaml", "datasets") - Counter({"datasets": 1})
+    picture = next((xrays / "xrays/train/healthy").iterdir())
+    Image.new("RGB", (40, 40)).save(picture)
+    assert checkout.planned("tiny.yaml", "datasets")["synthesize_dataset"] == 1

@@ -11,12 +11,6 @@ import numpy as np
 from ddbias import groups, store
 from ddbias.data import Split
 
-CONVENTIONS = {
-    "balanced": "every label with every attribute equally often",
-    "anti": "conflicting samples only",
-    "natural": "as it is",
-}
-
 
 def check_data(
     train: Split, test: Split, sources: Mapping[str, np.ndarray], *, title: str, ipc: int
@@ -73,7 +67,7 @@ def _facts(train: Split, test: Split) -> list[str]:
     lines = [
         f"- source {train.meta['source'].get('source', 'unknown')}, bias {train.meta['bias']['kind']}",
         f"- {len(train):,} training and {len(test):,} test images, {shape} (channels first)",
-        f"- test convention: {convention} ({CONVENTIONS[convention]})",
+        f"- test convention: {convention} ({groups.CONVENTIONS[convention]})",
         "- mean and standard deviation of the training pixels, per channel: "
         + ", ".join(f"{m:.4f} ± {s:.4f}" for m, s in zip(train.meta["mean"], train.meta["std"], strict=True)),
     ]

@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# How the attributes of a test split relate to its labels, in words that tables and reports print.
+CONVENTIONS = {
+    "balanced": "every attribute equally often in every class",
+    "anti": "conflicting samples only",
+    "natural": "as the training split, or as the source has them",
+}
 IDENTITY = "identity"  # the attribute paired with label c is c
 Pairing = Sequence[int] | str | None
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ddbias import store
 from ddbias.errors import DdbiasError, unknown
+from ddbias.groups import CONVENTIONS
 from ddbias.table_formats import Cell, Table, write_csv, write_html, write_markdown, write_tex
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ KEYS = ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation")
 EVALUATION_COLUMNS = ("study", "scale", *KEYS[:-1], "seed", "evaluation", "repeat", "metric", "value", "support")
 PUBLISHED_KEYS = ("source", "table", "dataset", "setting", "method", "ipc", "metric")
 WRITERS = {"csv": write_csv, "md": write_markdown, "tex": write_tex, "html": write_html}
-CONVENTIONS = {
-    "balanced": "every label with every attribute equally often",
-    "anti": "bias-conflicting samples only",
-    "natural": "attributes as in the training split",
-}
 
 
 def shortest(number: object) -> str:
@@ -234,10 +230,8 @@ def _notes(
         "– where one value has no deviation."
     )
     shown = frame[frame["dataset"].isin({cell.key["dataset"] for cell in cells})]
-    by_dataset = shown.groupby("dataset")["convention"].unique()
-    tests = [f"{name}: {_convention(kind)}" for name, kinds in by_dataset.items() for kind in sorted(kinds)]
-    if tests:
-        notes.append(f"Test set of {'; '.join(tests)}.")
+    for kind, names in shown.groupby("convention")["dataset"].unique().items():
+        notes.append(f"Test set {_convention(kind)}: {', '.join(sorted(names))}.")
     if any(cell.state == "not defined" for cell in cells):
         notes.append("Not defined: the metric needs groups that this test set does not have.")
     if sources:

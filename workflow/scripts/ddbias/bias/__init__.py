@@ -9,7 +9,7 @@ import numpy as np
 
 from ddbias.bias.assignment import assign_attributes
 from ddbias.bias.colour import BackgroundColour, ForegroundColour, colorize
-from ddbias.bias.context import CONVENTIONS, Assignment, Context
+from ddbias.bias.context import Assignment, Context
 from ddbias.bias.corruption import CorruptionBias
 from ddbias.bias.fairdd import CFmnist, CMnist
 from ddbias.bias.grayscale import Grayscale
@@ -84,4 +84,4 @@ def build(settings: Mapping[str, object]) -> Bias:
     return make(**options)
 
 
-__all__ = ["BIASES", "CONVENTIONS", "Assignment", "Bias", "Context", "assign_attributes", "build", "colorize"]
+__all__ = ["BIASES", "Assignment", "Bias", "Context", "assign_attributes", "build", "colorize"]

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ddbias.errors import unknown
-
-CONVENTIONS = ("balanced", "anti", "natural")
+from ddbias.groups import CONVENTIONS
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Context:
     ratio : float or None
         Aligned ratio of the training split.
     test : str
-        Convention of the test split, one of `CONVENTIONS`.
+        Convention of the test split, a key of `ddbias.groups.CONVENTIONS`.
     seed : int
         Seed of the data set.
     sizes : mapping of str to int

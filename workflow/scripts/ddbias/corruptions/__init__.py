@@ -42,7 +42,7 @@ from ddbias.errors import DdbiasError, unknown
 from ddbias.seeding import derive
 
 SEVERITIES = (1, 2, 3, 4)
-CHUNK = 256  # images corrupted at a time: their float32 copies stay in the cache
+CHUNK = 1024  # images corrupted at a time, at most
 _SHAPE = (3, 32, 32)
 
 
@@ -58,11 +58,14 @@ class Corruption:
         ``draw(rng, level)``: the random numbers of one image; None when nothing is random.
     textured : bool
         Whether `apply` takes textures as its last argument.
+    chunk : int
+        Images at a time, at most `CHUNK`: few enough that what is computed of them stays in the cache.
     """
 
     apply: Callable
     draw: Callable | None = None
     textured: bool = False
+    chunk: int = 256
 
 
 def original(images: np.ndarray, draws: None, level: int) -> np.ndarray:
@@ -71,13 +74,13 @@ def original(images: np.ndarray, draws: None, level: int) -> np.ndarray:
 
 
 CORRUPTIONS = {
-    "snow": Corruption(snow, draw_snow),
+    "snow": Corruption(snow, draw_snow, chunk=1024),
     "frost": Corruption(frost, draw_frost, textured=True),
     "fog": Corruption(fog, draw_fog),
     "brightness": Corruption(brightness),
     "contrast": Corruption(contrast),
     "spatter": Corruption(spatter, draw_spatter),
-    "elastic": Corruption(elastic, draw_elastic),
+    "elastic": Corruption(elastic, draw_elastic, chunk=64),
     "jpeg": Corruption(jpeg),
     "pixelate": Corruption(pixelate),
     "saturate": Corruption(saturate),
@@ -148,8 +151,9 @@ def corrupt(
     corruption, level = CORRUPTIONS[name], severity + 1
     extra = (substitute_textures() if textures is None else textures,) if corruption.textured else ()
     out = np.empty(images.shape, np.uint8)
-    for start in range(0, len(images), CHUNK):
-        part = slice(start, start + CHUNK)
+    step = min(corruption.chunk, CHUNK)
+    for start in range(0, len(images), step):
+        part = slice(start, start + step)
         draws = None
         if corruption.draw:
             rows = [corruption.draw(rng, level) for rng in generators(seed, name, split, index[part])]

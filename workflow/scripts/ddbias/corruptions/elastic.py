@@ -74,6 +74,7 @@ def warp(values: torch.Tensor, places: torch.Tensor, border: str) -> torch.Tenso
     `border` is ``"reflect_101"`` (mirrored at the edge pixels' centres) or ``"reflect"`` (at their outer edge).
     """
     at_centres = border == "reflect_101"
+    # grid_sample counts from -1 to 1, from the centres or the outer edges of the edge pixels.
     scaled = places * (2 / (SIDE - 1)) - 1 if at_centres else (2 * places + 1) / SIDE - 1
     return functional.grid_sample(values, scaled, "bilinear", "reflection", align_corners=at_centres)
 

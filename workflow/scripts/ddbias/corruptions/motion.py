@@ -64,28 +64,23 @@ def _offsets(angles: np.ndarray, taps: int) -> np.ndarray:
 
 def _blur_block(block: np.ndarray, offsets: np.ndarray, inside: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Blur images (n, C, H, W) that are sorted by angle; `offsets` (2, taps, n), `inside` (taps, n)."""
-    n, channels, height, width = block.shape
+    height, width = block.shape[-2:]
     kept = np.where(inside, offsets, 0)
     low, high = kept.min(axis=(1, 2)), kept.max(axis=(1, 2))
     padded = _replicate_edges(block, -low, high)
-    # In rows as long as the padded ones, a shift is a step in one long run; what is beyond the width is dropped.
-    pitch = padded.shape[-1]
-    run = (height - 1) * pitch + width
-    total = np.zeros((n, channels, height * pitch), np.float32)
-    product = np.empty_like(padded)
+    total = np.zeros(block.shape, np.float32)
+    product = np.empty_like(total)
     changes = np.any(kept[:, :, 1:] != kept[:, :, :-1], axis=0) | (inside[:, 1:] != inside[:, :-1])
-    starts = (kept - low[:, None, None]).transpose(1, 2, 0) @ np.array([pitch, 1])
-    tops = kept[0] - low[0]
     for tap, weight in enumerate(weights):
-        rows = slice(tops[tap].min(), tops[tap].max() + height)
-        np.multiply(padded[:, :, rows], weight, out=product[:, :, rows])
-        shifted = product.reshape(n, channels, -1)
-        bounds = [0, *(np.flatnonzero(changes[tap]) + 1).tolist(), n]
+        bounds = [0, *(np.flatnonzero(changes[tap]) + 1).tolist(), len(block)]
         for first, last in itertools.pairwise(bounds):
-            if inside[tap, first]:
-                start = starts[tap, first]
-                total[first:last, :, :run] += shifted[first:last, :, start : start + run]
-    return total.reshape(n, channels, height, pitch)[..., :width]
+            if not inside[tap, first]:
+                continue
+            row, column = kept[:, tap, first] - low
+            view = padded[first:last, :, row : row + height, column : column + width]
+            np.multiply(view, weight, out=product[first:last])
+            total[first:last] += product[first:last]
+    return total
 
 
 def _replicate_edges(block: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
