@@ -6,9 +6,19 @@ import cv2
 import numpy as np
 import pytest
 from ddbias.corruptions.frost import CONSTANTS, draw_frost, frost, places
-from ddbias.corruptions.frost_textures import FILES, LAGS, STATISTICS, read_textures, substitute_textures
+from ddbias.corruptions.frost_textures import (
+    CROP,
+    FILES,
+    LAGS,
+    STATISTICS,
+    VARIANCES,
+    components,
+    read_textures,
+    substitute_textures,
+)
 from ddbias.errors import DdbiasError
 from PIL import Image
+from scipy.optimize import nnls
 
 LEVELS = (1, 2, 3, 4, 5)
 COUNT = 60
@@ -103,6 +113,21 @@ def test_substitutes_have_the_photographs_statistics(name):
         ((grey[:-lag] * grey[lag:]).mean() + (grey[:, :-lag] * grey[:, lag:]).mean()) / 2 / grey.var() for lag in LAGS
     ]
     np.testing.assert_allclose(measured, correlations, atol=0.05)
+
+
+@pytest.mark.parametrize("name", STATISTICS)
+def test_stored_variances_are_the_fit_to_the_statistics(name):
+    shape, _, _, correlations, between, _ = STATISTICS[name]
+    spectra = components(shape)
+    covariances = np.fft.ifft2(spectra).real
+    np.testing.assert_allclose(covariances[:, 0, 0], 1)
+    lagged = [(covariances[:, lag, 0] + covariances[:, 0, lag]) / 2 for lag in LAGS]
+    # Variance of the mean of a crop: the mean covariance over all pairs of its pixels.
+    box = [np.abs(np.fft.fft(np.ones(CROP) / CROP, side)) ** 2 for side in shape]
+    crop_means = (spectra * (box[0][:, None] * box[1])).mean(axis=(1, 2))
+    system = np.stack([np.full(len(spectra), 10.0), *lagged, crop_means])  # the variance itself counts most
+    fitted, _ = nnls(system, np.array([10.0, *correlations, between]))
+    np.testing.assert_allclose(VARIANCES[name], fitted, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", STATISTICS)

@@ -179,7 +179,7 @@ def test_batch_norm_networks_see_all_classes_in_one_pass(split):
     )
     batch = side.batch(0)
     real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
-    loss = method.loss(0, real, batch)
+    loss = method.loss(images, 0, real, batch)
     target = torch.stack([part.mean(0) for part in method.network.embed(real).split(8)])
     mean = torch.stack([part.mean(0) for part in method.network.embed(images).split(2)])
     torch.testing.assert_close(loss, ((target - mean) ** 2).sum(), rtol=1e-5, atol=0)

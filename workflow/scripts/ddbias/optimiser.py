@@ -35,7 +35,12 @@ class SGD:
     @torch.no_grad()
     def step(self, loss: torch.Tensor) -> None:
         """Differentiate `loss`, which must depend on every parameter, and move them all."""
-        gradients = list(torch.autograd.grad(loss, self.parameters))
+        self.apply(torch.autograd.grad(loss, self.parameters))
+
+    @torch.no_grad()
+    def apply(self, gradients: Iterable[torch.Tensor]) -> None:
+        """Move every parameter by its gradient; the gradients are not changed."""
+        gradients = list(gradients)
         if self.weight_decay:
             gradients = list(torch._foreach_add(gradients, self.parameters, alpha=self.weight_decay))
         if self.momentum:

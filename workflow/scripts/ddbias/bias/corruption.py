@@ -33,7 +33,7 @@ def corrupt_by_attribute(
 ) -> np.ndarray:
     """Give each image the corruption that its attribute stands for.
 
-    Besides the result, a few hundred images are in memory at a time.
+    Besides the result, about a thousand images are in memory at a time.
 
     Parameters
     ----------

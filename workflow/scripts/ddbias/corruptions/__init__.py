@@ -74,15 +74,15 @@ def original(images: np.ndarray, draws: None, level: int) -> np.ndarray:
 
 
 CORRUPTIONS = {
-    "snow": Corruption(snow, draw_snow, chunk=1024),
+    "snow": Corruption(snow, draw_snow, chunk=1024),  # the more images, the more have equal shifts
     "frost": Corruption(frost, draw_frost, textured=True),
     "fog": Corruption(fog, draw_fog),
     "brightness": Corruption(brightness),
     "contrast": Corruption(contrast),
     "spatter": Corruption(spatter, draw_spatter),
-    "elastic": Corruption(elastic, draw_elastic, chunk=64),
+    "elastic": Corruption(elastic, draw_elastic, chunk=96),
     "jpeg": Corruption(jpeg),
-    "pixelate": Corruption(pixelate),
+    "pixelate": Corruption(pixelate, chunk=160),  # strides of a power of two share few lines of the cache
     "saturate": Corruption(saturate),
     "gaussian_noise": Corruption(gaussian_noise, draw_gaussian_noise),
     "shot_noise": Corruption(shot_noise, draw_shot_noise),

@@ -33,8 +33,7 @@ def canny(pictures: np.ndarray, low: int, high: int) -> np.ndarray:
     rows = padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]
     dy = rows[2:] - rows[:-2]
     strength = np.zeros((dx.shape[0] + 2, dx.shape[1] + 2, dx.shape[2]), np.int16)
-    middle = np.abs(dx) + np.abs(dy)
-    strength[1:-1, 1:-1] = middle
+    middle = np.add(np.abs(dx), np.abs(dy), out=strength[1:-1, 1:-1])
     candidates = (middle > low) & _strongest(strength, dx, dy)
     return _connected(candidates, candidates & (middle > high))
 
@@ -99,7 +98,7 @@ def chamfer_distance(zeros: np.ndarray) -> np.ndarray:
 
     Parameters
     ----------
-    zeros : bool, shape (H, W, n)
+    zeros : bool, shape (H, W, n), W at most 100
         The pixels with distance 0.
 
     Notes
@@ -108,32 +107,38 @@ def chamfer_distance(zeros: np.ndarray) -> np.ndarray:
     one pass along the rows to either side comes first, then one down and one up.
     """
     height, width, n = zeros.shape
-    padded = np.full((height, width + 4, n), FAR, np.float32)  # two columns on each side that knights come from
-    distance = padded[:, 2:-2]
-    distance[zeros] = 0
-    step = np.empty((height, n), np.float32)
+    aside, one = np.multiply(~zeros, np.uint8(FAR)), np.uint8(SIDE_STEP)  # whole steps along the row fit in bytes
     for column in range(1, width):
-        np.add(distance[:, column - 1], np.float32(SIDE_STEP), out=step)
-        np.minimum(distance[:, column], step, out=distance[:, column])
+        np.minimum(aside[:, column], aside[:, column - 1] + one, out=aside[:, column])
     for column in range(width - 2, -1, -1):
-        np.add(distance[:, column + 1], np.float32(SIDE_STEP), out=step)
-        np.minimum(distance[:, column], step, out=distance[:, column])
+        np.minimum(aside[:, column], aside[:, column + 1] + one, out=aside[:, column])
+    padded = np.empty((height, width + 4, n), np.float32)  # two columns on each side that knights come from
+    padded[:, :2] = padded[:, -2:] = FAR
+    distance = padded[:, 2:-2]
+    distance[:] = aside
+    buffers = np.empty((2, width, n), np.float32)
     for rows in (padded, padded[::-1]):
         for row in range(1, height):
-            _pass_on(rows[row - 2] if row > 1 else None, rows[row - 1], rows[row])
+            _pass_on(rows[row - 2] if row > 1 else None, rows[row - 1], rows[row], *buffers)
     return distance
 
 
-def _pass_on(second: np.ndarray | None, first: np.ndarray, row: np.ndarray) -> None:
-    """Lower the distances of a row (W + 4, n) by the moves from the row before it and the one before that."""
-    inner = row[2:-2]
-    diagonal = np.minimum(first[1:-3], first[3:-1])
-    diagonal += np.float32(DIAGONAL_STEP)
-    knight = np.minimum(first[:-4], first[4:])
+def _pass_on(
+    second: np.ndarray | None, first: np.ndarray, row: np.ndarray, best: np.ndarray, knight: np.ndarray
+) -> None:
+    """Lower the distances of a row (W + 4, n) by the moves from the row before it and the one before that.
+
+    `best` and `knight` are room for the results of a row.
+    """
+    np.minimum(first[:-4], first[4:], out=knight)
     if second is not None:
         np.minimum(knight, second[1:-3], out=knight)
         np.minimum(knight, second[3:-1], out=knight)
     knight += np.float32(KNIGHT_STEP)
-    np.minimum(diagonal, knight, out=diagonal)
-    np.minimum(diagonal, first[2:-2] + np.float32(SIDE_STEP), out=diagonal)
-    np.minimum(inner, diagonal, out=inner)
+    np.minimum(first[1:-3], first[3:-1], out=best)
+    best += np.float32(DIAGONAL_STEP)
+    np.minimum(best, knight, out=best)
+    np.add(first[2:-2], np.float32(SIDE_STEP), out=knight)
+    np.minimum(best, knight, out=best)
+    inner = row[2:-2]
+    np.minimum(inner, best, out=inner)

@@ -22,6 +22,7 @@ CONSTANTS = {
     5: (3.2, 0.96, 0.96),
 }
 POINTS = np.array([[26.0, 26.0], [26.0, 6.0], [6.0, 6.0]])  # (x, y): 10 pixels around the centre 16
+STEPS = torch.arange(SIDE, dtype=torch.float32)
 _TRUNCATE = 3  # the Gaussian of the displacement ends at three standard deviations
 
 
@@ -72,11 +73,13 @@ def warp(values: torch.Tensor, places: torch.Tensor, border: str) -> torch.Tenso
     """Read images (n, C, 32, 32) bilinearly at `places` (n, 32, 32, 2), pixels (x, y).
 
     `border` is ``"reflect_101"`` (mirrored at the edge pixels' centres) or ``"reflect"`` (at their outer edge).
+    `places` is overwritten.
     """
     at_centres = border == "reflect_101"
-    # grid_sample counts from -1 to 1, from the centres or the outer edges of the edge pixels.
-    scaled = places * (2 / (SIDE - 1)) - 1 if at_centres else (2 * places + 1) / SIDE - 1
-    return functional.grid_sample(values, scaled, "bilinear", "reflection", align_corners=at_centres)
+    # grid_sample counts from -1 to 1, from the centres or from the outer edges of the edge pixels.
+    scale, first = (2 / (SIDE - 1), -1) if at_centres else (2 / SIDE, 1 / SIDE - 1)
+    places.mul_(scale).add_(first)
+    return functional.grid_sample(values, places, "bilinear", "reflection", align_corners=at_centres)
 
 
 def elastic(images: np.ndarray, draws: tuple[np.ndarray, np.ndarray], level: int) -> np.ndarray:
@@ -101,12 +104,11 @@ def elastic(images: np.ndarray, draws: tuple[np.ndarray, np.ndarray], level: int
     moves, fields = draws
     size, _, reach = CONSTANTS[level]
     linear, shift = (torch.from_numpy(part).float() for part in inverse_affine(moves, reach))
-    steps = torch.arange(SIDE, dtype=torch.float32)
-    along_x = steps[None, :, None] * linear[:, None, :, 0] + shift[:, None, :]
-    places = along_x[:, None] + steps[None, :, None, None] * linear[:, None, None, :, 1]
+    along_x = STEPS[None, :, None] * linear[:, None, :, 0] + shift[:, None, :]
+    places = along_x[:, None] + STEPS[None, :, None, None] * linear[:, None, None, :, 1]
     values = warp(torch.from_numpy(images.astype(np.float32)), places, "reflect_101")
     if size:
-        moved = torch.from_numpy(displacement(fields, level)).permute(0, 2, 3, 1).contiguous()
-        moved += torch.stack(torch.meshgrid(steps, steps, indexing="xy"), -1)
-        values = warp(values, moved, "reflect")
+        moved = torch.from_numpy(displacement(fields, level)).permute(0, 2, 3, 1)
+        unmoved = torch.stack(torch.meshgrid(STEPS, STEPS, indexing="xy"), -1)
+        values = warp(values, torch.add(moved, unmoved, out=torch.empty(moved.shape)), "reflect")
     return truncate(values.numpy(), within=True)

@@ -8,12 +8,14 @@ import torch
 
 def pictures_last(stack: np.ndarray) -> np.ndarray:
     """Return a copy of pictures (n, H, W) as (H, W, n)."""
-    return _transposed(stack.reshape(len(stack), -1)).reshape(*stack.shape[1:], len(stack))
+    n, height, width = stack.shape
+    return _transposed(stack.reshape(n, height * width)).reshape(height, width, n)
 
 
 def pictures_first(stack: np.ndarray) -> np.ndarray:
     """Return a copy of pictures (H, W, n) as (n, H, W)."""
-    return _transposed(stack.reshape(-1, stack.shape[-1])).reshape(stack.shape[-1], *stack.shape[:-1])
+    height, width, n = stack.shape
+    return _transposed(stack.reshape(height * width, n)).reshape(n, height, width)
 
 
 def _transposed(matrix: np.ndarray) -> np.ndarray:

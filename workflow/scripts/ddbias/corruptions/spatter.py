@@ -40,10 +40,12 @@ def liquid_layer(noise: np.ndarray, level: int) -> np.ndarray:
     mean, std, sigma, threshold, _, _ = CONSTANTS[level]
     # The threshold is a cliff: single precision would move pixels across it. Smoothing keeps constants.
     matrix = gaussian_matrix(sigma, mode="nearest", truncate=_TRUNCATE)
-    layer = apply_to_both_axes(matrix, noise)
-    layer *= std
-    layer += mean
-    layer *= layer >= threshold
+    layer = np.empty(noise.shape)
+    for start in range(0, len(noise), _BLOCK):
+        part = layer[start : start + _BLOCK]
+        np.multiply(apply_to_both_axes(matrix, noise[start : start + _BLOCK]), std, out=part)
+        part += mean
+        part *= part >= threshold
     return layer
 
 
@@ -56,8 +58,7 @@ def water_mask(layer: np.ndarray, strength: float) -> np.ndarray:
     OpenCV call, round differently in the fifth digit.
     """
     # What exceeds 1 (one image in eight of column 3) wraps around to dark, as it does in the published code.
-    liquid = (layer * 255).astype(np.int32).astype(np.uint8)
-    liquid = pictures_last(liquid)
+    liquid = pictures_last((layer * 255).astype(np.int32).astype(np.uint8))
     distance = np.minimum(chamfer_distance(canny(liquid, *CANNY)), FARTHEST)
     # A ninth of sums of multiples of 2^-16 below 180: exact enough that the fraction falls as in exact arithmetic.
     near = (_sum_3x3(distance) / np.float32(9)).astype(np.uint8)
@@ -85,7 +86,7 @@ def equalise(pictures: np.ndarray) -> np.ndarray:
     scale = np.float32(255) / np.maximum(rest, 1).astype(np.float32)
     table = np.rint(np.maximum(brighter, 0).astype(np.float32) * scale[:, None]).astype(np.uint8)
     table[rest == 0] = np.arange(levels)
-    return table.ravel()[bins]
+    return table.ravel().take(bins)
 
 
 def _sum_3x3(pictures: np.ndarray) -> np.ndarray:

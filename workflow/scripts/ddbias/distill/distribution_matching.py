@@ -19,11 +19,11 @@ from ddbias.augment import DSA
 from ddbias.data import Split
 from ddbias.debias.real_side import RealBatch
 from ddbias.distill.frozen import FrozenEmbedding
-from ddbias.optimiser import SGD
+from ddbias.distill.learner import Guidance, Learner
 from ddbias.seeding import derive, stream
 
 
-class Distiller:
+class Distiller(Learner):
     """The distribution matching step (see the module's text).
 
     Parameters
@@ -39,6 +39,8 @@ class Distiller:
     seed : int
     device : device
     precision : {"exact", "fast"}
+    guidance : callable or None
+        See `ddbias.distill.learner`.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Distiller:
         seed: int,
         device: torch.device,
         precision: str,
+        guidance: Guidance | None = None,
     ) -> None:
+        super().__init__(images, settings, guidance)
         channels, size, _ = split.shape
         options = {name: value for name, value in network.items() if name != "kind"}
         self.network = networks.build(
@@ -61,51 +65,25 @@ class Distiller:
         self.frozen = FrozenEmbedding(self.network, device=device, precision=precision)
         self.augment = DSA(settings["augment"])
         self.seed, self.classes = seed, split.classes
-        self.images = images.requires_grad_(True)
-        self.optimiser = SGD([images], learning_rate=settings["learning_rate"], momentum=settings["momentum"])
 
-    def step(self, step: int, real: torch.Tensor, batch: RealBatch) -> dict[str, float]:
-        """Do one update of the synthetic images.
-
-        Parameters
-        ----------
-        step : int
-            Names the random streams of the step.
-        real : Tensor, shape (M, C, H, W)
-            Normalised real images, class after class.
-        batch : RealBatch
-            How they are pooled.
-
-        Returns
-        -------
-        dict
-            ``loss``.
-        """
+    def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of a step and its gradient with respect to the synthetic images."""
         networks.reset(self.network, stream(self.seed, "network", step))
         self.network.train()
-        loss = self.loss(step, real, batch)
-        self.optimiser.step(loss)
-        return {"loss": loss.item()}
+        images = self.images.detach().requires_grad_(True)
+        loss = self.loss(images, step, real, batch)
+        (gradient,) = torch.autograd.grad(loss, images)
+        return loss.detach(), gradient
 
-    def loss(self, step: int, real: torch.Tensor, batch: RealBatch) -> torch.Tensor:
-        """Return the matching loss of the current network, summed over the targets."""
+    def loss(self, images: torch.Tensor, step: int, real: torch.Tensor, batch: RealBatch) -> torch.Tensor:
+        """Return the matching loss of synthetic images in the current network, summed over the targets."""
         # One Siamese seed per class and step: real and synthetic images of a class get the same parameters.
         seeds = [derive(self.seed, "augment", step, label) % 2**31 for label in range(self.classes)]
         sizes = torch.bincount(batch.labels, minlength=self.classes).tolist()
         target = batch.pool.to(real.device) @ self.frozen(self._augmented(real.split(sizes), seeds))
-        synthetic = self._augmented(self.images.chunk(self.classes), seeds)
+        synthetic = self._augmented(images.chunk(self.classes), seeds)
         means = self.frozen.with_gradient(synthetic).unflatten(0, (self.classes, -1)).mean(1)
         return (target - means[batch.classes.to(real.device)]).square().sum()
 
     def _augmented(self, parts, seeds: list[int]) -> torch.Tensor:
         return torch.cat([self.augment(part, seed) for part, seed in zip(parts, seeds, strict=True)])
-
-    def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return all that a later step depends on, as named tensors."""
-        return {"images": self.images, **self.optimiser.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state_dict` returned."""
-        with torch.no_grad():
-            self.images.copy_(state["images"])
-        self.optimiser.load_state_dict(state)

@@ -35,9 +35,9 @@ from ddbias import networks, training
 from ddbias.augment import DSA
 from ddbias.data import Split
 from ddbias.debias.real_side import RealBatch
+from ddbias.distill.learner import Guidance, Learner
 from ddbias.errors import unknown
 from ddbias.log import logger
-from ddbias.optimiser import SGD
 from ddbias.seeding import derive, stream
 from ddbias.training import Recipe
 
@@ -92,7 +92,7 @@ def _angles(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (1 - (x * y).sum(1) / (lengths + EPSILON)).sum()
 
 
-class Distiller:
+class Distiller(Learner):
     """The gradient matching step (see the module's text).
 
     Parameters
@@ -110,6 +110,8 @@ class Distiller:
     device : device
     precision : {"exact", "fast"}
         There is one way only, the exact one.
+    guidance : callable or None
+        See `ddbias.distill.learner`.
 
     Attributes
     ----------
@@ -132,7 +134,9 @@ class Distiller:
         seed: int,
         device: torch.device,
         precision: str,
+        guidance: Guidance | None = None,
     ) -> None:
+        super().__init__(images, settings, guidance)
         if settings["distance"] not in METRICS:
             raise unknown("gradient distance", settings["distance"], METRICS)
         if precision == "fast":
@@ -159,38 +163,16 @@ class Distiller:
             augment=strategy,
             schedule="constant",
         )
-        self.images = images.requires_grad_(True)
         self.labels = torch.arange(self.classes, device=device).repeat_interleave(len(images) // self.classes)
-        self.optimiser = SGD([images], learning_rate=settings["learning_rate"], momentum=settings["momentum"])
 
-    def step(self, step: int, real: torch.Tensor, batch: RealBatch) -> dict[str, float]:
-        """Do one update of the synthetic images and train the network for the next one.
+    def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the matching loss, summed over the targets, and its gradient with respect to the synthetic images.
 
-        Parameters
-        ----------
-        step : int
-            Counts matching steps through all iterations; names the random streams of the step.
-        real : Tensor, shape (M, C, H, W)
-            Normalised real images, class after class.
-        batch : RealBatch
-            How they are pooled.
-
-        Returns
-        -------
-        dict
-            ``loss``, summed over the targets.
+        `step` counts matching steps through all iterations.
         """
         iteration, turn = divmod(step, self.steps_per_iteration)
         if turn == 0:
             networks.reset(self.network, stream(self.seed, "network", iteration))
-        loss, gradient = self.match(step, real, batch)
-        self.optimiser.step((self.images * gradient).sum())  # whose gradient is `gradient`
-        if turn < self.steps_per_iteration - 1:
-            self.train(step)
-        return {"loss": loss.item()}
-
-    def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the matching loss, summed over the targets, and its gradient with respect to the synthetic images."""
         self._fix_statistics(real, batch)
         loss, gradients = torch.zeros((), device=real.device), []
         for label, part in enumerate(self.images.detach().chunk(self.classes)):
@@ -235,6 +217,11 @@ class Distiller:
         for norm in norms:
             norm.eval()
 
+    def after(self, step: int) -> None:
+        """Train the network, unless the next step draws another."""
+        if (step + 1) % self.steps_per_iteration:
+            self.train(step)
+
     def train(self, step: int) -> None:
         """Train the network on the synthetic images for ``inner_loop`` epochs."""
         training.train(
@@ -249,11 +236,9 @@ class Distiller:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that a later step depends on, as named tensors."""
         network = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        return {"images": self.images, **network, **self.optimiser.state_dict()}
+        return {**super().state_dict(), **network}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take up what `state_dict` returned."""
-        with torch.no_grad():
-            self.images.copy_(state["images"])
+        super().load_state_dict(state)
         self.network.load_state_dict({name: state[f"network.{name}"] for name in self.network.state_dict()})
-        self.optimiser.load_state_dict(state)
