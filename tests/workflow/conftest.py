@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+# A shell that starts the tests in the background makes them ignore interrupts, and their children would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = """\
