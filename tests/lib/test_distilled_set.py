@@ -37,9 +37,9 @@ def split(few_digits):
     return few_digits()
 
 
-def learnt(split):
+def learnt(split, **options):
     images = torch.randn(6, *split.shape, generator=torch.Generator().manual_seed(0))
-    return Distilled(torch.arange(3).repeat_interleave(2), images, None, {"loss": [3.0, 2.0, 1.5]})
+    return Distilled(torch.arange(3).repeat_interleave(2), images, None, {"loss": [3.0, 2.0, 1.5]}, **options)
 
 
 def selected(split, rows, images=True):
@@ -84,6 +84,31 @@ def test_export_reads_what_was_saved(tmp_path, split):
     real = np.random.default_rng(0).permutation(len(split))[:6].tolist()
     written(tmp_path / "real", selected(split, real), split)
     np.testing.assert_array_equal(load_distilled(tmp_path / "real").pixels(), split.images[real])
+
+
+def test_several_images_in_each_come_back_decoded(tmp_path, split):
+    result = learnt(split, formation=2)
+    outputs = written(tmp_path, result, split)
+    tensors, meta = store.read_tensors(outputs.distilled)
+    assert torch.equal(tensors["images"], result.images)
+    assert meta["formation"] == 2
+    images, labels = training_set(outputs.distilled, None)
+    assert labels.tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    expected = torch.nn.functional.interpolate(result.images[:, :, 4:, :4], size=(8, 8), mode="bilinear")
+    torch.testing.assert_close(images[2::4], expected, rtol=1e-6, atol=1e-6)  # the tile at the bottom left
+    exported = load_distilled(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(exported.tensors(), (images, labels), strict=True))
+    # The preview shows what networks train on: eight images a class.
+    cell = 48 + 6
+    sheet = np.asarray(Image.open(outputs.preview))
+    assert sheet.shape == (3 * cell + 6, 8 * cell + 6, 3)
+    tile = sheet[6:54:6, 2 * cell + 6 : 2 * cell + 54 : 6].transpose(2, 0, 1)
+    np.testing.assert_array_equal(tile, exported.pixels()[2])
+
+
+def test_one_image_in_each_is_not_mentioned(tmp_path, split):
+    _, meta = store.read_tensors(written(tmp_path, learnt(split), split).distilled)
+    assert "formation" not in meta
 
 
 def test_rows_come_back_as_raw_images_of_the_training_split(tmp_path, split):

@@ -181,6 +181,31 @@ def test_save_refuses_an_impossible_row(tmp_path, change):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("side", [8, 9])
+def test_the_training_set_is_decoded(tmp_path, side):
+    images = torch.randn((4, 3, side, side), generator=torch.Generator().manual_seed(0))
+    mean, std, labels = [0.2, 0.4, 0.6], [0.3, 0.2, 0.25], torch.tensor([0, 0, 1, 1])
+    path = tmp_path / "distilled.safetensors"
+    store.write_tensors(path, {"images": images, "labels": labels}, {"mean": mean, "std": std, "formation": 2})
+    decoded, classes = evaluate.training_set(path, None)
+    assert classes.tolist() == [0] * 8 + [1] * 8
+    tall = (side + 1) // 2
+    canvas = torch.stack(
+        [torch.full((4, 2 * tall, 2 * tall), (0.5 - m) / s) for m, s in zip(mean, std, strict=True)], 1
+    )
+    canvas[:, :, :side, :side] = images
+    for n in range(4):
+        for i in range(2):
+            for j in range(2):
+                tile = canvas[n : n + 1, :, i * tall : (i + 1) * tall, j * tall : (j + 1) * tall]
+                whole = torch.nn.functional.interpolate(tile, size=(side, side), mode="bilinear", align_corners=False)
+                torch.testing.assert_close(decoded[4 * n + 2 * i + j], whole[0], rtol=1e-6, atol=1e-6)
+    store.write_tensors(path, {"images": images, "labels": labels}, {"mean": mean, "std": std})
+    plain, classes = evaluate.training_set(path, None)
+    assert torch.equal(plain, images)
+    assert torch.equal(classes, labels)
+
+
 def test_recipe_takes_what_it_knows():
     settings = {"network": "small", "networks": 3, "epochs": 10, "whole_steps": 5, "augment": "crop"}
     settings |= {"learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 7}

@@ -82,6 +82,39 @@ def test_a_network_learns_from_it(tmp_path):
     assert (network(chosen.images).argmax(1) == chosen.labels).all()
 
 
+def enlarged(pixels):
+    """The tiles of images (N, C, 8, 8), cut two by two and enlarged, as uint8."""
+    tiles = [pixels[:, :, i : i + 4, j : j + 4].float() for i in (0, 4) for j in (0, 4)]
+    whole = [nn.functional.interpolate(tile, size=(8, 8), mode="bilinear", align_corners=False) for tile in tiles]
+    return torch.stack(whole, 1).flatten(0, 1)
+
+
+def test_a_set_with_several_images_in_each_is_decoded(tmp_path):
+    pixels, labels = write(tmp_path / "set", formation=2)
+    chosen = load_distilled(tmp_path / "set")
+    assert len(chosen) == 48
+    assert torch.equal(chosen.labels, labels)
+    assert chosen.images.shape == (12, 3, 8, 8)  # as stored
+    images, classes = chosen.tensors()
+    assert classes.tolist() == labels.repeat_interleave(4).tolist()
+    # Rounded once, from images that were normalised and decoded in another order.
+    assert (chosen.pixels().float() - enlarged(pixels)).abs().max() < 0.51
+    loaded = list(chosen.dataloader(batch_size=10, shuffle=False))
+    assert torch.equal(torch.cat([part for part, _ in loaded]), images)
+    assert torch.equal(torch.cat([part for _, part in loaded]), classes)
+    folder = chosen.to_image_folder(tmp_path / "png")
+    assert len(list(folder.rglob("*.png"))) == 48
+    with Image.open(folder / "_escape" / "17.png") as file:
+        assert np.array_equal(np.asarray(file), chosen.pixels()[17].permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize("formation", [0, -1, 9, 2.0, "2", None, True])
+def test_an_impossible_formation_is_damage(tmp_path, formation):
+    write(tmp_path, formation=formation)
+    with pytest.raises(DdbiasError, match="do not fit together"):
+        load_distilled(tmp_path)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_image_folder_holds_every_pixel(tmp_path, channels):
     pixels, labels = write(tmp_path / "set", channels=channels)

@@ -322,6 +322,7 @@ def test_defaults_are_the_published_ones():
         "network_learning_rate": 0.01,
         "network_batch": 256,
         "distance": "ours",
+        "guidance": None,
     }
     assert published("dc") == {**common, "init": "noise"}
     assert published("dsa") == {**common, "init": "real", "augment": AUGMENT}

@@ -64,13 +64,13 @@ def test_a_defect_has_no_explanation(error):
     assert job.explain(error) is None
 
 
-def run(error, log, monkeypatch):
+def run(error, log, monkeypatch, plugins=None):
     def main(snakemake):
         if error is not None:
             raise error
 
     monkeypatch.delenv(job.RUN_PID, raising=False)
-    job.run(main, SimpleNamespace(rule="distill", log=[str(log)]))
+    job.run(main, SimpleNamespace(rule="distill", log=[str(log)], config={"plugins": plugins or []}))
 
 
 def test_a_mistake_ends_with_one_line_in_log_and_stderr(tmp_path, monkeypatch, capsys, log_lines):
@@ -90,6 +90,13 @@ def test_a_defect_ends_with_its_traceback(tmp_path, monkeypatch, capsys, log_lin
         assert "ddbias: this is a defect in distill, please report it with the lines below" in text
         assert "Traceback (most recent call last)" in text
         assert "KeyError: 'images'" in text
+
+
+def test_a_plug_in_that_is_gone_is_one_line(tmp_path, monkeypatch, capsys, log_lines):
+    with pytest.raises(SystemExit):
+        run(None, tmp_path / "log.txt", monkeypatch, plugins=["gone.py"])
+    says = "ddbias: plug-in gone.py: no such file or folder; paths are relative to the working directory\n"
+    assert capsys.readouterr().err == says
 
 
 def test_success_says_nothing(tmp_path, monkeypatch, capsys, log_lines):
@@ -130,7 +137,7 @@ def main(snakemake):
     print("working", flush=True)
     time.sleep(60)
 
-job.run(main, SimpleNamespace(rule="distill", log=[]))
+job.run(main, SimpleNamespace(rule="distill", log=[], config={"plugins": []}))
 """
 
 

@@ -54,6 +54,7 @@ def snakemake(tmp_path, torch_as_before, monkeypatch):
             output=OutputFiles(fromdict={name: str(path) for name, path in output.items()}),
             params=Params(fromdict=params),
             wildcards=Wildcards(fromdict=wildcards),
+            config={"plugins": []},
             log=Log(toclone=[str(tmp_path / "logs" / f"{rule}.log")]),
         )
 

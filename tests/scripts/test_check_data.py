@@ -25,7 +25,7 @@ def test_report(tmp_path, snakemake, ipc, said):
         params={"source": {"kind": "digits"}, "size": 16, "ipc": ipc},
         wildcards={"dataset": "digits_fg", "ratio": "0.95"},
     )
-    job.config = {"data": {}}
+    job.config = {"data": {}, "plugins": []}
     check_data.main(job)
     text = (tmp_path / "check.md").read_text()
     assert text.startswith("# digits_fg, aligned ratio 0.95\n")

@@ -32,7 +32,7 @@ def rule(snakemake, splits, tmp_path):
         names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
         return snakemake(
             "distill",
-            input={"train": splits.train, "weights": [] if weights is None else str(path)},
+            input={"train": splits.train, "weights": [] if weights is None else str(path), "models": []},
             output={name.split(".")[0]: tmp_path / folder / name for name in names},
             params={
                 "settings": settings,

@@ -28,6 +28,7 @@ SETTINGS = {
     "batch_size": 16,
     "augment": "none",
     "schedule": "drop",
+    "learned_rate": True,
 }
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 

@@ -35,7 +35,7 @@ def test_the_script_writes_every_output(tmp_path, monkeypatch):
 
 def test_captions_render_with_what_the_rules_have():
     snakemake = SimpleNamespace(
-        config={"study": "digits", "scale": "quick"},
+        config={"study": "digits", "scale": "quick", "plugins": []},
         wildcards=SimpleNamespace(study="digits", scale="quick", table="main", figure="bars"),
         params=SimpleNamespace(caption="What it shows.", kind="accuracy"),
     )

@@ -32,7 +32,7 @@ def rule(tmp_path):
                 preview=str(tmp_path / "out" / "preview.png"),
             ),
             log=[str(tmp_path / "log.txt")],
-            config={"data": {"root": str(tmp_path / "data"), "mirrors": []}},
+            config={"data": {"root": str(tmp_path / "data"), "mirrors": []}, "plugins": []},
         )
 
     return build

@@ -6,6 +6,7 @@ sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scri
 
 import launch
 from ddbias import dependencies, lookup, store
+from ddbias.costs import estimate
 from ddbias.errors import DdbiasError
 from ddbias.study import NATURAL, WHOLE, Cell, Study
 
@@ -20,7 +21,12 @@ except DdbiasError as error:
     sys.exit("\n".join(f"ddbias: {', '.join(origins)}: {line}" for line in str(error).splitlines()))
 
 # What captions and scripts may read; everything that changes a result reaches them as a parameter.
-config |= {key: study.config[key] for key in ("study", "scale", "data")}
+config |= {key: study.config[key] for key in ("study", "scale", "data", "plugins")}
+
+
+if {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+    for line in estimate(study):
+        print(f"ddbias: {line}", file=sys.stderr)
 
 
 onstart:
@@ -34,6 +40,8 @@ wildcard_constraints:
     ratio=r"[0-9.]+|natural",
     distiller="|".join(study.config["distillers"]),
     debias="|".join(study.config["debias"]),
+    models="|".join(study.config["models"]) or "none",
+    member=r"[0-9]+",
     surrogate="|".join(study.config["surrogates"]) or "none",
     ipc=r"[0-9]+|all",
     seed=r"[0-9]+",
@@ -52,9 +60,14 @@ def nothing(wildcards):
 def src(script, kinds=nothing):
     """Return an input function: a rule's script and the library files it uses, relative to the working directory.
 
-    `kinds` tells which entries of registries a job uses.
+    `kinds` tells which entries of registries a job uses. Files of a plug-in are written as the study names them.
     """
-    return lambda wildcards: [os.path.relpath(path) for path in dependencies.files(script, kinds(wildcards))]
+
+    def files(wildcards):
+        found = dependencies.files(script, kinds(wildcards))
+        return [os.path.relpath(path) if dependencies.SCRIPTS in path.parents else str(path) for path in found]
+
+    return files
 
 
 def code(script, kinds=nothing):
@@ -82,9 +95,17 @@ def debias_kinds(wildcards):
     return (("debias", debias_settings(wildcards)["kind"]),)
 
 
+def pool_kinds(wildcards):
+    return network_kind(pool_settings(wildcards)["network"]), *debias_kinds(wildcards)
+
+
 def distiller_kinds(wildcards):
     settings = distiller_settings(wildcards)
     network = (network_kind(settings["network"]),) if "network" in settings else ()
+    pools = [study.config["models"][name]["network"] for name in study.pools(wildcards.distiller)]
+    network += tuple(network_kind(name) for name in pools)
+    if settings.get("guidance"):
+        network += (("guidance", settings["guidance"]["kind"]),)
     return ("distill", settings["kind"]), *debias_kinds(wildcards), *network
 
 
@@ -149,6 +170,29 @@ def sample_weights(wildcards):
     return rules.estimate_weights.output.weights.format(**wildcards)
 
 
+def model_files(wildcards):
+    """Return the members of every pool of models that a distiller uses."""
+    found = []
+    for name in study.pools(wildcards.distiller):
+        members = range(study.config["models"][name]["count"])
+        fields = {**wildcards, "models": name}
+        found += [rules.pretrain_models.output.member.format(member=member, **fields) for member in members]
+    return found
+
+
+def pool_train_split(wildcards):
+    """Return the training split of a pool: that of the data set, or of its domain."""
+    domain = pool_settings(wildcards)["domain"] or wildcards.dataset
+    return rules.synthesize_dataset.output.train.format(**{**wildcards, "dataset": domain})
+
+
+def pool_weights(wildcards):
+    """Return the weights that enter the training of a pool, of the pool's own seed; a domain has none."""
+    if pool_settings(wildcards)["domain"] or not study.needs_surrogate(wildcards.debias):
+        return []
+    return rules.estimate_weights.output.weights.format(seed=pool_settings(wildcards)["seed"], **wildcards)
+
+
 def train_split_of_rows(wildcards):
     """Return the training split when the distilled set holds rows of it instead of images."""
     if study.config["distillers"][wildcards.distiller]["kind"] != "whole":
@@ -191,6 +235,22 @@ def surrogate_network(wildcards):
 
 def debias_settings(wildcards):
     return study.config["debias"][wildcards.debias]
+
+
+def pool_settings(wildcards):
+    return study.config["models"][wildcards.models]
+
+
+def pool_network(wildcards):
+    return study.config["networks"][pool_settings(wildcards)["network"]]
+
+
+def pool_debias(wildcards):
+    return None if pool_settings(wildcards)["domain"] else debias_settings(wildcards)
+
+
+def member(wildcards):
+    return int(wildcards.member)
 
 
 def distiller_settings(wildcards):

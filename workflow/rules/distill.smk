@@ -3,6 +3,7 @@ rule distill:
         src=src("distill", distiller_kinds),
         train=rules.synthesize_dataset.output.train,
         weights=sample_weights,
+        models=model_files,
     output:
         distilled="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/distilled.safetensors",
         history="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/history.parquet",

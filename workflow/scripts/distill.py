@@ -3,6 +3,8 @@
 Fails when a class has fewer images than asked for, or the loss stops being finite.
 """
 
+from pathlib import Path
+
 from ddbias import data, debias, device, distilled_set, job
 from ddbias.checkpoint import Checkpoint, fingerprint
 from ddbias.distill import engine
@@ -27,6 +29,7 @@ def main(snakemake):
         device=where,
         precision=params.precision,
         checkpoint=checkpoint,
+        models=pools(snakemake.input.models),
         name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
     )
     distilled_set.save(
@@ -39,6 +42,14 @@ def main(snakemake):
         run=run,
     )
     checkpoint.remove()
+
+
+def pools(files):
+    """Return the members of every pool, by the name in their path: .../{models}/{debias}/member0.safetensors."""
+    found = {}
+    for path in map(Path, files):
+        found.setdefault(path.parts[-3], []).append(path)
+    return found
 
 
 if "snakemake" in globals():

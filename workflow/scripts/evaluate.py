@@ -3,6 +3,8 @@
 Fails when the distilled set or a split is damaged.
 """
 
+from dataclasses import replace
+
 from ddbias import data, device, evaluate, job
 
 
@@ -11,13 +13,17 @@ def main(snakemake):
     where = device.prepare(params.device, params.threads)
     test = data.load_split(snakemake.input.test)
     images, labels = evaluate.training_set(snakemake.input.distilled, snakemake.input.train)
+    recipe = evaluate.recipe(params.settings)
+    rate = evaluate.learned_rate(snakemake.input.distilled) if params.settings["learned_rate"] else None
+    if rate is not None:
+        recipe = replace(recipe, learning_rate=rate)
     steps = params.settings["whole_steps"] if snakemake.input.train else None
     counts = evaluate.evaluate(
         images,
         labels,
         test,
         network=params.network,
-        recipe=evaluate.recipe(params.settings),
+        recipe=recipe,
         epochs=None if steps else params.settings["epochs"],
         steps=steps,
         repeats=params.settings["networks"],

@@ -17,7 +17,9 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from ddbias import plugin_options
 from ddbias.errors import DdbiasError, nearest
+from ddbias.plugin_declarations import read
 
 _SHOWN = 80  # characters of a value in a message
 _TYPES = {
@@ -71,11 +73,22 @@ def complete(config: Mapping, schema: Mapping | None = None) -> dict:
     scales = list(schema["x-scales"])
     if scale not in scales:
         raise ConfigErrors([f"scale = {_show(scale)}: must be one of {', '.join(scales)}.{nearest(scale, scales)}"])
+    schema = with_plugins(schema, config.get("plugins"))
     errors: list[str] = []
     result = _Completion(schema, scale, errors).fill(copy.deepcopy(dict(config)), schema, "")
     if errors:
         raise ConfigErrors(errors)
     return result
+
+
+def with_plugins(schema: Mapping, paths: object) -> Mapping:
+    """Return the schema with the kinds that plug-ins add; what is no list of paths is left to the checks."""
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        return schema
+    try:
+        return plugin_options.extended(schema, read(paths))
+    except DdbiasError as error:
+        raise ConfigErrors([str(error)]) from None
 
 
 class _Completion:
@@ -87,6 +100,8 @@ class _Completion:
     def fill(self, value: object, schema: Mapping, path: str) -> object:
         schema = self._resolve(schema)
         if "x-kinds" in schema:
+            if value is None and "null" in schema.get("type", ()):
+                return None
             value, schema = self._kind(value, schema["x-kinds"], path)
             if schema is None:
                 return value

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+from ddbias import plugins
+
 COMPUTING = ("torch", "numpy")  # libraries whose version changes results
 SCRIPTS = Path(__file__).resolve().parents[1]
 REGISTRIES = {
@@ -22,10 +24,11 @@ REGISTRIES = {
     "networks": "NETWORKS",
     "debias": "KINDS",
     "distill": "MODULES",
+    "guidance": "MODULES",
     "plots": "PLOTS",
 }
 # What these say or do changes no result.
-WITHOUT_EFFECT = {"log.py", "errors.py", "job.py", "checkpoint.py"}
+WITHOUT_EFFECT = {"log.py", "errors.py", "job.py", "checkpoint.py", "plugins.py", "plugin_declarations.py"}
 
 
 def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
@@ -41,14 +44,16 @@ def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
     Returns
     -------
     list of Path
-        Sorted; without ``__init__.py`` and without modules that change no result.
+        Sorted; without the library's ``__init__.py`` and modules that change no result. Those of a plug-in as the study
+        names them, those of the library absolute.
 
     Raises
     ------
     KeyError
-        If a kind is not in its registry.
+        If a kind is not in its registry, and no plug-in adds it.
     """
-    return [path for path in _reached(script, tuple(kinds)) if path.name != "__init__.py"]
+    built_in, own = _sorted_out(kinds)
+    return [path for path in _reached(script, built_in, own) if path in own or path.name != "__init__.py"]
 
 
 def digest(script: str, kinds: Iterable[tuple[str, str]] = ()) -> str:
@@ -57,28 +62,40 @@ def digest(script: str, kinds: Iterable[tuple[str, str]] = ()) -> str:
     Covers the files of `files`, the functions in the ``__init__.py`` of the packages they use (of a registry only the
     entries of `kinds`, so a new entry changes nothing), and the versions of the libraries that compute.
     """
-    kinds = tuple(kinds)
+    kinds, own = _sorted_out(kinds)
     hasher = hashlib.sha256()
-    for path in _reached(script, kinds):
-        content = _face(path, kinds) if path.name == "__init__.py" else path.read_bytes()
-        hasher.update(path.relative_to(SCRIPTS).as_posix().encode() + b"\0" + content + b"\0")
+    for path in _reached(script, kinds, own):
+        library = path not in own
+        content = _face(path, kinds) if library and path.name == "__init__.py" else path.read_bytes()
+        name = path.relative_to(SCRIPTS).as_posix() if library else path.name  # wherever a plug-in lies
+        hasher.update(name.encode() + b"\0" + content + b"\0")
     for library in COMPUTING:
         # Without the local label, so that a CPU and a GPU build of one version share results.
         hasher.update(f"{library} {importlib.metadata.version(library).split('+')[0]}".encode())
     return hasher.hexdigest()[:16]
 
 
+def _sorted_out(kinds: Iterable[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], tuple[Path, ...]]:
+    """Return the kinds of the library, and the files of the plug-ins that add the others."""
+    built_in, own = [], []
+    for package, kind in kinds:
+        added = plugins.files(package, kind)
+        own += added
+        built_in += [] if added else [(package, kind)]
+    return tuple(built_in), tuple(dict.fromkeys(own))
+
+
 @cache
-def _reached(script: str, kinds: tuple[tuple[str, str], ...]) -> tuple[Path, ...]:
+def _reached(script: str, kinds: tuple[tuple[str, str], ...], own: tuple[Path, ...]) -> tuple[Path, ...]:
     """Return a script and all library files it reaches, sorted, without those that change no result."""
-    todo = [SCRIPTS / f"{script}.py", *(path for package, kind in kinds for path in registered(package)[kind])]
+    todo = [SCRIPTS / f"{script}.py", *own, *(path for package, kind in kinds for path in registered(package)[kind])]
     seen: set[Path] = set()
     while todo:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
             todo.extend(_imported(path))
-    return tuple(sorted(path for path in seen if path.name not in WITHOUT_EFFECT))
+    return tuple(sorted(path for path in seen if path in own or path.name not in WITHOUT_EFFECT))
 
 
 def _face(path: Path, kinds: tuple[tuple[str, str], ...]) -> bytes:

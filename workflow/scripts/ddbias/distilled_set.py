@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias import store
+from ddbias import formation, store
 from ddbias.data import Split, denormalize
 from ddbias.distill.engine import Distilled
 from ddbias.preview import save_grid
@@ -81,6 +81,10 @@ def save(
         "settings": settings,
         "provenance": provenance,
     }
+    if result.formation != 1:
+        meta["formation"] = result.formation
+    if result.learning_rate is not None:
+        meta["learning_rate"] = result.learning_rate
     tensors = {"labels": result.labels.long()}
     if result.images is not None:
         tensors["images"] = result.images.float()
@@ -106,13 +110,15 @@ def command(target: str) -> str:
 
 
 def save_preview(path: str | Path, result: Distilled, split: Split) -> None:
-    """Write a grid with one row per class of (the first ten) images of a distilled set."""
-    labels = result.labels.numpy()
+    """Write a grid with one row per class of (the first ten) images of a distilled set, as networks train on them."""
+    labels = formation.decode_labels(result.labels, result.formation).numpy()
     firsts = [np.flatnonzero(labels == label)[:PREVIEW_COLUMNS] for label in range(split.classes)]
     columns = min(map(len, firsts))
     chosen = np.stack([first[:columns] for first in firsts])
     if result.images is None:
         images = split.images[result.rows.numpy()[chosen]]
     else:
-        images = denormalize(result.images[torch.from_numpy(chosen)], split.meta["mean"], split.meta["std"]).numpy()
+        mean, std = split.meta["mean"], split.meta["std"]
+        decoded = formation.decode(result.images, result.formation, mean=mean, std=std)
+        images = denormalize(decoded[torch.from_numpy(chosen)], mean, std).numpy()
     save_grid(path, images)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias import metrics, networks, store
+from ddbias import formation, metrics, networks, store
 from ddbias.data import Split, load_split
 from ddbias.groups import IDENTITY, Pairing
 from ddbias.log import Progress, logger
@@ -137,14 +137,22 @@ def save(path: str | Path, counts: np.ndarray, *, cell: Mapping[str, object], me
     store.write_table(path, columns, {**meta, "counts": counts.tolist()})
 
 
+def learned_rate(path: str | Path) -> float | None:
+    """Return the learning rate that the distiller learnt together with its images, None if it did not."""
+    _, meta = store.read_tensors(path, prefix=None)
+    return meta.get("learning_rate")
+
+
 def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the images and labels (N,) int64 to train on.
 
-    Images are normalised float32 (N, C, H, W), or raw uint8 taken from the training split at `train` when the
-    distilled set holds rows only.
+    Images are normalised float32 (N, C, H, W), decoded where a stored image holds several (`ddbias.formation`), or raw
+    uint8 taken from the training split at `train` when the distilled set holds rows only.
     """
-    tensors, _ = store.read_tensors(path)
+    tensors, meta = store.read_tensors(path)
     if "images" in tensors:
-        return tensors["images"], tensors["labels"]
+        factor = meta.get("formation", 1)
+        images = formation.decode(tensors["images"], factor, mean=meta["mean"], std=meta["std"])
+        return images, formation.decode_labels(tensors["labels"], factor)
     images = np.array(load_split(train).images[tensors["rows"].numpy()])
     return torch.from_numpy(images), tensors["labels"]

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from ddbias import store
 from ddbias.data import denormalize
 from ddbias.errors import DdbiasError
+from ddbias.formation import decode, decode_labels
 from ddbias.seeding import stream
 
 FILE_NAME = "distilled.safetensors"
@@ -28,10 +29,16 @@ class DistilledSet:
     Attributes
     ----------
     images : Tensor of float32, shape (N, C, H, W)
-        As networks see them: normalised per channel with ``meta["mean"]`` and ``meta["std"]``.
+        As stored: normalised per channel with ``meta["mean"]`` and ``meta["std"]``.
     labels : Tensor of int64, shape (N,)
     meta : dict
-        How the set was made: study, scale, dataset, ratio, distiller, debias, ipc, seed, names, provenance.
+        How the set was made: study, scale, dataset, ratio, distiller, debias, ipc, seed, names, provenance; perhaps
+        ``formation``.
+
+    Notes
+    -----
+    Some distillers (IDC) keep ``formation ** 2`` training images in each stored one, see `ddbias.formation`. Everything
+    but the attributes `images` and `labels` is about the M images to train on, ``M = N * formation ** 2``.
     """
 
     images: torch.Tensor
@@ -39,15 +46,23 @@ class DistilledSet:
     meta: Mapping = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.labels) * self.formation**2
+
+    @property
+    def formation(self) -> int:
+        """Tiles per side of a stored image, each of which is a training image; 1 for most distillers."""
+        return self.meta.get("formation", 1)
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the normalised images and the labels."""
-        return self.images, self.labels
+        """Return the normalised images (M, C, H, W) and the labels (M,) to train on."""
+        if self.formation == 1:
+            return self.images, self.labels
+        images = decode(self.images, self.formation, mean=self.meta["mean"], std=self.meta["std"])
+        return images, decode_labels(self.labels, self.formation)
 
     def pixels(self) -> torch.Tensor:
-        """Return the images as uint8 (N, C, H, W), 0..255; what lies outside is clipped."""
-        return denormalize(self.images, self.meta["mean"], self.meta["std"])
+        """Return the images to train on as uint8 (M, C, H, W), 0..255; what lies outside is clipped."""
+        return denormalize(self.tensors()[0], self.meta["mean"], self.meta["std"])
 
     def dataloader(self, batch_size: int = 256, shuffle: bool = True, seed: int = 0) -> DataLoader:
         """Return a loader of (images, labels) batches whose order depends on `seed` alone."""
@@ -55,7 +70,7 @@ class DistilledSet:
         return DataLoader(TensorDataset(*self.tensors()), batch_size=batch_size, shuffle=shuffle, generator=generator)
 
     def to_image_folder(self, folder: str | Path) -> Path:
-        """Write every image as ``<label name>/<index>.png``, the layout of ``torchvision.datasets.ImageFolder``.
+        """Write the images to train on as ``<label name>/<index>.png``, the layout of torchvision's ``ImageFolder``.
 
         ``index`` is the image's position in the set. Characters that a file name cannot hold become ``_``.
         ImageFolder numbers classes in alphabetical order, which need not be the order of the labels here.
@@ -83,7 +98,7 @@ class DistilledSet:
             for name in names:
                 (part / name).mkdir(parents=True)
             digits = len(str(max(len(self) - 1, 0)))
-            for index, (image, label) in enumerate(zip(self.pixels(), self.labels.tolist(), strict=True)):
+            for index, (image, label) in enumerate(zip(self.pixels(), self.tensors()[1].tolist(), strict=True)):
                 (part / names[label] / f"{index:0{digits}d}.png").write_bytes(_png(image, mode))
             part.replace(folder)
         except BaseException:
@@ -160,6 +175,7 @@ def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
         and labels.dtype == torch.int64
         and labels.shape == images.shape[:1]
         and len(meta["mean"]) == len(meta["std"]) == images.shape[1]
+        and _is_formation(meta.get("formation", 1), images)
         and (len(labels) == 0 or 0 <= int(labels.min()) <= int(labels.max()) < len(meta["label_names"]))
     )
     if not fits:
@@ -167,3 +183,8 @@ def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
             f"{path} is damaged: {images.dtype} images {tuple(images.shape)}, {labels.dtype} labels "
             f"{tuple(labels.shape)} and its metadata do not fit together; delete it and distill again"
         )
+
+
+def _is_formation(factor: object, images: torch.Tensor) -> bool:
+    """Tell whether stored images (N, C, H, W) can be cut into tiles as the metadata says."""
+    return type(factor) is int and 1 <= factor <= min(images.shape[2:])

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 
+from ddbias import plugins
 from ddbias.errors import DdbiasError
 from ddbias.log import log_to, logger
 
@@ -83,6 +84,7 @@ def run(main: Callable, snakemake: object) -> None:
     path = snakemake.log[0] if snakemake.log else None
     try:
         log_to(path)
+        plugins.use(snakemake.config["plugins"])
         main(snakemake)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -107,13 +107,24 @@ def write_tensors(path: str | Path, tensors: Mapping[str, object], meta: Mapping
     write_bytes(path, save(content, metadata={META_KEY: canonical_json(meta)}))
 
 
-def read_tensors(path: str | Path, framework: str = "pt") -> tuple[dict, dict]:
-    """Return the tensors and the metadata of a safetensors file (`framework` ``np`` gives arrays without torch)."""
+def read_tensors(path: str | Path, framework: str = "pt", *, prefix: str | None = "") -> tuple[dict, dict]:
+    """Return the tensors and the metadata of a safetensors file.
+
+    Parameters
+    ----------
+    path : path
+    framework : {"pt", "np"}
+        ``np`` gives arrays without torch.
+    prefix : str or None
+        Only the tensors whose names start with it are read, None reads the metadata only. The cost is that of the
+        file's header and of the tensors read, whatever else the file holds.
+    """
     from safetensors import safe_open
 
     with _damage(path), safe_open(str(path), framework=framework) as file:
         meta = json.loads((file.metadata() or {})[META_KEY])
-        return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 (not a dict)
+        names = [] if prefix is None else [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in names}, meta
 
 
 def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, meta: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from difflib import SequenceMatcher
 
+from ddbias import plugins
 from ddbias.class_sizes import smallest_class
 from ddbias.config import ConfigErrors, complete
 from ddbias.errors import nearest
@@ -61,6 +62,7 @@ class Study:
 
     def __init__(self, config: Mapping) -> None:
         self.config = complete(config)
+        plugins.use(self.config["plugins"])
         self.name, self.scale = self.config["study"], self.config["scale"]
         _raise([*_undefined(self.config), *_contradictions(self.config)])
         for dataset in self.config["datasets"].values():
@@ -76,6 +78,12 @@ class Study:
     def needs_surrogate(self, debias: str) -> bool:
         """Tell whether the weights of a debias come from a surrogate."""
         return "surrogate" in self.config["debias"][debias]
+
+    def pools(self, distiller: str) -> list[str]:
+        """Return the names of the pools of models that a distiller uses."""
+        settings = self.config["distillers"][distiller]
+        own, guiding = settings.get("models"), (settings.get("guidance") or {}).get("models", [])
+        return [*([own] if own else []), *guiding]
 
     def table_rows(self, table: str) -> list[dict]:
         """Return the rows of a table: cell and metric, with the selector of the published value or None."""
@@ -138,6 +146,9 @@ def _undefined(config: Mapping) -> Iterator[str]:
     for section, key, target in (
         ("surrogates", "network", "networks"),
         ("distillers", "network", "networks"),
+        ("distillers", "models", "models"),
+        ("models", "network", "networks"),
+        ("models", "domain", "datasets"),
         ("evaluations", "network", "networks"),
         ("debias", "surrogate", "surrogates"),
         ("figures", "dataset", "datasets"),
@@ -145,8 +156,11 @@ def _undefined(config: Mapping) -> Iterator[str]:
         ("figures", "debias", "debias"),
     ):
         for name, settings in config[section].items():
-            if key in settings:
+            if settings.get(key) is not None:
                 yield from missing(f"{section}.{name}.{key}", settings[key], target)
+    for name, settings in config["distillers"].items():
+        for i, pool in enumerate((settings.get("guidance") or {}).get("models", [])):
+            yield from missing(f"distillers.{name}.guidance.models[{i}]", pool, "models")
     for path, entry in _selections(config):
         yield from missing(f"{path}.dataset", entry["dataset"], "datasets")
         for key in ("distillers", "debias", "evaluations"):

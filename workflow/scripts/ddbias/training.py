@@ -62,6 +62,30 @@ def shuffled_batches(count: int, batch_size: int, steps: int, generator: torch.G
             steps -= 1
 
 
+def train_step(
+    network: nn.Module,
+    optimiser: SGD,
+    images: torch.Tensor,
+    labels: torch.Tensor,
+    batch: torch.Tensor,
+    *,
+    augment: DSA,
+    prepare=None,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Do one step of the loop in `train` with the rows `batch` (B,) of `images`; return their mean loss, a scalar.
+
+    The other parameters are as there; `optimiser` holds the parameters of `network`, and `generator` draws the
+    augmentation.
+    """
+    batch = batch.to(images.device)
+    inputs = images[batch] if prepare is None else prepare(images[batch])
+    inputs = augment.per_sample(inputs, generator)
+    loss = nn.functional.cross_entropy(network(inputs), labels[batch])
+    optimiser.step(loss)
+    return loss.detach()
+
+
 def train(
     network: nn.Module,
     images: torch.Tensor,
@@ -112,10 +136,7 @@ def train(
             network.parameters(), learning_rate=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
         for batch in shuffled_batches(len(labels), recipe.batch_size, phase, generator):
-            batch = batch.to(images.device)
-            inputs = images[batch] if prepare is None else prepare(images[batch])
-            inputs = augment.per_sample(inputs, generator)
-            optimiser.step(nn.functional.cross_entropy(network(inputs), labels[batch]))
+            train_step(network, optimiser, images, labels, batch, augment=augment, prepare=prepare, generator=generator)
         rate *= 0.1
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ddbias import plugins
 from ddbias.bias.assignment import assign_attributes
 from ddbias.bias.colour import BackgroundColour, ForegroundColour, colorize
 from ddbias.bias.context import Assignment, Context
@@ -80,7 +81,7 @@ def build(settings: Mapping[str, object]) -> Bias:
     DdbiasError
         For an unknown kind or option, or a value that is not allowed.
     """
-    make, options = choose("bias", BIASES, settings)
+    make, options = choose("bias", plugins.extended("bias", BIASES, settings.get("kind")), settings)
     return make(**options)
 
 

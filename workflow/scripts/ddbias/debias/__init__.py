@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from ddbias import store
+from ddbias import plugins, store
 from ddbias.data import Split
 from ddbias.errors import DdbiasError, unknown
 
@@ -20,10 +20,12 @@ KINDS = ("uniform", "group_balanced", "kde")
 
 
 def module(kind: str) -> ModuleType:
-    """Return the module of a debias kind; an unknown kind raises `DdbiasError`."""
-    if kind not in KINDS:
-        raise unknown("debias kind", kind, KINDS)
-    return importlib.import_module(f"ddbias.debias.{kind}")
+    """Return the module of a debias kind, built in or of a plug-in; an unknown kind raises `DdbiasError`."""
+    if kind in KINDS:
+        return importlib.import_module(f"ddbias.debias.{kind}")
+    if own := plugins.module("debias", kind):
+        return own
+    raise unknown("debias kind", kind, [*KINDS, *plugins.kinds("debias")])
 
 
 def load_weights(kind: str, split: Split, path: str | Path | None) -> np.ndarray:

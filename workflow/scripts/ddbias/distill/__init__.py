@@ -9,19 +9,26 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
+from ddbias import plugins
 from ddbias.errors import unknown
 
 MODULES = {
     "dm": "distribution_matching",
     "dc": "gradient_matching",
     "dsa": "gradient_matching",
+    "mtt": "mtt",
+    "idc": "idc",
     "random": "random_selection",
+    "herding": "herding",
+    "kcenter": "kcenter",
     "whole": "whole_set",
 }
 
 
 def module(kind: str) -> ModuleType:
-    """Return the module of a distiller kind; an unknown kind raises `DdbiasError`."""
-    if kind not in MODULES:
-        raise unknown("distiller kind", kind, MODULES)
-    return importlib.import_module(f"ddbias.distill.{MODULES[kind]}")
+    """Return the module of a distiller kind, built in or of a plug-in; an unknown kind raises `DdbiasError`."""
+    if kind in MODULES:
+        return importlib.import_module(f"ddbias.distill.{MODULES[kind]}")
+    if own := plugins.module("distiller", kind):
+        return own
+    raise unknown("distiller kind", kind, [*MODULES, *plugins.kinds("distiller")])

@@ -2,15 +2,15 @@
 
 Source: Zhao and Bilen, "Dataset Condensation with Distribution Matching" (arXiv 2110.04181); reference spec D.2.
 Loss of a step, with a fresh network of frozen weights: sum over targets of |target - mean phi(S_c)|^2 (summed over
-features), pixels moved by SGD with momentum 0.5. Differs from the public code in: one forward pass for all classes;
-the targets may be weighted (`ddbias.debias.real_side`); named random streams instead of the clock.
+features), pixels moved by SGD with momentum 0.5. Differs from the public code in: micro-batches that do not end where
+a class ends; the targets may be weighted (`ddbias.debias.real_side`); named random streams instead of the clock.
 
 Cost: one forward pass of the real batch and one forward and backward pass of the synthetic images a step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -21,6 +21,8 @@ from ddbias.debias.real_side import RealBatch
 from ddbias.distill.frozen import FrozenEmbedding
 from ddbias.distill.learner import Guidance, Learner
 from ddbias.seeding import derive, stream
+
+GRAPH_IMAGES = 1024  # synthetic images whose graph is held at a time, about 1 GB with the published network
 
 
 class Distiller(Learner):
@@ -62,28 +64,46 @@ class Distiller(Learner):
             network["kind"], channels=channels, size=size, classes=split.classes, seed=seed, **options
         ).to(device)
         self.network.requires_grad_(False)
-        self.frozen = FrozenEmbedding(self.network, device=device, precision=precision)
+        self.frozen = FrozenEmbedding(self.network, shape=split.shape, device=device, precision=precision)
         self.augment = DSA(settings["augment"])
         self.seed, self.classes = seed, split.classes
 
     def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss of a step and its gradient with respect to the synthetic images."""
+        """Return the loss of a step, summed over the targets, and its gradient with respect to the synthetic images."""
         networks.reset(self.network, stream(self.seed, "network", step))
         self.network.train()
-        images = self.images.detach().requires_grad_(True)
-        loss = self.loss(images, step, real, batch)
-        (gradient,) = torch.autograd.grad(loss, images)
-        return loss.detach(), gradient
-
-    def loss(self, images: torch.Tensor, step: int, real: torch.Tensor, batch: RealBatch) -> torch.Tensor:
-        """Return the matching loss of synthetic images in the current network, summed over the targets."""
+        self.frozen.refresh()
         # One Siamese seed per class and step: real and synthetic images of a class get the same parameters.
         seeds = [derive(self.seed, "augment", step, label) % 2**31 for label in range(self.classes)]
         sizes = torch.bincount(batch.labels, minlength=self.classes).tolist()
-        target = batch.pool.to(real.device) @ self.frozen(self._augmented(real.split(sizes), seeds))
-        synthetic = self._augmented(images.chunk(self.classes), seeds)
-        means = self.frozen.with_gradient(synthetic).unflatten(0, (self.classes, -1)).mean(1)
-        return (target - means[batch.classes.to(real.device)]).square().sum()
+        targets = batch.pool.to(real.device) @ self.frozen(self._augmented(real.split(sizes), seeds))
+        classes = batch.classes.to(real.device)
+        loss, gradients = torch.zeros((), device=real.device), []
+        for first, last in self._groups():
+            members = (classes >= first) & (classes < last)
+            images = self.images.detach().chunk(self.classes)[first:last]
+            part, gradient = self._match(images, seeds[first:last], targets[members], classes[members] - first)
+            loss += part
+            gradients.append(gradient)
+        return loss, torch.cat(gradients)
 
-    def _augmented(self, parts, seeds: list[int]) -> torch.Tensor:
+    def _groups(self) -> list[tuple[int, int]]:
+        """Return ranges of classes whose graphs fit into memory together; a class's loss needs its own images only."""
+        if self.frozen.depends_on_batch:
+            return [(0, self.classes)]  # they share the statistics
+        size = max(1, GRAPH_IMAGES * self.classes // len(self.images))
+        return [(first, min(first + size, self.classes)) for first in range(0, self.classes, size)]
+
+    def _match(
+        self, images: Sequence[torch.Tensor], seeds: list[int], targets: torch.Tensor, classes: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return loss and gradient for the images of some classes; target r is for class ``classes[r]`` of these."""
+        leaf = torch.cat(list(images)).requires_grad_(True)
+        embedding = self.frozen.with_gradient(self._augmented(leaf.chunk(len(images)), seeds))
+        means = embedding.unflatten(0, (len(images), -1)).mean(1)
+        loss = (targets - means[classes]).square().sum()
+        (gradient,) = torch.autograd.grad(loss, leaf)
+        return loss.detach(), gradient
+
+    def _augmented(self, parts: Sequence[torch.Tensor], seeds: list[int]) -> torch.Tensor:
         return torch.cat([self.augment(part, seed) for part, seed in zip(parts, seeds, strict=True)])

@@ -2,24 +2,26 @@
 
 A distiller's module has either
 
-``select(split, side, ipc, seed) -> rows`` and ``STORES_IMAGES``
+``select(split, side, ipc, seed, *, settings, network, device) -> rows`` and ``STORES_IMAGES``
     for controls that choose real images, or
 ``Distiller(split, settings, network, images, seed, device, precision)``
     with ``step(step, real, batch) -> dict of scalars``, ``state_dict`` and ``load_state_dict``, for methods that
-    learn images. It changes ``images`` in place; everything random in a step comes from streams named by the
-    step's number, so the state is tensors only, and a resumed run is bit-identical. A method whose iteration has
-    several steps says how many: ``steps_per_iteration``.
+    learn images: see `ddbias.distill.learner`. It changes ``images`` in place; everything random in a step comes from
+    streams named by the step's number, so the state is tensors only, and a resumed run is bit-identical. A method
+    whose iteration has several steps says how many: ``steps_per_iteration``. With ``NEEDS_MODELS`` or ``NEEDS_SIDE``
+    in its module it also gets ``models`` or ``side``; with ``NEEDS_REAL = False`` its steps get no real images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from ddbias import distill
+from ddbias import distill, guidance
 from ddbias.checkpoint import Checkpoint
 from ddbias.data import Split
 from ddbias.debias.real_side import RealSide
@@ -43,12 +45,18 @@ class Distilled:
         Rows of the training split, when the images are real ones.
     history : dict of str to list of float
         One value per step of everything the distiller reported.
+    formation : int
+        Each image holds ``formation ** 2`` training images, see `ddbias.formation`.
+    learning_rate : float or None
+        What the distiller learnt to train on its images with, if it did.
     """
 
     labels: torch.Tensor
     images: torch.Tensor | None
     rows: torch.Tensor | None
     history: dict[str, list[float]]
+    formation: int = 1
+    learning_rate: float | None = None
 
 
 def run(
@@ -63,6 +71,7 @@ def run(
     device: torch.device,
     precision: str,
     checkpoint: Checkpoint,
+    models: Mapping[str, Sequence[str | Path]] | None = None,
     name: str = "distill",
 ) -> Distilled:
     """Make one distilled set.
@@ -86,6 +95,8 @@ def run(
     precision : {"exact", "fast"}
     checkpoint : Checkpoint
         Where the state is kept.
+    models : mapping of str to sequence of path, or None
+        Files of the members of every pool of pre-trained models that the distiller uses.
     name : str
         Shown with the progress.
 
@@ -106,20 +117,37 @@ def run(
         raise DdbiasError(f"ipc {ipc} is more than the {smallest} images of the smallest class")
     if hasattr(module, "select"):
         side = RealSide(split.labels, weights, batch_size=1, draw="proportional", seed=seed)
-        rows = module.select(split, side, ipc, seed)
+        rows = module.select(split, side, ipc, seed, settings=settings, network=network, device=device)
         images = _real_images(split, rows) if module.STORES_IMAGES else None
         return Distilled(torch.from_numpy(split.labels[rows.numpy()]), images, rows, {})
-    side = RealSide(split.labels, weights, batch_size=settings["real_batch"], draw=draw, seed=seed)
+    side = RealSide(split.labels, weights, batch_size=settings.get("real_batch", 1), draw=draw, seed=seed)
     images = initial_images(split, side, init=settings["init"], ipc=ipc, seed=seed).to(device)
+    labels = torch.arange(split.classes).repeat_interleave(ipc)
+    more = {"models": models} if getattr(module, "NEEDS_MODELS", False) else {}
+    if getattr(module, "NEEDS_SIDE", False):
+        more["side"] = side
+    if settings.get("guidance"):
+        make = guidance.module(settings["guidance"]["kind"]).Guidance
+        more["guidance"] = make(
+            settings["guidance"], models=models, split=split, labels=labels, seed=seed, device=device
+        )
     method = module.Distiller(
-        split, settings=settings, network=network, images=images, seed=seed, device=device, precision=precision
+        split, settings=settings, network=network, images=images, seed=seed, device=device, precision=precision, **more
     )
     steps = settings["iterations"] * getattr(method, "steps_per_iteration", 1)
-    history = _loop(method, split, side, steps, device, checkpoint, name)
+    needs_real = getattr(module, "NEEDS_REAL", True)
+    history = _loop(method, split, side if needs_real else None, steps, device, checkpoint, name)
     images = images.detach().cpu()
     if not images.isfinite().all():  # the last update comes after the last loss
         raise DdbiasError(f"{name}: the images are not finite; lower their learning rate")
-    return Distilled(torch.arange(split.classes).repeat_interleave(ipc), images, None, history)
+    return Distilled(
+        labels,
+        images,
+        None,
+        history,
+        formation=getattr(method, "formation", 1),
+        learning_rate=getattr(method, "learned_rate", None),
+    )
 
 
 def initial_images(split: Split, side: RealSide, *, init: str, ipc: int, seed: int) -> torch.Tensor:
@@ -142,7 +170,8 @@ def _real_images(split: Split, rows: torch.Tensor) -> torch.Tensor:
     return split.normalize(torch.from_numpy(split.images[rows.numpy()]))
 
 
-def _loop(method, split: Split, side: RealSide, steps: int, device, checkpoint: Checkpoint, name: str) -> dict:
+def _loop(method, split: Split, side: RealSide | None, steps: int, device, checkpoint: Checkpoint, name: str) -> dict:
+    """Do all steps; without a real side, steps get neither real images nor a batch."""
     pixels, _ = split.tensors(device)
     history: dict[str, torch.Tensor] = {}
     start, state = checkpoint.load()
@@ -151,8 +180,9 @@ def _loop(method, split: Split, side: RealSide, steps: int, device, checkpoint: 
         method.load_state_dict(state)
     progress = Progress(steps, name, start)
     for step in progress:
-        batch = side.batch(step)
-        scalars = method.step(step, split.normalize(pixels[batch.index.to(device)]), batch)
+        batch = None if side is None else side.batch(step)
+        real = None if batch is None else split.normalize(pixels[batch.index.to(device)])
+        scalars = method.step(step, real, batch)
         for key, value in scalars.items():
             history.setdefault(key, torch.zeros(steps, dtype=torch.float64))[step] = value
         progress.show(step, **scalars)

@@ -1,70 +1,72 @@
 """Embedding many images with a frozen network, exactly or fast.
 
-``exact``: float32, one call. ``fast`` on a processor that multiplies bfloat16 in hardware: bfloat16,
-channels-last and compiled, in micro-batches of 32 images whose activations stay in the cache (instance norm is per
-sample, so micro-batches change nothing mathematically). Where that cannot be, it says so once and
-stays exact. The synthetic images are always embedded in float32: their gradient is what is learnt.
+``exact``: float32, in micro-batches whose activations stay in the cache. ``fast``: bfloat16 and compiled, see
+`ddbias.distill.half_precision`; where that cannot be, it says so once and stays exact. Both sides of a matching loss
+see the same rounded parameters: the rounded network is as good a random network as the one it was rounded from.
 """
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import nn
 
-from ddbias.device import obstacle
+from ddbias.distill import half_precision
 from ddbias.log import logger
-
-MICRO_BATCH = 32
+from ddbias.seeding import stream
 
 
 class FrozenEmbedding:
-    """Calls ``network.embed`` without gradient on large batches.
+    """Calls ``network.embed`` on large batches.
 
     Parameters
     ----------
     network : Module
-        Its parameters may change between calls (in place).
+        Its parameters may change (in place) where `refresh` follows.
+    shape : tuple of int
+        Channels, height and width of the images.
     device : device
     precision : {"exact", "fast"}
     """
 
-    def __init__(self, network: nn.Module, *, device: torch.device, precision: str) -> None:
+    def __init__(self, network: nn.Module, *, shape: tuple[int, ...], device: torch.device, precision: str) -> None:
         self.network, self.device = network, device
-        self._copy = None
+        self.depends_on_batch = half_precision.has_batch_norm(network)
+        self._half = None
         if precision != "fast":
             return
-        if lacking := self._obstacle():
+        lacking = half_precision.obstacle(network, device)
+        if not lacking:
+            half = half_precision.half_copy(network).requires_grad_(False)
+            self._embed = half_precision.compiled(half.embed)
+            noise = torch.randn(half_precision.MICRO_BATCH, *shape, generator=stream(0, "probe")).to(device)
+            lacking = half_precision.doubt(lambda: self._probe(noise, half), lambda: self._probe(noise, None))
+            self._half = None if lacking else half
+        if lacking:
             logger.info("precision fast: %s, so the embedding stays float32", lacking)
-            return
-        self._copy = copy.deepcopy(network).to(torch.bfloat16, memory_format=torch.channels_last)
-        # In this process: helper processes of the compiler would outlive a killed job and take the other cores.
-        self._embed = torch.compile(self._copy.embed, dynamic=False, options={"compile_threads": 1})
 
-    def _obstacle(self) -> str | None:
-        """Return why the fast way is not open, or None."""
-        if here := obstacle(self.device):
-            return here
-        # An image's embedding then depends on its batch, so micro-batches would change it.
-        if any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.network.modules()):
-            return "the network has batch norm"
-        return None
+    def _probe(self, images: torch.Tensor, half: nn.Module | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return embeddings of images and a gradient with respect to them, computed with `half`."""
+        self._half = half
+        self.refresh()
+        leaf, embedding = images.clone().requires_grad_(True), self(images)
+        direction = torch.randn(embedding.shape, generator=stream(0, "probe", "direction")).to(self.device)
+        return embedding, *torch.autograd.grad((self.with_gradient(leaf) * direction).sum(), leaf)
+
+    def refresh(self) -> None:
+        """Take up the network's parameters; call it whenever they have changed."""
+        if self._half is not None:
+            half_precision.refresh(self._half, self.network)
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return embeddings (B, D) float32 of normalised images (B, C, H, W)."""
-        if self._copy is None:
-            return self.network.embed(images)
-        for slot, source in zip(self._copy.parameters(), self.network.parameters(), strict=True):
-            slot.copy_(source)
-        images = images.to(torch.bfloat16, memory_format=torch.channels_last)
-        short = -len(images) % MICRO_BATCH  # one shape only, so that one graph is compiled
-        if short:
-            images = torch.cat([images, images[:1].expand(short, -1, -1, -1)])
-        parts = [self._embed(part.contiguous(memory_format=torch.channels_last)) for part in images.split(MICRO_BATCH)]
-        return torch.cat(parts)[: len(images) - short].float()
+        return self.with_gradient(images)
 
     def with_gradient(self, images: torch.Tensor) -> torch.Tensor:
         """Return embeddings (B, D) float32 through which a gradient flows to the images."""
-        return self.network.embed(images)
+        if self._half is not None:
+            parts = [self._embed(part) for part in half_precision.micro_batches(images)]
+            return torch.cat(parts)[: len(images)].float()
+        if self.depends_on_batch or self.device.type != "cpu":
+            return self.network.embed(images)
+        return torch.cat([self.network.embed(part) for part in images.split(half_precision.MICRO_BATCH)])

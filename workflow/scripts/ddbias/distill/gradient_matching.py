@@ -25,71 +25,34 @@ images only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from ddbias import networks, training
 from ddbias.augment import DSA
 from ddbias.data import Split
 from ddbias.debias.real_side import RealBatch
+from ddbias.distill.class_gradients import FastGradients, class_gradients
+from ddbias.distill.gradient_distance import METRICS, gradient_distance
 from ddbias.distill.learner import Guidance, Learner
 from ddbias.errors import unknown
-from ddbias.log import logger
+from ddbias.optimiser import SGD
 from ddbias.seeding import derive, stream
 from ddbias.training import Recipe
 
-METRICS = ("ours", "mse", "cos")
-EPSILON = 1e-6  # of the published cosine
 # Images per class from which on (outer_loop, inner_loop) hold. 1 and 10 to 50: DC; the row for 2 is COBRA's (arXiv
 # 2605.00185), that for 51 FairDD's (arXiv 2411.19623).
 LOOPS = {1: (1, 1), 2: (5, 10), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10), 51: (100, 10)}
+__all__ = ["METRICS", "Distiller", "gradient_distance", "loops"]
 STATISTICS = 16  # real images per class that set the statistics of batch norm
 
 
 def loops(ipc: int) -> tuple[int, int]:
     """Return the published (outer_loop, inner_loop) for `ipc` images per class; between two rows the lower one."""
     return LOOPS[max(least for least in LOOPS if least <= ipc)]
-
-
-def gradient_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], metric: str) -> torch.Tensor:
-    """Return the distance of two gradients of one network, as published with DC (appendix of arXiv 2006.05929).
-
-    Parameters
-    ----------
-    a, b : sequence of Tensor
-        One tensor per parameter, in the same order and shapes.
-    metric : {"ours", "mse", "cos"}
-        ``ours``: 1 - cosine, summed over the tensors and over their rows. A row is what feeds one output: of a
-        convolution (O, I, H, W), a linear layer (O, I) or a layer norm (C, H, W) all that follows the first dimension.
-        Tensors of one dimension (biases, scales) contribute 0. ``mse``: squared distance of all values. ``cos``:
-        1 - cosine of all values as one vector.
-
-    Returns
-    -------
-    Tensor
-        A scalar, differentiable in both.
-
-    Raises
-    ------
-    DdbiasError
-        For an unknown metric.
-    """
-    if metric not in METRICS:
-        raise unknown("gradient distance", metric, METRICS)
-    if metric == "ours":
-        rows = [_angles(x.flatten(1), y.flatten(1)) for x, y in zip(a, b, strict=True) if x.ndim > 1]
-        return sum(rows, start=a[0].new_zeros(()))
-    x, y = (torch.cat([tensor.flatten() for tensor in side]) for side in (a, b))
-    return (x - y).square().sum() if metric == "mse" else _angles(x[None], y[None])
-
-
-def _angles(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return 1 - cosine of each pair of rows, summed."""
-    lengths = torch.linalg.vector_norm(x, dim=1) * torch.linalg.vector_norm(y, dim=1)
-    return (1 - (x * y).sum(1) / (lengths + EPSILON)).sum()
 
 
 class Distiller(Learner):
@@ -109,7 +72,7 @@ class Distiller(Learner):
     seed : int
     device : device
     precision : {"exact", "fast"}
-        There is one way only, the exact one.
+        ``fast`` is bfloat16 and compiled (`ddbias.distill.class_gradients`), in the training between two steps too.
     guidance : callable or None
         See `ddbias.distill.learner`.
 
@@ -139,20 +102,19 @@ class Distiller(Learner):
         super().__init__(images, settings, guidance)
         if settings["distance"] not in METRICS:
             raise unknown("gradient distance", settings["distance"], METRICS)
-        if precision == "fast":
-            logger.info("precision fast: gradient matching has no faster way, so it stays float32")
         channels, size, _ = split.shape
         options = {name: value for name, value in network.items() if name != "kind"}
         self.network = networks.build(
             network["kind"], channels=channels, size=size, classes=split.classes, seed=seed, **options
         ).to(device)
-        published = loops(len(images) // split.classes)
+        ipc = len(images) // split.classes
+        self.gradients = class_gradients(
+            self.network, settings["distance"], shape=split.shape, ipc=ipc, device=device, precision=precision
+        )
+        published = loops(ipc)
         self.steps_per_iteration = settings["outer_loop"] or published[0]
         self.inner_loop = settings["inner_loop"] or published[1]
-        self.distance, self.seed, self.classes = settings["distance"], seed, split.classes
-        parameters = list(self.network.parameters())
-        # What the distance does not look at needs no gradient.
-        self.matched = [p for p in parameters if p.ndim > 1] if self.distance == "ours" else parameters
+        self.seed, self.classes = seed, split.classes
         strategy = settings.get("augment", "none")
         self.augment = DSA(strategy)
         self.recipe = Recipe(
@@ -163,7 +125,7 @@ class Distiller(Learner):
             augment=strategy,
             schedule="constant",
         )
-        self.labels = torch.arange(self.classes, device=device).repeat_interleave(len(images) // self.classes)
+        self.labels = torch.arange(self.classes, device=device).repeat_interleave(ipc)
 
     def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the matching loss, summed over the targets, and its gradient with respect to the synthetic images.
@@ -174,6 +136,7 @@ class Distiller(Learner):
         if turn == 0:
             networks.reset(self.network, stream(self.seed, "network", iteration))
         self._fix_statistics(real, batch)
+        self.gradients.refresh()
         loss, gradients = torch.zeros((), device=real.device), []
         for label, part in enumerate(self.images.detach().chunk(self.classes)):
             # One Siamese seed per class and step: real and synthetic images of a class get the same parameters.
@@ -182,26 +145,20 @@ class Distiller(Learner):
                 self._target(real, share, label, siamese) for share in batch.pool[batch.classes == label].unbind()
             ]
             part = part.clone().requires_grad_(True)
-            mean = torch.full((len(part),), 1 / len(part), device=part.device)
-            given = self._gradients(self.augment(part, siamese), label, mean, create_graph=True)
-            distance = sum(gradient_distance(given, target, self.distance) for target in targets)
-            gradients += torch.autograd.grad(distance, [part])
-            loss += distance.detach()
+            augmented = self.augment(part, siamese)
+            distance, slope = self.gradients.match(augmented.detach(), self._labels(part, label), targets)
+            gradients += torch.autograd.grad(augmented, [part], slope)
+            loss += distance
         return loss, torch.cat(gradients)
 
     def _target(self, real: torch.Tensor, share: torch.Tensor, label: int, siamese: int) -> tuple[torch.Tensor, ...]:
         """Return the gradient of the mean loss of real images, weighted by `share` (M,)."""
         chosen = share.nonzero().squeeze(1)
         images = self.augment(real[chosen.to(real.device)], siamese)
-        return self._gradients(images, label, share[chosen].to(real.device), create_graph=False)
+        return self.gradients.real(images, self._labels(images, label), share[chosen].to(real.device))
 
-    def _gradients(
-        self, images: torch.Tensor, label: int, share: torch.Tensor, *, create_graph: bool
-    ) -> tuple[torch.Tensor, ...]:
-        """Return the gradients of the weighted mean cross-entropy of images of one class."""
-        labels = torch.full((len(images),), label, device=images.device)
-        losses = cross_entropy(self.network(images), labels, reduction="none")
-        return torch.autograd.grad(share @ losses, self.matched, create_graph=create_graph)
+    def _labels(self, images: torch.Tensor, label: int) -> torch.Tensor:
+        return torch.full((len(images),), label, device=images.device)
 
     @torch.no_grad()
     def _fix_statistics(self, real: torch.Tensor, batch: RealBatch) -> None:
@@ -224,14 +181,31 @@ class Distiller(Learner):
 
     def train(self, step: int) -> None:
         """Train the network on the synthetic images for ``inner_loop`` epochs."""
+        generator = stream(self.seed, "train", step)
+        if isinstance(self.gradients, FastGradients):
+            self._train_fast(generator)
+            return
         training.train(
             self.network,
             self.images.detach(),
             self.labels,
             recipe=self.recipe,
             epochs=self.inner_loop,
-            generator=stream(self.seed, "train", step),
+            generator=generator,
         )
+
+    def _train_fast(self, generator: torch.Generator) -> None:
+        """Do what `training.train` does with the same random numbers: parameters in float32, gradients in bfloat16."""
+        images, size = self.images.detach(), self.recipe.batch_size
+        optimiser = SGD(self.network.parameters(), learning_rate=self.recipe.learning_rate, momentum=0)
+        steps = self.inner_loop * math.ceil(len(images) / size)
+        for rows in training.shuffled_batches(len(images), size, steps, generator):
+            rows = rows.to(images.device)
+            inputs = self.augment.per_sample(images[rows], generator)
+            self.gradients.refresh()
+            share = inputs.new_full((len(rows),), 1 / len(rows))
+            gradients = self.gradients.every(inputs, self.labels[rows], share)
+            optimiser.apply(gradients[name] for name, _ in self.network.named_parameters())
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that a later step depends on, as named tensors."""

@@ -15,7 +15,7 @@ from ddbias.seeding import stream
 STORES_IMAGES = True
 
 
-def select(split: Split, side: RealSide, ipc: int, seed: int) -> torch.Tensor:
+def select(split: Split, side: RealSide, ipc: int, seed: int, **_) -> torch.Tensor:
     """Return the rows (K * ipc,) of the chosen images, class after class."""
     rows = [side.select(label, ipc, stream(seed, "select", label)) for label in range(split.classes)]
     return torch.cat(rows)

@@ -13,6 +13,6 @@ from ddbias.debias.real_side import RealSide
 STORES_IMAGES = False
 
 
-def select(split: Split, side: RealSide, ipc: str, seed: int) -> torch.Tensor:
+def select(split: Split, side: RealSide, ipc: str, seed: int, **_) -> torch.Tensor:
     """Return all rows (N,) of the split in their order."""
     return torch.arange(len(split))

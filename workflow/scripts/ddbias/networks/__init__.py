@@ -12,6 +12,7 @@ from functools import partial
 
 from torch import nn
 
+from ddbias import plugins
 from ddbias.errors import DdbiasError, nearest, unknown
 from ddbias.networks.alexnet import AlexNet
 from ddbias.networks.convnet import ConvNet
@@ -81,6 +82,7 @@ def build(name: str, *, channels: int, size: int, classes: int, seed: int, **cho
 
 
 def _builder(name: str) -> Callable[..., nn.Module]:
-    if name not in NETWORKS:
-        raise unknown("network", name, NETWORKS)
-    return NETWORKS[name]
+    registry = plugins.extended("network", NETWORKS, name)
+    if name not in registry:
+        raise unknown("network", name, registry)
+    return registry[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 
+from ddbias import plugins
 from ddbias.options import choose
 from ddbias.sources.bffhq import load_bffhq
 from ddbias.sources.celeba import load_celeba
@@ -57,7 +58,8 @@ def load(
     DdbiasError
         For wrong settings, and for files that are missing or damaged.
     """
-    loader, options = choose("source", SOURCES, settings, reserved=("data", "size"))
+    registry = plugins.extended("source", SOURCES, settings.get("kind"))
+    loader, options = choose("source", registry, settings, reserved=("data", "size"))
     if "size" in inspect.signature(loader).parameters:
         options["size"] = size
     return loader(data=data, **options)

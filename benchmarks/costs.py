@@ -1,0 +1,152 @@
+"""Seconds an iteration and peak memory of every distiller at 1, 10 and 50 images per class.
+
+ConvNet 3 x 128, 32 x 32 RGB, 10 classes, random pixels, 256 real images per class, one core, each in a process of its
+own. Writes the table that plans are estimated with: ``python benchmarks/costs.py workflow/resources/costs.csv``.
+"""
+
+import csv
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from ddbias import device, pretraining
+from ddbias.checkpoint import Checkpoint
+from ddbias.config import complete
+from ddbias.data import Split
+from ddbias.distill import engine
+
+CLASSES, PER_CLASS = 10, 300
+KINDS = ("dm", "dc", "dsa", "mtt", "idc")
+IPC = (1, 10, 50)
+SECONDS = 20.0  # an engine step is repeated for about so long
+NETWORK = {"kind": "convnet"}
+COLUMNS = ("distiller", "ipc", "precision", "seconds_per_iteration", "peak_memory_mb", "device", "threads")
+
+
+class Enough(Exception):
+    """Ends a run when it has been measured."""
+
+
+class Clock(Checkpoint):
+    """A checkpoint that keeps nothing but the times at which steps ended."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.times = [time.perf_counter()]
+
+    def due(self) -> bool:
+        """Note the time after a step; end the run after a few seconds."""
+        self.times.append(time.perf_counter())
+        if len(self.times) > 3 and self.times[-1] - self.times[1] > SECONDS:
+            raise Enough
+        return False
+
+
+def random_split() -> Split:
+    """Return 300 random images per class."""
+    images = np.random.default_rng(0).integers(0, 256, (CLASSES * PER_CLASS, 3, 32, 32), np.uint8)
+    labels = np.repeat(np.arange(CLASSES), PER_CLASS)
+    meta = {"label_names": [str(c) for c in range(CLASSES)], "mean": [0.5] * 3, "std": [0.25] * 3}
+    return Split(images, labels, None, np.arange(len(labels)), meta)
+
+
+def published(kind: str) -> dict:
+    """Return the settings of a distiller at scale paper."""
+    distiller = {"kind": kind, **({"models": "pool"} if kind == "mtt" else {"network": "convnet"})}
+    cell = {"dataset": "d", "ratios": [0.9], "distillers": ["x"], "debias": ["u"], "ipc": [1], "seeds": [0]}
+    study = {
+        "study": "costs",
+        "scale": "paper",
+        "datasets": {"d": {"source": "digits", "bias": "foreground"}},
+        "networks": {"convnet": NETWORK},
+        "models": {"pool": {"kind": "experts", "network": "convnet"}},
+        "debias": {"u": "uniform"},
+        "distillers": {"x": distiller},
+        "evaluations": {"e": {"network": "convnet"}},
+        "grid": [{**cell, "evaluations": ["e"]}],
+    }
+    config = complete(study)
+    return config["distillers"]["x"] | ({"pool": config["models"]["pool"]} if kind == "mtt" else {})
+
+
+def measure(kind: str, ipc: int, precision: str) -> dict:
+    """Return the row of a distiller, measured in this process."""
+    where = device.prepare("cpu", 1)
+    split, settings, clock = random_split(), published(kind), Clock()
+    settings["iterations"] = 10**6
+    models, started = None, time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        if kind == "mtt":
+            pool = settings.pop("pool") | {"epochs": 4}
+            path = Path(folder) / "member0.safetensors"
+            more = {"network": NETWORK, "settings": pool, "member": 0}
+            snapshots = pretraining.train_member(split, weights=None, device=where, checkpoint=Checkpoint(None), **more)
+            pretraining.save_member(path, snapshots, split, provenance={}, **more)
+            models, started = {"pool": [path]}, time.perf_counter()
+        method = {}
+        try:
+            engine.run(
+                split,
+                weights=np.ones(len(split)),
+                settings=settings,
+                draw="proportional",
+                network=None if kind == "mtt" else NETWORK,
+                ipc=ipc,
+                seed=0,
+                device=where,
+                precision=precision,
+                checkpoint=clock,
+                models=models,
+            )
+            seconds = time.perf_counter() - started
+        except Enough:
+            method = steps_per_iteration(kind, ipc, settings)
+            seconds = float(np.median(np.diff(clock.times)[1:])) * method  # the first step compiles
+    return {
+        "distiller": kind,
+        "ipc": ipc,
+        "precision": precision,
+        "seconds_per_iteration": round(seconds, 3),
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
+        "threads": 1,
+    }
+
+
+def steps_per_iteration(kind: str, ipc: int, settings: dict) -> int:
+    """Return how many steps of the engine an iteration has."""
+    if kind in ("dc", "dsa"):
+        from ddbias.distill.gradient_matching import loops
+
+        return loops(ipc)[0]
+    return settings["outer_loop"] if kind == "idc" else 1
+
+
+def main() -> None:
+    """Print every row; write the table if a path is given."""
+    if len(sys.argv) == 4:
+        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), sys.argv[3])))
+        return
+    rows = []
+    for kind in KINDS:
+        for ipc in IPC:
+            for precision in ("exact", "fast") if kind in ("dm", "dc", "dsa") else ("exact",):
+                call = [sys.executable, __file__, kind, str(ipc), precision]
+                done = subprocess.run(call, capture_output=True, text=True, check=True)
+                rows.append(json.loads(done.stdout.splitlines()[-1]))
+                print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+    if len(sys.argv) == 2:
+        with open(sys.argv[1], "w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

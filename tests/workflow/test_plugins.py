@@ -1,0 +1,70 @@
+"""A distiller from a file outside the checkout, from the study file to the table."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/plugins/pixel_moments.py"
+AGAIN = {"distill": 1, "evaluate": 1, "make_table": 1, "report": 1}
+
+
+def with_plugin(checkout, **options):
+    """Write a study of the example plug-in, which lies beside the checkout, and of a built-in control."""
+    shutil.copy(EXAMPLE, checkout.folder.parent / "my method.py")
+    study = yaml.safe_load((checkout / checkout.study()).read_text())
+    del study["grid"][2]  # the control `whole`
+    study["grid"][0] |= {"distillers": ["mine"], "debias": ["uniform"]}
+    study["distillers"]["mine"] = {"kind": "pixel_moments", "iterations": {"quick": 3}, **options}
+    return checkout.study(
+        plugins=["../my method.py"],
+        grid=study["grid"],
+        distillers=study["distillers"],
+        figures={},
+    )
+
+
+@pytest.mark.slow
+def test_a_plug_in_outside_the_checkout_runs_to_the_table_and_an_edit_reruns_its_cells(checkout):
+    config = with_plugin(checkout, second=0.3)
+    status, output = checkout.run(config)
+    assert status == 0, output
+    table = (checkout / "results/tiny/quick/tables/main.csv").read_text()
+    assert ",mine,uniform," in table
+    assert ",random,uniform," in table
+    assert checkout.planned(config) == {}
+    with open(checkout.folder.parent / "my method.py", "a") as file:
+        file.write("# edited\n")
+    assert checkout.planned(config) == AGAIN
+    status, output = checkout.run(config)
+    assert status == 0, output
+    assert checkout.planned(config) == {}
+    broken = (checkout.folder.parent / "my method.py").read_text().replace("import torch\n", "import torhc\n")
+    (checkout.folder.parent / "my method.py").write_text(broken)
+    status, output = checkout.run(config)
+    assert status == 1
+    assert "Traceback" not in output
+    said = "plug-in ../my method.py: ModuleNotFoundError while it is loaded in line 3: No module named 'torhc'"
+    assert f"ddbias: {said}" in output
+
+
+def test_a_mistake_in_its_options_is_one_line(checkout):
+    status, output = checkout.run(with_plugin(checkout, secnd=0.3))
+    assert status == 1
+    assert "Traceback" not in output
+    assert not (checkout / "results").exists()
+    known = "kind, iterations, real_batch, learning_rate, momentum, init, second"
+    last = output.splitlines()[-1]
+    assert last == (
+        f"ddbias: tiny.yaml: distillers.mine.secnd = 0.3: unknown key; known: {known}. Did you mean 'second'?"
+    )
+
+
+def test_a_plug_in_that_is_not_there_is_one_line(checkout):
+    config = with_plugin(checkout)
+    (checkout.folder.parent / "my method.py").unlink()
+    status, output = checkout.run(config)
+    assert status == 1
+    said = "no such file or folder; paths are relative to the working directory"
+    assert output.splitlines()[-1] == f"ddbias: tiny.yaml: plug-in ../my method.py: {said}"

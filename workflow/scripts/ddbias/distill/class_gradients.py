@@ -1,0 +1,203 @@
+"""The two gradients that gradient matching compares, and the derivative of their distance: exactly or fast.
+
+``exact``: float32; the real side in micro-batches, whose graphs are small and stay in the cache.
+
+``fast``: bfloat16 and compiled, see `ddbias.distill.half_precision`. The real side, which needs no second derivative,
+is one graph for 32 images, whose gradients are summed in float32. The synthetic side is one graph from the images of
+a class to the distance and its gradient, twofold backward pass included: the compiler drops what nobody needs and keeps
+little in between. The distance itself is computed in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, grad_and_value
+from torch.nn.functional import cross_entropy
+
+from ddbias.distill import half_precision
+from ddbias.distill.gradient_distance import gradient_distance
+from ddbias.log import logger
+from ddbias.seeding import stream
+
+# One tensor per matched parameter.
+Gradients = tuple[torch.Tensor, ...]
+
+
+def class_gradients(
+    network: nn.Module, distance: str, *, shape: tuple[int, ...], ipc: int, device: torch.device, precision: str
+) -> ExactGradients:
+    """Return the way to compute gradients that `precision` asks for; where it cannot be had, say so: the exact one.
+
+    Parameters
+    ----------
+    network : Module
+        On `device`.
+    distance : str
+        A metric of `ddbias.distill.gradient_distance`.
+    shape : tuple of int
+        Channels, height and width of the images.
+    ipc : int
+        Synthetic images per class.
+    device : device
+    precision : {"exact", "fast"}
+    """
+    exact = ExactGradients(network, distance)
+    if precision != "fast":
+        return exact
+    lacking = half_precision.obstacle(network, device)
+    if not lacking:
+        fast = FastGradients(network, distance)
+        fast.refresh()
+        noise = torch.randn(half_precision.MICRO_BATCH + ipc, *shape, generator=stream(0, "probe")).to(device)
+        lacking = half_precision.doubt(lambda: _probe(fast, noise, ipc), lambda: _probe(exact, noise, ipc))
+    if lacking:
+        logger.info("precision fast: %s, so gradient matching stays float32", lacking)
+    return exact if lacking else fast
+
+
+def _probe(gradients: ExactGradients, images: torch.Tensor, ipc: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the gradient of the first images, as one vector, and that of its distance to the others' `ipc`."""
+    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    share = torch.full((len(images) - ipc,), 1 / (len(images) - ipc), device=images.device)
+    real = gradients.real(images[:-ipc], labels[:-ipc], share)
+    _, slope = gradients.match(images[-ipc:], labels[-ipc:], [real])
+    return torch.cat([tensor.flatten() for tensor in real]), slope
+
+
+class ExactGradients:
+    """Gradients of the mean cross-entropy of a class, in float32.
+
+    Parameters
+    ----------
+    network : Module
+        Its parameters may change between calls. An image's logits must not depend on the other images.
+    distance : str
+        A metric of `ddbias.distill.gradient_distance`.
+    """
+
+    def __init__(self, network: nn.Module, distance: str) -> None:
+        self.network, self.distance = network, distance
+        # What the distance does not look at needs no gradient.
+        self.names = [name for name, p in network.named_parameters() if p.ndim > 1 or distance != "ours"]
+
+    def refresh(self) -> None:
+        """Take up the network's parameters; call it whenever they have changed."""
+
+    def real(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        """Return the gradients of sum(share * cross-entropy).
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (B, C, H, W)
+        labels : Tensor of int64, shape (B,)
+        share : Tensor of float32, shape (B,)
+        """
+        size = half_precision.MICRO_BATCH if images.device.type == "cpu" else len(images)
+        parts = zip(images.split(size), labels.split(size), share.split(size), strict=True)
+        return _summed([self._gradients(*part, create_graph=False) for part in parts])
+
+    def match(
+        self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distance of the synthetic gradient to the targets, summed over these, and its gradient.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (B, C, H, W)
+            Synthetic images, augmented.
+        labels : Tensor of int64, shape (B,)
+        targets : sequence of tuple of Tensor
+            What `real` returned.
+
+        Returns
+        -------
+        distance : Tensor
+            A scalar.
+        gradient : Tensor of float32, shape (B, C, H, W)
+        """
+        leaf = images.detach().requires_grad_(True)
+        given = self._gradients(leaf, labels, torch.full_like(labels, 1 / len(labels), dtype=leaf.dtype), True)
+        distance = sum(gradient_distance(given, target, self.distance) for target in targets)
+        (gradient,) = torch.autograd.grad(distance, [leaf])
+        return distance.detach(), gradient
+
+    def _gradients(
+        self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor, create_graph: bool
+    ) -> Gradients:
+        losses = cross_entropy(self.network(images), labels, reduction="none")
+        matched = [self.network.get_parameter(name) for name in self.names]
+        return torch.autograd.grad(share @ losses, matched, create_graph=create_graph)
+
+
+class FastGradients(ExactGradients):
+    """The same in bfloat16 and compiled, for networks without batch norm."""
+
+    def __init__(self, network: nn.Module, distance: str) -> None:
+        super().__init__(network, distance)
+        self.half = half_precision.half_copy(network)
+        # Gradients in place of what nobody reads again do not mix with derivatives of derivatives.
+        for module in self.half.modules():
+            if getattr(module, "inplace", False):
+                module.inplace = False
+        self.weights = {name: parameter.detach() for name, parameter in self.half.named_parameters()}
+        self._compiled_real = half_precision.compiled(self._real)
+        self._compiled_match = half_precision.compiled(self._match)
+
+    def refresh(self) -> None:
+        """Take up the network's parameters; call it whenever they have changed."""
+        half_precision.refresh(self.half, self.network)
+
+    def real(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        """Return what `ExactGradients.real` does, in float32."""
+        gradients = self.every(images, labels, share)
+        return tuple(gradients[name] for name in self.names)
+
+    def every(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the gradients of sum(share * cross-entropy) with respect to all parameters, by name, in float32."""
+        batches = half_precision.micro_batches(images)
+        size, fill = len(batches[0]), sum(map(len, batches)) - len(images)
+        labels = torch.cat([labels, labels.new_zeros(fill)])
+        share = torch.cat([share, share.new_zeros(fill)])  # images that only fill up count nothing
+        parts = zip(batches, labels.split(size), share.split(size), strict=True)
+        return dict(
+            zip(self.weights, _summed([self._compiled_real(self.weights, *part) for part in parts]), strict=True)
+        )
+
+    def match(
+        self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `ExactGradients.match` does, in float32."""
+        gradient, distance = self._compiled_match(self.weights, images.detach(), labels, list(targets))
+        return distance, gradient
+
+    def _loss(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
+        logits = functional_call(self.half, weights, (images,)).float()
+        return (share * cross_entropy(logits, labels, reduction="none")).sum()
+
+    def _real(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        gradients = grad(self._loss)(weights, images, labels, share)
+        return tuple(gradients[name].float() for name in weights)
+
+    def _match(
+        self, weights: dict, images: torch.Tensor, labels: torch.Tensor, targets: list[Gradients]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        share = torch.full_like(labels, 1 / len(labels), dtype=torch.float32)
+
+        def distance(images: torch.Tensor) -> torch.Tensor:
+            half = images.to(torch.bfloat16, memory_format=torch.channels_last)
+            given = grad(self._loss)(weights, half, labels, share)
+            given = [given[name].float() for name in self.names]
+            return sum(gradient_distance(given, target, self.distance) for target in targets)
+
+        return grad_and_value(distance)(images)
+
+
+def _summed(parts: list[Gradients]) -> Gradients:
+    """Return the sums over the parts, tensor by tensor; the first part is used up."""
+    total = list(parts[0])
+    for part in parts[1:]:
+        torch._foreach_add_(total, list(part))
+    return tuple(total)

@@ -1,0 +1,284 @@
+"""IDC: match the gradients of networks that learn from real images, with several training images in each stored one.
+
+Source: Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization" (arXiv 2205.14959). Where
+the images are in the pixels: `ddbias.formation`; with factor 1 the method is what the paper calls IDC-I.
+
+An iteration draws a network and repeats ``outer_loop`` times (the paper's inner loop): for every class one SGD step of
+the pixels on the distance of the gradients, then a short training of the network on *real* images. Distances are
+of the weights of convolutions only. Once an iteration pixels are clamped to the range of real ones.
+
+**A step of the engine is one pass over the classes with the training that follows it.** Network and momentum of its
+training belong to the state, and all random streams are named by the step or the iteration, so a resumed run is
+bit-identical.
+
+As published, and not obvious:
+
+- One optimiser holds the pixels of all classes. In the step of one class the others have gradient 0, but their momentum
+  still moves them.
+- The published pixels are in 0..1 and normalised on their way into a network; here they are stored normalised. A step
+  of the same size in 0..1 is ``1 / std ** 2`` times as large here, so gradients are scaled by that, channel by channel,
+  and ``learning_rate`` means the same as published.
+- The training uses whole batches until ``network_images`` are reached: 500 images are 8 batches of 64.
+
+What debias means here: the targets are weighted means, as for every distiller (`ddbias.debias.real_side`), and the
+images that train the network are drawn from the whole split in proportion to the weights, too, so that the networks
+whose gradients are matched do not learn the bias that the weights are to remove. With equal weights they are a uniform
+draw without replacement: the beginning of a shuffled epoch, as published. Classes keep the shares that they have in the
+split.
+
+Differs from the public code in: pixels are clamped after the last iteration as well, so that what is evaluated is what
+can be exported as images; the network is not trained when the next step draws another; named random streams; the first
+mosaics always have the tiles that decoding cuts (the published one for factor 3 and 28 pixels is off by one).
+
+Cost of a step: for every class a forward and a backward pass of the real batch, a forward and a twofold backward pass
+of the decoded synthetic images; for the network one of each of ``network_images``. Memory: the graph of one class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from ddbias import formation, networks
+from ddbias.augment import DSA
+from ddbias.chained_augment import Chain
+from ddbias.cutmix import CutMix
+from ddbias.data import Split
+from ddbias.debias.real_side import RealBatch, RealSide
+from ddbias.distill.learner import Learner
+from ddbias.errors import DdbiasError, unknown
+from ddbias.log import logger
+from ddbias.optimiser import SGD
+from ddbias.seeding import derive, stream
+
+NEEDS_SIDE = True  # the engine hands over its real side: first images and training images are drawn from it
+DISTANCES = ("mse", "l1")
+RATE = 5e-3  # published learning rate of ten images per class; it grows with their number
+
+
+def gradient_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], kind: str) -> torch.Tensor:
+    """Return the sum of the squared (``mse``) or absolute (``l1``) differences of all values; a scalar."""
+    return sum((x - y).square().sum() if kind == "mse" else (x - y).abs().sum() for x, y in zip(a, b, strict=True))
+
+
+def first_images(split: Split, side: RealSide, *, factor: int, ipc: int, seed: int) -> torch.Tensor:
+    """Return mosaics of real images, class after class, normalised float32 (K * ipc, C, H, W).
+
+    Each holds ``factor ** 2`` images, drawn in proportion to the weights of `side` and without replacement as long as
+    the class has enough.
+    """
+    rows = []
+    for label, members in enumerate(side.classes):
+        generator, needed = stream(seed, "init", label), ipc * factor**2
+        while needed > 0:
+            rows.append(side.select(label, min(needed, len(members)), generator))
+            needed -= len(members)
+    return formation.mosaic(_real_images(split, torch.cat(rows)), factor)
+
+
+def training_rows(side: RealSide, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Return `count` rows (count,) of all classes in proportion to their weights; no more than there are.
+
+    Equal weights: without replacement. Others: with replacement, since without it a class would run out of its heavy
+    samples.
+    """
+    rows = torch.cat(side.classes)
+    count = min(count, len(rows))
+    if all(side.uniform):
+        return rows[torch.randperm(len(rows), generator=generator)[:count]]
+    return rows[torch.multinomial(torch.cat(side.weights), count, replacement=True, generator=generator)]
+
+
+def _real_images(split: Split, rows: torch.Tensor, device: torch.device | str = "cpu") -> torch.Tensor:
+    return split.normalize(torch.from_numpy(split.images[rows.numpy()]).to(device))
+
+
+class Distiller(Learner):
+    """The step of IDC (see the module's text).
+
+    Parameters
+    ----------
+    split : Split
+        Training images; the network learns from them.
+    settings : mapping
+        ``factor``; ``learning_rate`` (None: 5e-3 times a tenth of the images per class), ``momentum`` of the pixels, in
+        0..1; ``init``; ``outer_loop``; ``synthetic_batch``; ``distance``; ``augment``; of the network's training
+        ``network_images``, ``network_batch``, ``network_learning_rate``, ``network_momentum``,
+        ``network_weight_decay``, ``cutmix`` (its probability), ``cutmix_beta``.
+    network : mapping
+        ``kind`` and options of a network with convolutions.
+    images : Tensor, shape (K * ipc, C, H, W)
+        The stored images, class after class; changed in place. With real first images and a factor above 1 they are
+        replaced by mosaics right away.
+    seed : int
+    device : device
+    precision : {"exact", "fast"}
+        There is one way only, the exact one.
+    side : RealSide
+        Draws real images as the debias says.
+
+    Attributes
+    ----------
+    steps_per_iteration : int
+        The outer loop.
+    formation : int
+        The factor.
+
+    Raises
+    ------
+    DdbiasError
+        For an unknown distance or augmentation, a factor that the images are too small for, or a network without
+        convolutions.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        settings: Mapping,
+        network: Mapping,
+        images: torch.Tensor,
+        seed: int,
+        device: torch.device,
+        precision: str,
+        side: RealSide,
+    ) -> None:
+        ipc = len(images) // split.classes
+        rate = RATE * ipc / 10 if settings["learning_rate"] is None else settings["learning_rate"]
+        super().__init__(images, {"learning_rate": rate, "momentum": settings["momentum"]}, None)
+        if settings["distance"] not in DISTANCES:
+            raise unknown("gradient distance", settings["distance"], DISTANCES)
+        if precision == "fast":
+            logger.info("precision fast: idc has no faster way, so it stays float32")
+        channels, size, _ = split.shape
+        options = {name: value for name, value in network.items() if name != "kind"}
+        self.network = networks.build(
+            network["kind"], channels=channels, size=size, classes=split.classes, seed=seed, **options
+        ).to(device)
+        self.matched = [parameter for parameter in self.network.parameters() if parameter.ndim == 4]
+        if not self.matched:
+            raise DdbiasError(f"idc matches convolutions, and the network {network['kind']} has none; use convnet")
+        self.split, self.side, self.settings, self.seed = split, side, settings, seed
+        self.classes, self.steps_per_iteration = split.classes, settings["outer_loop"]
+        self.formation, self.distance = settings["factor"], settings["distance"]
+        self.augment = Chain(settings["augment"])
+        self.cutmix = CutMix(settings["cutmix"], settings["cutmix_beta"])
+        # The network's training leaves out cutout where CutMix cuts already (published).
+        pieces = [name for name in DSA(settings["augment"]).names if not (self.cutmix.probability and name == "cutout")]
+        self.training_augment = Chain("_".join(pieces))
+        self._prepare_pixels(ipc)
+
+    def _prepare_pixels(self, ipc: int) -> None:
+        """Set the first images, and what pixels in 0..1 mean for normalised ones."""
+        mean, std = (
+            torch.tensor(self.split.meta[name], dtype=torch.float64).view(-1, 1, 1) for name in ("mean", "std")
+        )
+        black, white, gain = -mean / std, (1 - mean) / std, std**-2
+        self.black, self.white, self.gain = (value.to(self.images) for value in (black, white, gain))
+        if self.formation > 1 and self.settings["init"] != "noise":
+            equal = np.ones(len(self.split))
+            plain = RealSide(self.split.labels, equal, batch_size=1, draw="proportional", seed=self.seed)
+            side = plain if self.settings["init"] == "real" else self.side
+            self.images.copy_(first_images(self.split, side, factor=self.formation, ipc=ipc, seed=self.seed))
+        self._clamp()
+        self._restart(0)
+
+    def _clamp(self) -> None:
+        self.images.clamp_(self.black, self.white)
+
+    def _restart(self, iteration: int) -> None:
+        """Draw the network of an iteration; its training starts without momentum."""
+        networks.reset(self.network, stream(self.seed, "network", iteration))
+        self.network.train()
+        self.trainer = SGD(
+            self.network.parameters(),
+            learning_rate=self.settings["network_learning_rate"],
+            momentum=self.settings["network_momentum"],
+            weight_decay=self.settings["network_weight_decay"],
+        )
+
+    def decoded(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the training images that stored images hold."""
+        return formation.decode(images, self.formation, mean=self.split.meta["mean"], std=self.split.meta["std"])
+
+    def step(self, step: int, real: torch.Tensor, batch: RealBatch) -> dict[str, float]:
+        """Move the pixels of one class after the other, then train the network; see `Learner.step`.
+
+        `step` counts passes over the classes through all iterations. ``loss`` is the distance, summed over the targets.
+        """
+        iteration, turn = divmod(step, self.steps_per_iteration)
+        if turn == 0:
+            self._restart(iteration)
+        loss = torch.zeros((), device=real.device)
+        for label in range(self.classes):
+            distance, gradient = self.match_class(step, label, real, batch)
+            loss += distance
+            whole = torch.zeros_like(self.images)
+            whole.chunk(self.classes)[label].copy_(gradient * self.gain)
+            self.optimiser.apply([whole])
+        if turn + 1 == self.steps_per_iteration:
+            self._clamp()
+        else:
+            self.train(step)
+        return {"loss": loss.item()}
+
+    def match_class(
+        self, step: int, label: int, real: torch.Tensor, batch: RealBatch
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distance of one class, summed over its targets, and its gradient for the class's stored images."""
+        # One seed per class and step: real and synthetic images get the same parameters.
+        shared = derive(self.seed, "augment", step, label)
+        targets = [self._target(real, share, label, shared) for share in batch.pool[batch.classes == label].unbind()]
+        stored = self.images.detach().chunk(self.classes)[label].clone().requires_grad_(True)
+        synthetic = self.decoded(stored)
+        if len(synthetic) > self.settings["synthetic_batch"]:
+            order = torch.randperm(len(synthetic), generator=stream(self.seed, "synthetic_batch", step, label))
+            synthetic = synthetic[order[: self.settings["synthetic_batch"]].to(synthetic.device)]
+        mean = torch.full((len(synthetic),), 1 / len(synthetic), dtype=synthetic.dtype, device=synthetic.device)
+        given = self._gradients(self.augment(synthetic, shared), label, mean, create_graph=True)
+        distance = sum(gradient_distance(given, target, self.distance) for target in targets)
+        (gradient,) = torch.autograd.grad(distance, stored)
+        return distance.detach(), gradient
+
+    def _target(self, real: torch.Tensor, share: torch.Tensor, label: int, shared: int) -> tuple[torch.Tensor, ...]:
+        """Return the gradient of the mean loss of real images, weighted by `share` (M,)."""
+        chosen = share.nonzero().squeeze(1)
+        images = self.augment(real[chosen.to(real.device)], shared)
+        return self._gradients(images, label, share[chosen].to(images), create_graph=False)
+
+    def _gradients(
+        self, images: torch.Tensor, label: int, share: torch.Tensor, *, create_graph: bool
+    ) -> tuple[torch.Tensor, ...]:
+        """Return the gradients of the weighted mean cross-entropy of images of one class."""
+        labels = torch.full((len(images),), label, device=images.device)
+        losses = cross_entropy(self.network(images), labels, reduction="none")
+        return torch.autograd.grad(share @ losses, self.matched, create_graph=create_graph)
+
+    def train(self, step: int) -> None:
+        """Train the network on ``network_images`` real images, in whole batches."""
+        generator, size = stream(self.seed, "train", step), self.settings["network_batch"]
+        count = -(-self.settings["network_images"] // size) * size
+        rows = training_rows(self.side, count, generator)
+        images = _real_images(self.split, rows, self.images.device)
+        labels = torch.from_numpy(self.split.labels[rows.numpy()]).to(images.device)
+        for inputs, truth in zip(images.split(size), labels.split(size), strict=True):
+            inputs = self.training_augment.per_sample(inputs, generator)
+            self.trainer.step(self.cutmix.loss(self.network, inputs, truth, generator))
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return all that a later step depends on, as named tensors."""
+        network = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        trainer = {f"trainer.{name}": tensor for name, tensor in self.trainer.state_dict().items()}
+        return {**super().state_dict(), **network, **trainer}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `state_dict` returned."""
+        super().load_state_dict(state)
+        self.network.load_state_dict({name: state[f"network.{name}"] for name in self.network.state_dict()})
+        prefix = "trainer."
+        self.trainer.load_state_dict(
+            {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        )

@@ -1,0 +1,246 @@
+"""MTT: a network that learns from the synthetic images shall move like experts that learnt from the real ones.
+
+Source: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories" (arXiv 2203.11932). A step takes an
+expert and an epoch t of its training, does ``syn_steps`` SGD steps on the synthetic images from the expert's parameters
+at t, and moves the images, and the size of these steps, down the gradient of the squared distance to the expert's
+parameters ``expert_epochs`` later, relative to how far the expert went (`ddbias.distill.unrolled`). The learned step
+size is part of the result: it is the learning rate with which the images are meant to be learnt from.
+
+The experts are a pool of `ddbias.pretraining`. Debias weights enter *their* training and nothing else here, so no real
+images are drawn (``NEEDS_REAL``).
+
+Differs from the public code in: exactly ``iterations`` iterations (it does one more), no ZCA whitening (which it uses
+for 1 and 10 images per class), the gradient in little memory by default, named random streams instead of the clock.
+
+Cost of a step: ``syn_steps`` times a forward and a twofold backward pass of a batch of synthetic images, with
+``memory: replay`` or ``constant`` another forward and backward pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy
+
+from ddbias import networks
+from ddbias.augment import DSA
+from ddbias.data import Split
+from ddbias.debias.real_side import RealBatch
+from ddbias.distill.learner import Guidance, Learner
+from ddbias.distill.unrolled import WAYS, squared_distance
+from ddbias.errors import DdbiasError, unknown
+from ddbias.log import logger
+from ddbias.optimiser import SGD
+from ddbias.pretraining import Member, open_member
+from ddbias.seeding import stream
+from ddbias.training import shuffled_batches
+
+NEEDS_MODELS = True
+NEEDS_REAL = False
+STEP_SIZE_MOMENTUM = 0.5
+
+
+@dataclass(frozen=True)
+class Published:
+    """Settings that depend on the number of images per class: the names are those of the config."""
+
+    syn_steps: int
+    expert_epochs: int
+    max_start: int
+    learning_rate: float
+    step_size: float
+    step_size_learning_rate: float
+
+
+# By images per class, for CIFAR10 (README of the public code).
+PUBLISHED = {
+    1: Published(50, 2, 2, 100, 0.01, 1e-7),
+    10: Published(30, 2, 20, 100, 0.001, 1e-5),
+    50: Published(30, 2, 40, 1000, 0.001, 1e-5),
+}
+
+
+def published(ipc: int) -> Published:
+    """Return the published settings for `ipc` images per class; between two rows the lower one."""
+    return PUBLISHED[max(least for least in PUBLISHED if least <= ipc)]
+
+
+class Distiller(Learner):
+    """The trajectory matching step (see the module's text).
+
+    Parameters
+    ----------
+    split : Split
+        Training images; only shape and number of classes are used.
+    settings : mapping
+        ``models``, the name of the pool; ``syn_steps``, ``expert_epochs``, ``max_start``, ``learning_rate`` of the
+        pixels, ``step_size`` (the first one) and ``step_size_learning_rate`` (None: `published`; ``max_start`` then no
+        larger than the pool allows); ``momentum`` of the pixels; ``syn_batch`` (None: all images); ``augment``;
+        ``memory``, a key of `ddbias.distill.unrolled.WAYS`.
+    network : mapping or None
+        Not used: the network is that of the pool.
+    images : Tensor, shape (K * ipc, C, H, W)
+        The synthetic images, class after class; changed in place.
+    seed : int
+    device : device
+    precision : {"exact", "fast"}
+        There is one way only, the exact one.
+    models : mapping of str to sequence of path
+        Files of the members of every pool.
+    guidance : callable or None
+        See `ddbias.distill.learner`.
+
+    Attributes
+    ----------
+    step_size : Tensor of float32, a scalar
+        The learned step size.
+
+    Raises
+    ------
+    DdbiasError
+        If the pool does not fit the images or the settings, or for an unknown way or augmentation.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        *,
+        settings: Mapping,
+        network: Mapping | None,
+        images: torch.Tensor,
+        seed: int,
+        device: torch.device,
+        precision: str,
+        models: Mapping[str, Sequence[str | Path]],
+        guidance: Guidance | None = None,
+    ) -> None:
+        if settings["memory"] not in WAYS:
+            raise unknown("memory", settings["memory"], WAYS)
+        if precision == "fast":
+            logger.info("precision fast: trajectory matching has no faster way, so it stays float32")
+        if settings["models"] not in models:
+            raise unknown("pool of models", settings["models"], models)
+        self.members = _open(models[settings["models"]], split)
+        self.settings = _settled(settings, published(len(images) // split.classes), self.members)
+        super().__init__(images, self.settings, guidance)
+        self.step_size = torch.tensor(float(self.settings["step_size"]), device=device)
+        self.step_size_optimiser = SGD(
+            [self.step_size],
+            learning_rate=self.settings["step_size_learning_rate"],
+            momentum=STEP_SIZE_MOMENTUM,
+        )
+        first = self.members[0]
+        options = {name: value for name, value in first.network.items() if name != "kind"}
+        shape = {"channels": first.channels, "size": first.size, "classes": first.classes}
+        self.network = networks.build(first.network["kind"], seed=seed, **shape, **options).to(device).train()
+        self.names = [name for name, _ in self.network.named_parameters()]
+        self.augment = DSA(settings["augment"], align_corners=True)
+        self.labels = torch.arange(split.classes, device=device).repeat_interleave(len(images) // split.classes)
+        self.seed = seed
+
+    def match(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the loss of a step and its gradient with respect to the images; move the step size by its own.
+
+        The real batch is not looked at.
+        """
+        start, target = self.segment(step)
+        count, steps = len(self.images), self.settings["syn_steps"]
+        size = self.settings["syn_batch"] or count
+        batches = list(shuffled_batches(count, size, steps, stream(self.seed, "order", step)))
+
+        def slopes(images, parameters, turn, create_graph):
+            rows = batches[turn].to(images.device)
+            # Drawn from the name of the turn, so that a turn that is done again sees the same.
+            inputs = self.augment.per_sample(images[rows], stream(self.seed, "augment", step, turn))
+            logits = functional_call(self.network, dict(zip(self.names, parameters, strict=True)), (inputs,))
+            loss = cross_entropy(logits, self.labels[rows])
+            return torch.autograd.grad(loss, parameters, create_graph=create_graph)
+
+        way = WAYS[self.settings["memory"]]
+        loss, gradient, self.rate_gradient = way(slopes, self.images, self.step_size, start, target, steps)
+        return loss, gradient
+
+    def segment(self, step: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return an expert's parameters at the start and at the end of the part of its training drawn for a step.
+
+        All experts have their turn, in a new order each time; the first epoch is uniform in 0 .. max_start - 1.
+        """
+        turn, position = divmod(step, len(self.members))
+        chosen = torch.randperm(len(self.members), generator=stream(self.seed, "experts", turn))[position]
+        epoch = int(torch.randint(self.settings["max_start"], (), generator=stream(self.seed, "start", step)))
+        member = self.members[int(chosen)]
+        start, target = (self._parameters(member, e) for e in (epoch, epoch + self.settings["expert_epochs"]))
+        if not squared_distance(start, target) > 0:
+            raise DdbiasError(f"{member.path} does not move after epoch {epoch}; raise the learning rate of the pool")
+        return start, target
+
+    def _parameters(self, member: Member, epoch: int) -> list[torch.Tensor]:
+        state = member.state(epoch)
+        return [state[name].to(self.images.device) for name in self.names]
+
+    def after(self, step: int) -> None:
+        """Move the step size; one that is no longer positive ends the run."""
+        self.step_size_optimiser.apply([self.rate_gradient])
+        if not self.step_size > 0:
+            raise DdbiasError(
+                f"the learned step size is {self.step_size.item():.3g} at step {step}; lower step_size_learning_rate"
+            )
+
+    def step(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> dict[str, float]:
+        """Do one update; returns ``loss``, ``learning_rate`` (the step size after it), and ``guidance`` if any."""
+        return {**super().step(step, real, batch), "learning_rate": self.step_size.item()}
+
+    @property
+    def learned_rate(self) -> float:
+        """The learnt step size: what to train on the images with."""
+        return self.step_size.item()
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return all that a later step depends on, as named tensors."""
+        own = {"value": self.step_size, **self.step_size_optimiser.state_dict()}
+        return {**super().state_dict(), **{f"step_size.{name}": tensor for name, tensor in own.items()}}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `state_dict` returned."""
+        super().load_state_dict(state)
+        own = {name.removeprefix("step_size."): t for name, t in state.items() if name.startswith("step_size.")}
+        self.step_size.copy_(own["value"])
+        self.step_size_optimiser.load_state_dict(own)
+
+
+def _open(files: Sequence[str | Path], split: Split) -> list[Member]:
+    """Open the experts of a pool, which must be alike and fit the images."""
+    members = [open_member(path) for path in files]
+    if not members:
+        raise DdbiasError("the pool of models has no member; raise its count")
+    first, channels, size = members[0], *split.shape[:2]
+    if (first.channels, first.size, first.classes) != (channels, size, split.classes):
+        raise DdbiasError(
+            f"{first.path} knows {first.channels}x{first.size}x{first.size} images of {first.classes} classes, the "
+            f"data set has {channels}x{size}x{size} and {split.classes}; train the pool on this data set"
+        )
+    for member in members:
+        if (member.network, member.epochs) != (first.network, first.epochs):
+            raise DdbiasError(f"{member.path} and {first.path} differ in network or epochs; delete them and run again")
+    return members
+
+
+def _settled(settings: Mapping, table: Published, members: list[Member]) -> dict:
+    """Return the settings with the published ones in place of None, as far as the experts' training reaches."""
+    settled = {**settings, **{name: v for name, v in asdict(table).items() if settings[name] is None}}
+    last, ahead = members[0].epochs[-1], settled["expert_epochs"]
+    longest = last - ahead + 1
+    if longest < 1:
+        raise DdbiasError(f"expert_epochs is {ahead}, but the pool of models has only {last} epochs; train it longer")
+    if settings["max_start"] is None:
+        settled["max_start"] = min(settled["max_start"], longest)
+    elif settled["max_start"] > longest:
+        raise DdbiasError(
+            f"max_start is {settled['max_start']} and expert_epochs {ahead}, but the pool of models has only {last} "
+            f"epochs; use max_start {longest} or less, or train it longer"
+        )
+    return settled

@@ -1,0 +1,41 @@
+"""Train one member of a pool of models and keep a snapshot of every epoch.
+
+Fails when the training split is damaged or the training diverges.
+"""
+
+from ddbias import data, debias, device, job, pretraining
+from ddbias.checkpoint import Checkpoint, fingerprint
+
+
+def main(snakemake):
+    params = snakemake.params
+    where = device.prepare(params.device, params.threads)
+    split = data.load_split(snakemake.input.train)
+    weights = None
+    if params.debias is not None:
+        weights = debias.load_weights(params.debias["kind"], split, snakemake.input.weights)
+    provenance = device.provenance(where, params.threads, "exact")
+    checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
+    snapshots = pretraining.train_member(
+        split,
+        network=params.network,
+        settings=params.settings,
+        weights=weights,
+        member=params.member,
+        device=where,
+        checkpoint=checkpoint,
+    )
+    pretraining.save_member(
+        snakemake.output.member,
+        snapshots,
+        split,
+        network=params.network,
+        settings=params.settings,
+        member=params.member,
+        provenance=provenance,
+    )
+    checkpoint.remove()
+
+
+if "snakemake" in globals():
+    job.run(main, snakemake)
