@@ -13,7 +13,7 @@ from ddbias.augment import DSA
 from ddbias.debias.real_side import RealSide
 from ddbias.distill.gradient_matching import Distiller, gradient_distance
 from ddbias.seeding import stream
-from distribution_matching import CLASSES, REAL, STRATEGY, in_turns, random_split, show
+from distribution_matching import CLASSES, REAL, STRATEGY, in_turns, made, random_split, show
 from matrix_rate import convnet_flop
 from torch.nn.functional import cross_entropy
 
@@ -68,8 +68,8 @@ def main() -> None:
     noise = torch.randn(CLASSES * IPC, 3, 32, 32, generator=stream(0, "noise"))
     plain = noise.clone().requires_grad_(True)
     network = networks.build("convnet", channels=3, size=32, classes=CLASSES, seed=0)
-    exact, fast = (
-        Distiller(
+    exact, fast = made(
+        lambda precision: Distiller(
             split,
             settings=SETTINGS,
             network={"kind": "convnet"},
@@ -78,7 +78,6 @@ def main() -> None:
             device=torch.device("cpu"),
             precision=precision,
         )
-        for precision in ("exact", "fast")
     )
     ways = {
         "plain loop": lambda step: plain_step(network, plain, real, step),

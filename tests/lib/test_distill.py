@@ -177,10 +177,23 @@ def test_batch_norm_networks_see_all_classes_in_one_pass(split):
     )
     batch = side.batch(0)
     real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
-    loss = method.loss(images, 0, real, batch)
+    loss, gradient = method.match(0, real, batch)
+    images = images.clone().requires_grad_(True)
     target = torch.stack([part.mean(0) for part in method.network.embed(real).split(8)])
     mean = torch.stack([part.mean(0) for part in method.network.embed(images).split(2)])
-    torch.testing.assert_close(loss, ((target - mean) ** 2).sum(), rtol=1e-5, atol=0)
+    expected = ((target - mean) ** 2).sum()
+    torch.testing.assert_close(loss, expected.detach(), rtol=1e-5, atol=0)
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected, images)[0], rtol=1e-4, atol=1e-6)
+
+
+def test_the_images_of_few_classes_at_a_time_change_nothing(split, monkeypatch):
+    from ddbias.distill import distribution_matching
+
+    whole = made(split, ipc=3)
+    monkeypatch.setattr(distribution_matching, "GRAPH_IMAGES", 4)  # one class
+    parts = made(split, ipc=3)
+    assert parts.history["loss"] == pytest.approx(whole.history["loss"], rel=1e-5)
+    torch.testing.assert_close(parts.images, whole.images, rtol=1e-5, atol=1e-5)
 
 
 # ---- every distiller ------------------------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ That every debias works with both, repeats, and goes on after a kill is tested w
 import numpy as np
 import pytest
 import torch
-from ddbias import networks
+from ddbias import device, networks
 from ddbias.augment import DSA
 from ddbias.checkpoint import Checkpoint
 from ddbias.config import load_schema
 from ddbias.data import Split
 from ddbias.debias.real_side import RealBatch, RealSide
-from ddbias.distill import engine, module
+from ddbias.distill import engine, half_precision, module
+from ddbias.distill.class_gradients import FastGradients
 from ddbias.distill.gradient_matching import METRICS, Distiller, gradient_distance, loops
 from ddbias.errors import DdbiasError
 from ddbias.seeding import derive, stream
@@ -21,6 +22,7 @@ from torch.nn.functional import cross_entropy
 CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 AUGMENT = "color_crop_cutout_flip_scale_rotate"
+LOSS, COSINE = 0.03, 0.98  # bfloat16 has 8 bits; relative, of losses and lengths, and of directions
 SMALL = {"iterations": 2, "outer_loop": 3, "inner_loop": 2, "real_batch": 12, "network_batch": 4}
 
 
@@ -390,11 +392,85 @@ def test_an_unknown_distance_is_one_line(split):
     assert str(error.value) == message
 
 
-def test_fast_says_that_it_is_exact(split, log_lines):
+# ---- fast -----------------------------------------------------------------------------------------------------------
+
+needs_fast = pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
+
+
+def cosine(a, b):
+    return torch.cosine_similarity(a.flatten(), b.flatten(), dim=0)
+
+
+@needs_fast
+def test_fast_is_close_to_exact(split, log_lines):
+    """A step, the training after it, and a step of the trained network. Batches do not fill the micro-batches."""
+    torch.compiler.reset()
+    batch = real_side(split, size=20).batch(0)
+    real, start = pixels(split, batch), noise(split, 3)
+    options = {"kind": "dsa", "network_learning_rate": 0.1, "network": {**NETWORK, "depth": 1}}
+    exact, fast = (distiller(split, start.clone(), precision=name, **options) for name in ("exact", "fast"))
+    assert isinstance(fast.gradients, FastGradients)
+    for step in range(2):
+        results = [method.match(step, real, batch) for method in (exact, fast)]
+        (loss, gradient), (fast_loss, fast_gradient) = results
+        assert fast_gradient.dtype == torch.float32
+        assert fast_loss != loss
+        assert fast_loss.item() == pytest.approx(loss.item(), rel=LOSS)
+        assert cosine(fast_gradient, gradient) > COSINE
+        assert fast_gradient.norm().item() == pytest.approx(gradient.norm().item(), rel=LOSS)
+        if step:
+            continue
+        torch.set_num_threads(2)  # other workers, same bits
+        assert all(torch.equal(a, b) for a, b in zip(fast.match(0, real, batch), results[1], strict=True))
+        torch.set_num_threads(1)
+        before = [parameter.clone() for parameter in exact.network.parameters()]
+        exact.train(0)
+        fast.train(0)
+        moves = [
+            torch.cat([(new - old).flatten() for new, old in zip(m.network.parameters(), before, strict=True)])
+            for m in (exact, fast)
+        ]
+        assert cosine(*moves) > COSINE
+        assert moves[1].norm().item() == pytest.approx(moves[0].norm().item(), rel=LOSS)
+    assert log_lines == []
+
+
+def test_where_fast_cannot_be_it_is_exact_and_says_why_once(split, monkeypatch, log_lines):
     batch = real_side(split).batch(0)
-    exact, fast = (
-        distiller(split, noise(split), precision=precision).step(0, pixels(split, batch), batch)
-        for precision in ("exact", "fast")
-    )
-    assert exact == fast
-    assert log_lines == ["precision fast: gradient matching has no faster way, so it stays float32"]
+    monkeypatch.setattr(device, "has_fast_bf16", lambda: False)
+    exact, fast = (distiller(split, noise(split), precision=precision) for precision in ("exact", "fast"))
+    for step in range(2):
+        assert exact.step(step, pixels(split, batch), batch) == fast.step(step, pixels(split, batch), batch)
+    reason = "this processor has no bfloat16 units"
+    assert log_lines == [f"precision fast: {reason}, so gradient matching stays float32"]
+
+
+@pytest.mark.parametrize(
+    "reason", ["torch cannot compile this network", "bfloat16 has too few digits for this network"]
+)
+def test_a_probe_decides_whether_fast_is_good_enough(split, monkeypatch, log_lines, reason):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def compiled(function):
+        def call(*given):
+            if "compile" in reason:
+                raise TorchDynamoException("no")
+            return tuple(-tensor for tensor in function(*given))
+
+        return call
+
+    monkeypatch.setattr(device, "obstacle", lambda device: None)
+    monkeypatch.setattr(half_precision, "compiled", compiled)
+    batch = real_side(split).batch(0)
+    exact, fast = (distiller(split, noise(split), precision=precision) for precision in ("exact", "fast"))
+    assert exact.step(0, pixels(split, batch), batch) == fast.step(0, pixels(split, batch), batch)
+    assert log_lines == [f"precision fast: {reason}, so gradient matching stays float32"]
+
+
+@pytest.mark.parametrize("kind", ["dc", "dsa"])
+def test_the_number_of_threads_changes_nothing_in_a_matching_step(split, kind):
+    batch, results = real_side(split, size=20).batch(0), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        results.append(distiller(split, noise(split), kind=kind).match(0, pixels(split, batch), batch))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))

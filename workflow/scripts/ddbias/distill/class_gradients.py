@@ -10,7 +10,7 @@ little in between. The distance itself is computed in float32.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -19,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from ddbias.distill import half_precision
 from ddbias.distill.gradient_distance import gradient_distance
+from ddbias.distill.workers import spread
 from ddbias.log import logger
 from ddbias.seeding import stream
 
@@ -63,7 +64,8 @@ def _probe(gradients: ExactGradients, images: torch.Tensor, ipc: int) -> tuple[t
     labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
     share = torch.full((len(images) - ipc,), 1 / (len(images) - ipc), device=images.device)
     real = gradients.real(images[:-ipc], labels[:-ipc], share)
-    _, slope = gradients.match(images[-ipc:], labels[-ipc:], [real])
+    # By a worker, as later: a graph is compiled for a number of threads.
+    [(_, slope)] = spread(lambda images: gradients.match(images, labels[-ipc:], [real]), [images[-ipc:]], images.device)
     return torch.cat([tensor.flatten() for tensor in real]), slope
 
 
@@ -97,7 +99,7 @@ class ExactGradients:
         """
         size = half_precision.MICRO_BATCH if images.device.type == "cpu" else len(images)
         parts = zip(images.split(size), labels.split(size), share.split(size), strict=True)
-        return _summed([self._gradients(*part, create_graph=False) for part in parts])
+        return _summed(spread(lambda part: self._gradients(*part, create_graph=False), parts, images.device))
 
     def match(
         self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients]
@@ -144,6 +146,7 @@ class FastGradients(ExactGradients):
                 module.inplace = False
         self.weights = {name: parameter.detach() for name, parameter in self.half.named_parameters()}
         self._compiled_real = half_precision.compiled(self._real)
+        self._compiled_every = half_precision.compiled(self._every)
         self._compiled_match = half_precision.compiled(self._match)
 
     def refresh(self) -> None:
@@ -152,19 +155,21 @@ class FastGradients(ExactGradients):
 
     def real(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
         """Return what `ExactGradients.real` does, in float32."""
-        gradients = self.every(images, labels, share)
-        return tuple(gradients[name] for name in self.names)
+        return self._accumulated(self._compiled_real, images, labels, share)
 
-    def every(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the gradients of sum(share * cross-entropy) with respect to all parameters, by name, in float32."""
+    def every(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        """Return the gradients of sum(share * cross-entropy) with respect to all parameters, in float32."""
+        return self._accumulated(self._compiled_every, images, labels, share)
+
+    def _accumulated(
+        self, function: Callable[..., Gradients], images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor
+    ) -> Gradients:
         batches = half_precision.micro_batches(images)
         size, fill = len(batches[0]), sum(map(len, batches)) - len(images)
         labels = torch.cat([labels, labels.new_zeros(fill)])
         share = torch.cat([share, share.new_zeros(fill)])  # images that only fill up count nothing
         parts = zip(batches, labels.split(size), share.split(size), strict=True)
-        return dict(
-            zip(self.weights, _summed([self._compiled_real(self.weights, *part) for part in parts]), strict=True)
-        )
+        return _summed(spread(lambda part: function(self.weights, *part), parts, images.device))
 
     def match(
         self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients]
@@ -178,8 +183,16 @@ class FastGradients(ExactGradients):
         return (share * cross_entropy(logits, labels, reduction="none")).sum()
 
     def _real(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
-        gradients = grad(self._loss)(weights, images, labels, share)
-        return tuple(gradients[name].float() for name in weights)
+        return tuple(g.float() for g in self._matched(weights, images, labels, share))
+
+    def _every(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        return tuple(g.float() for g in grad(self._loss)(weights, images, labels, share).values())
+
+    def _matched(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        def loss(matched: dict) -> torch.Tensor:
+            return self._loss({**weights, **matched}, images, labels, share)
+
+        return tuple(grad(loss)({name: weights[name] for name in self.names}).values())
 
     def _match(
         self, weights: dict, images: torch.Tensor, labels: torch.Tensor, targets: list[Gradients]
@@ -188,8 +201,7 @@ class FastGradients(ExactGradients):
 
         def distance(images: torch.Tensor) -> torch.Tensor:
             half = images.to(torch.bfloat16, memory_format=torch.channels_last)
-            given = grad(self._loss)(weights, half, labels, share)
-            given = [given[name].float() for name in self.names]
+            given = [g.float() for g in self._matched(weights, half, labels, share)]
             return sum(gradient_distance(given, target, self.distance) for target in targets)
 
         return grad_and_value(distance)(images)

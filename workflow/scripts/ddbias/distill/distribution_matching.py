@@ -62,7 +62,7 @@ class Distiller(Learner):
         options = {name: value for name, value in network.items() if name != "kind"}
         self.network = networks.build(
             network["kind"], channels=channels, size=size, classes=split.classes, seed=seed, **options
-        ).to(device)
+        ).to(device, memory_format=torch.channels_last)
         self.network.requires_grad_(False)
         self.frozen = FrozenEmbedding(self.network, shape=split.shape, device=device, precision=precision)
         self.augment = DSA(settings["augment"])

@@ -19,8 +19,8 @@ Differs from the public code in: exactly ``iterations`` iterations (it does one 
 another draw; named random streams instead of the clock; loop counts for every number of images per class.
 
 Cost of a step: a forward and a backward pass of the real batch, a forward and a twofold backward pass of the synthetic
-images, and ``inner_loop`` epochs. Memory: the graph of one class at a time, since a class's distance depends on its own
-images only.
+images, and ``inner_loop`` epochs. Memory: the graphs of as many classes as there are threads, since a class's distance
+depends on its own images only.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from ddbias.debias.real_side import RealBatch
 from ddbias.distill.class_gradients import FastGradients, class_gradients
 from ddbias.distill.gradient_distance import METRICS, gradient_distance
 from ddbias.distill.learner import Guidance, Learner
+from ddbias.distill.workers import spread
 from ddbias.errors import unknown
 from ddbias.optimiser import SGD
 from ddbias.seeding import derive, stream
@@ -137,19 +138,25 @@ class Distiller(Learner):
             networks.reset(self.network, stream(self.seed, "network", iteration))
         self._fix_statistics(real, batch)
         self.gradients.refresh()
-        loss, gradients = torch.zeros((), device=real.device), []
-        for label, part in enumerate(self.images.detach().chunk(self.classes)):
-            # One Siamese seed per class and step: real and synthetic images of a class get the same parameters.
-            siamese = derive(self.seed, "augment", step, label) % 2**31
-            targets = [
-                self._target(real, share, label, siamese) for share in batch.pool[batch.classes == label].unbind()
-            ]
-            part = part.clone().requires_grad_(True)
-            augmented = self.augment(part, siamese)
-            distance, slope = self.gradients.match(augmented.detach(), self._labels(part, label), targets)
-            gradients += torch.autograd.grad(augmented, [part], slope)
-            loss += distance
-        return loss, torch.cat(gradients)
+        # One Siamese seed per class and step: real and synthetic images of a class get the same parameters.
+        seeds = [derive(self.seed, "augment", step, label) % 2**31 for label in range(self.classes)]
+        targets = [
+            [self._target(real, share, label, seed) for share in batch.pool[batch.classes == label].unbind()]
+            for label, seed in enumerate(seeds)
+        ]
+        parts = zip(self.images.detach().chunk(self.classes), range(self.classes), seeds, targets, strict=True)
+        losses, gradients = zip(*spread(lambda part: self._distance(*part), parts, real.device), strict=True)
+        return torch.stack(losses).sum(), torch.cat(gradients)
+
+    def _distance(
+        self, images: torch.Tensor, label: int, siamese: int, targets: list[tuple[torch.Tensor, ...]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distance of a class from its targets and its gradient with respect to the class's images."""
+        leaf = images.clone().requires_grad_(True)
+        augmented = self.augment(leaf, siamese)
+        distance, slope = self.gradients.match(augmented.detach(), self._labels(leaf, label), targets)
+        (gradient,) = torch.autograd.grad(augmented, [leaf], slope)
+        return distance, gradient
 
     def _target(self, real: torch.Tensor, share: torch.Tensor, label: int, siamese: int) -> tuple[torch.Tensor, ...]:
         """Return the gradient of the mean loss of real images, weighted by `share` (M,)."""
@@ -204,8 +211,7 @@ class Distiller(Learner):
             inputs = self.augment.per_sample(images[rows], generator)
             self.gradients.refresh()
             share = inputs.new_full((len(rows),), 1 / len(rows))
-            gradients = self.gradients.every(inputs, self.labels[rows], share)
-            optimiser.apply(gradients[name] for name, _ in self.network.named_parameters())
+            optimiser.apply(self.gradients.every(inputs, self.labels[rows], share))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that a later step depends on, as named tensors."""

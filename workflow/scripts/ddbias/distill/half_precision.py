@@ -48,7 +48,7 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 def doubt(fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequence[torch.Tensor]]) -> str | None:
-    """Compute a probe both ways and return why the fast way is not to be had, or None.
+    """Compute a probe both ways, the fast one last, and return why the fast way is not to be had, or None.
 
     A network that normalises maps of few pixels, as VGG11 does on small images, magnifies the rounding. The probe must
     be the same whenever a job starts, so that a resumed one decides alike. Loads the compiler.
@@ -56,7 +56,7 @@ def doubt(fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequen
     from torch._dynamo.exc import TorchDynamoException
 
     try:
-        pairs = list(zip(fast(), exact(), strict=True))
+        pairs = list(zip(exact(), fast(), strict=True))
     except TorchDynamoException:
         return "torch cannot compile this network"
     cosines = [torch.cosine_similarity(a.flatten(), b.flatten(), dim=0) for a, b in pairs]
