@@ -32,7 +32,7 @@ def noise(*shape, seed=0, dtype=torch.float32):
 
 
 def slow_loss(features, labels, temperature, base_temperature, mode):
-    """The definition (reference spec D.8) in plain loops over anchors, positives and all others."""
+    """The definition (arXiv 2004.11362) in plain loops over anchors, positives and all others."""
     count, views, _ = features.shape
     points = [(i, v, features[i, v] / features[i, v].norm()) for v in range(views) for i in range(count)]
     losses = []

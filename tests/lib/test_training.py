@@ -120,7 +120,7 @@ def test_epochs_are_shuffled_anew_and_cut_where_the_steps_end():
 
 
 def plain_loop(model, images, labels, recipe, epochs, order):
-    """The evaluation loop of dataset condensation as the reference spec words it."""
+    """The evaluation loop of dataset condensation as published."""
     rate = recipe.learning_rate
 
     def make():

@@ -44,7 +44,10 @@ def estimate(study: Study, table: Path = TABLE) -> list[str]:
         )
     where = measured[0]
     if total:
-        lines.append(f"together about {_duration(total)} of one core ({where['device']}); beside data and evaluations")
+        lines.append(
+            f"together about {_duration(total)} of one core ({where['device']}), rather less: measured beside "
+            "other work with 256 real images per class; data and evaluations come on top"
+        )
     return lines
 
 

@@ -1,6 +1,6 @@
 """Train fresh networks on a distilled set and count what they predict on the test split.
 
-Source: the evaluation of dataset condensation (reference spec E; see `ddbias.training`). The number of networks, their
+Source: the evaluation of dataset condensation (arXiv 2006.05929; see `ddbias.training`). The number of networks, their
 seeds and the recipe come from the config; always the network of the last epoch, never one chosen on the test set.
 """
 

@@ -3,7 +3,7 @@
 ``counts[attribute, label, prediction]`` holds how many test samples of a group (attribute, label) were given each
 prediction. A group without samples is missing, never zero: a metric that needs it is left out.
 
-Sources: DEO_M and DEO_A as FairDD prints them (arXiv 2411.19623; reference spec F), aligned / conflicting /
+Sources: DEO_M and DEO_A as FairDD prints them (arXiv 2411.19623), aligned / conflicting /
 unbiased accuracy as in Learning from Failure (arXiv 2007.02561).
 """
 

@@ -1,6 +1,6 @@
 """The surrogate: a network whose embedding is dense where the biased (aligned) mass of a class is.
 
-Source: supervised contrastive learning (Khosla et al., arXiv 2004.11362; reference spec D.8), used as a bias probe
+Source: supervised contrastive learning (Khosla et al., arXiv 2004.11362), used as a bias probe
 as in Cui et al. (arXiv 2406.06609), who do not publish its settings: those of the config are ours. It differs from
 the usual recipe in leaving out the augmentations that destroy the bias cue (colour jitter, gray), and in its
 short training: the cue is learnt first, and the separation decays when training goes on.

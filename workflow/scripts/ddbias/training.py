@@ -1,6 +1,6 @@
 """The one loop that trains a classifier, used wherever a network is trained with labels.
 
-Source: the evaluation loop of dataset condensation (DC, arXiv 2006.05929; reference spec E): SGD with momentum,
+Source: the evaluation loop of dataset condensation (DC, arXiv 2006.05929): SGD with momentum,
 shuffled batches, and at the drop of the learning rate a *new* optimiser, which loses its momentum. Differs from
 it in one point: epochs are cut into steps, so that "train for N steps" is the same loop.
 """
@@ -41,7 +41,7 @@ def epoch_phases(epochs: int) -> list[int]:
     """Return the number of epochs at each learning rate (full, a tenth) of a nominal number of epochs.
 
     The published loop runs ``epochs + 1`` epochs and drops the rate after epoch index ``epochs // 2 + 1``:
-    300 nominal epochs are 152 at 0.01 and 149 at 0.001, 1000 are 502 and 499 (reference spec E).
+    300 nominal epochs are 152 at 0.01 and 149 at 0.001, 1000 are 502 and 499.
     """
     first = min(epochs // 2 + 2, epochs + 1)
     return [first, epochs + 1 - first]

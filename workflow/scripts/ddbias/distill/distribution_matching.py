@@ -1,6 +1,6 @@
 """DM: match the mean embedding of each class under randomly initialised networks.
 
-Source: Zhao and Bilen, "Dataset Condensation with Distribution Matching" (arXiv 2110.04181); reference spec D.2.
+Source: Zhao and Bilen, "Dataset Condensation with Distribution Matching" (arXiv 2110.04181).
 Loss of a step, with a fresh network of frozen weights: sum over targets of |target - mean phi(S_c)|^2 (summed over
 features), pixels moved by SGD with momentum 0.5. Differs from the public code in: micro-batches that do not end where
 a class ends; the targets may be weighted (`ddbias.debias.real_side`); named random streams instead of the clock.
