@@ -52,7 +52,7 @@ class Clock(Checkpoint):
 
 
 def random_split() -> Split:
-    """Return 300 images per class: noise around a random image of the class, so that an expert has something to learn."""
+    """Return 300 images per class, noise around one of the class, so that experts have something to learn."""
     draws = np.random.default_rng(0)
     labels = np.repeat(np.arange(CLASSES), PER_CLASS)
     noise = draws.integers(0, 128, (len(labels), 3, 32, 32), np.uint8)
