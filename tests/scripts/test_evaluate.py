@@ -4,7 +4,8 @@ import evaluate as script
 import numpy as np
 import pytest
 import torch
-from ddbias import distilled_set, job, metrics, store
+from ddbias import device, distilled_set, job, metrics, store
+from ddbias.distill import half_precision
 from ddbias.distill.engine import Distilled
 
 CELL = {
@@ -36,7 +37,7 @@ NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 
 @pytest.fixture
 def rule(snakemake, splits, tmp_path):
-    def build(name, whole=False, **settings):
+    def build(name, whole=False, precision="exact", **settings):
         split = splits.train_split
         rows = torch.arange(60) if whole else torch.arange(0, 60, 4)
         images = None if whole else split.normalize(torch.from_numpy(split.images[rows.numpy()]))
@@ -62,6 +63,7 @@ def rule(snakemake, splits, tmp_path):
                 "network": NETWORK,
                 "seed": 0,
                 "device": "cpu",
+                "precision": precision,
                 "threads": 1,
             },
             wildcards={**CELL, "evaluation": "convnet"},
@@ -98,6 +100,24 @@ def test_the_debiasing_of_the_settings_is_applied(rule):
         script.main(given)
         written.append(store.read_table(given.output.evaluation)[1]["counts"])
     assert written[0] != written[1] == written[2]
+
+
+def test_the_precision_that_was_had_is_written(rule, monkeypatch):
+    def written(name, precision):
+        given = rule(name, precision=precision)
+        script.main(given)
+        return Path(given.output.evaluation).read_bytes(), store.read_table(given.output.evaluation)[1]
+
+    monkeypatch.setattr(device, "obstacle", lambda where: "no")
+    exact, meta = written("a", "exact")
+    assert meta["provenance"]["precision"] == "exact"
+    assert written("b", "fast")[0] == exact
+    monkeypatch.setattr(device, "obstacle", lambda where: None)
+    monkeypatch.setattr(half_precision, "compiled", lambda function: function)
+    meta = written("c", "fast")[1]
+    assert meta["provenance"]["precision"] == "fast"
+    assert np.array(meta["counts"]).shape == (2, 10, 3, 3)
+    assert written("d", "exact")[0] == exact
 
 
 def test_more_networks_extend(rule):

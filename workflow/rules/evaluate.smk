@@ -19,6 +19,7 @@ rule evaluate:
         network=evaluation_network,
         seed=seed,
         device=study.config["device"],
+        precision=study.config["precision"],
         threads=study.config["threads"],
     message:
         "Evaluate {wildcards.dataset} {wildcards.ratio} {wildcards.distiller} {wildcards.debias} IPC {wildcards.ipc}, "

@@ -5,7 +5,7 @@ Fails when the distilled set or a split is damaged.
 
 from dataclasses import replace
 
-from ddbias import data, device, evaluate, job
+from ddbias import data, device, evaluate, fast_evaluation, job
 
 
 def main(snakemake):
@@ -18,6 +18,15 @@ def main(snakemake):
     if rate is not None:
         recipe = replace(recipe, learning_rate=rate)
     steps = params.settings["whole_steps"] if snakemake.input.train else None
+    fast = None
+    if params.precision == "fast":
+        fast = fast_evaluation.fast_network(
+            evaluate.build(params.network, test, where, params.seed, "probe"),
+            test,
+            count=len(labels),
+            batch_size=recipe.batch_size,
+            debiasing=params.settings["debiasing"],
+        )
     counts = evaluate.evaluate(
         images,
         labels,
@@ -30,6 +39,7 @@ def main(snakemake):
         seed=params.seed,
         device=where,
         debiasing=params.settings["debiasing"],
+        fast=fast,
         name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
     )
     evaluate.save(
@@ -41,7 +51,7 @@ def main(snakemake):
             "pairing": test.meta["pairing"],
             "settings": params.settings,
             "network": params.network,
-            "provenance": device.provenance(where, params.threads, "exact"),
+            "provenance": device.provenance(where, params.threads, "fast" if fast else "exact"),
         },
     )
 

@@ -16,6 +16,7 @@ import torch
 
 from ddbias import debiased_training, formation, metrics, networks, store
 from ddbias.data import Split, load_split
+from ddbias.distill.half_network import HalfNetwork
 from ddbias.groups import IDENTITY, Pairing
 from ddbias.log import Progress, logger
 from ddbias.seeding import derive, stream
@@ -39,6 +40,7 @@ def evaluate(
     device: torch.device,
     name: str = "evaluate",
     debiasing: Mapping = PLAIN,
+    fast: HalfNetwork | None = None,
 ) -> np.ndarray:
     """Count the test predictions of `repeats` networks trained on a set of images.
 
@@ -62,6 +64,8 @@ def evaluate(
         Shown with the progress.
     debiasing : mapping
         ``kind`` and options, see `ddbias.debiased_training`.
+    fast : HalfNetwork or None
+        What computes for all the networks, see `ddbias.fast_evaluation`; None: they do, in float32.
 
     Returns
     -------
@@ -78,12 +82,14 @@ def evaluate(
     for repeat in progress:
         model, loss = debiased_training.model_and_loss(
             debiasing,
-            partial(_build, network, test, device, seed, "evaluation", repeat),
+            partial(build, network, test, device, seed, "evaluation", repeat),
             labels,
             classes=test.classes,
             steps=total,
             seed=derive(seed, "evaluation", repeat, "debiasing"),
         )
+        if fast:
+            fast.follow(model)
         train(
             model,
             images,
@@ -94,17 +100,21 @@ def evaluate(
             prepare=prepare,
             generator=stream(seed, "evaluation", repeat, "batches"),
             loss=loss,
+            gradients=fast.of_mean if fast else None,
         )
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             # Counted like any other, since a published mean holds such networks too, but never silently.
             logger.warning("%s: network %d diverged; lower the learning rate of the evaluation", name, repeat)
-        predictions = predict(model, pixels, prepare=test.normalize).cpu().numpy()
+        if fast:
+            fast.refresh()
+        predictions = predict(model, pixels, prepare=test.normalize, logits=fast.logits if fast else None)
+        predictions = predictions.cpu().numpy()
         counts.append(metrics.count(test.attributes, truth.cpu().numpy(), predictions, groups, test.classes))
         progress.show(repeat, accuracy=np.einsum("akk->", counts[-1]) / len(test))
     return np.stack(counts)
 
 
-def _build(network: Mapping, test: Split, device: torch.device, seed: int, *names: object) -> networks.Network:
+def build(network: Mapping, test: Split, device: torch.device, seed: int, *names: object) -> networks.Network:
     """Return a new network for the images and classes of a split, with weights of the stream of some names."""
     channels, size, _ = test.shape
     options = {key: value for key, value in network.items() if key != "kind"}

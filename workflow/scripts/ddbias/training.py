@@ -91,13 +91,19 @@ def train_step(
     The other parameters are as there; `optimiser` holds the parameters of `network`, and `generator` draws the
     augmentation.
     """
-    batch = batch.to(images.device)
-    inputs = images[batch] if prepare is None else prepare(images[batch])
-    inputs = augment.per_sample(inputs, generator)
-    targets = labels[batch]
+    inputs, targets, batch = _drawn(images, labels, batch, augment=augment, prepare=prepare, generator=generator)
     value = nn.functional.cross_entropy(network(inputs), targets) if loss is None else loss(inputs, targets, batch)
     optimiser.step(value)
     return value.detach()
+
+
+def _drawn(
+    images: torch.Tensor, labels: torch.Tensor, batch: torch.Tensor, *, augment: DSA, prepare, generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return the rows `batch` of `images`, prepared and augmented, and of `labels`, and `batch` beside them."""
+    batch = batch.to(images.device)
+    inputs = images[batch] if prepare is None else prepare(images[batch])
+    return augment.per_sample(inputs, generator), labels[batch], batch
 
 
 def train(
@@ -111,6 +117,7 @@ def train(
     prepare=None,
     generator: torch.Generator,
     loss: Callable | None = None,
+    gradients: Callable | None = None,
 ) -> None:
     """Train `network` in place, with cross-entropy unless another loss is given.
 
@@ -132,6 +139,9 @@ def train(
         Returns the loss of a batch, a scalar that depends on every parameter of `network`, from the prepared and
         augmented images (B, C, H, W), their labels (B,) and their rows (B,) in `images`. By default the mean
         cross-entropy.
+    gradients : callable, optional
+        Returns the gradients of the mean cross-entropy with respect to all parameters of `network` from such images
+        and their labels: a faster way than autograd's. Excludes `loss`.
 
     Raises
     ------
@@ -146,14 +156,23 @@ def train(
             network.parameters(), learning_rate=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
         for batch in shuffled_batches(len(labels), recipe.batch_size, phase, generator):
-            options = {"augment": augment, "prepare": prepare, "generator": generator, "loss": loss}
-            train_step(network, optimiser, images, labels, batch, **options)
+            options = {"augment": augment, "prepare": prepare, "generator": generator}
+            if gradients is None:
+                train_step(network, optimiser, images, labels, batch, loss=loss, **options)
+            else:
+                optimiser.apply(gradients(*_drawn(images, labels, batch, **options)[:2]))
         rate *= 0.1
 
 
 @torch.no_grad()
-def predict(network: nn.Module, images: torch.Tensor, *, prepare=None, batch_size: int = 256) -> torch.Tensor:
-    """Return the predicted labels (N,) int64 of `network` in evaluation mode."""
+def predict(
+    network: nn.Module, images: torch.Tensor, *, prepare=None, logits: Callable | None = None, batch_size: int = 256
+) -> torch.Tensor:
+    """Return the predicted labels (N,) int64 of `network` in evaluation mode.
+
+    `logits`, if given, returns those of `network` for prepared images (B, C, H, W) in a faster way.
+    """
     network.eval()
+    forward = logits or network
     parts = images.split(batch_size)
-    return torch.cat([network(part if prepare is None else prepare(part)).argmax(1) for part in parts])
+    return torch.cat([forward(part if prepare is None else prepare(part)).argmax(1) for part in parts])

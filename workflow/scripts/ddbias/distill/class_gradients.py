@@ -16,15 +16,13 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
-from torch.func import functional_call, grad, grad_and_value
+from torch.func import grad, grad_and_value
 from torch.nn.functional import cross_entropy
 
 from ddbias.distill import half_precision
 from ddbias.distill.gradient_distance import gradient_distance
+from ddbias.distill.half_network import Gradients, HalfNetwork, summed
 from ddbias.distill.workers import spread
-
-# One tensor per matched parameter.
-Gradients = tuple[torch.Tensor, ...]
 
 
 class ExactGradients:
@@ -57,7 +55,7 @@ class ExactGradients:
         """
         size = half_precision.MICRO_BATCH if images.device.type == "cpu" else len(images)
         parts = zip(images.split(size), labels.split(size), share.split(size), strict=True)
-        return _summed(spread(lambda part: self._gradients(*part, create_graph=False), parts, images.device))
+        return summed(spread(lambda part: self._gradients(*part, create_graph=False), parts, images.device))
 
     def match(
         self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients], scales: torch.Tensor
@@ -94,7 +92,7 @@ class ExactGradients:
         return torch.autograd.grad(share @ losses, matched, create_graph=create_graph)
 
 
-class FastGradients(ExactGradients):
+class FastGradients(HalfNetwork, ExactGradients):
     """The same in bfloat16 and compiled, for networks without batch norm.
 
     Parameters
@@ -115,36 +113,15 @@ class FastGradients(ExactGradients):
         dtype: torch.dtype = torch.bfloat16,
         compiled: Callable[[Callable], Callable] | None = None,
     ) -> None:
-        super().__init__(network, distance)
+        ExactGradients.__init__(self, network, distance)
+        HalfNetwork.__init__(self, network, dtype=dtype, compiled=compiled)
         compiled = compiled or half_precision.compiled
-        self.dtype = dtype
-        self.half = half_precision.not_in_place(half_precision.half_copy(network, dtype))
-        self.weights = {name: parameter.detach() for name, parameter in self.half.named_parameters()}
         self._compiled_real = compiled(self._real)
-        self._compiled_every = compiled(self._every)
         self._compiled_match = compiled(self._match)
-
-    def refresh(self) -> None:
-        """Take up the network's parameters; call it whenever they have changed."""
-        half_precision.refresh(self.half, self.network)
 
     def real(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
         """Return what `ExactGradients.real` does, in float32."""
         return self._accumulated(self._compiled_real, images, labels, share)
-
-    def every(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
-        """Return the gradients of sum(share * cross-entropy) with respect to all parameters, in float32."""
-        return self._accumulated(self._compiled_every, images, labels, share)
-
-    def _accumulated(
-        self, function: Callable[..., Gradients], images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor
-    ) -> Gradients:
-        batches = half_precision.micro_batches(images, self.dtype)
-        size, fill = len(batches[0]), sum(map(len, batches)) - len(images)
-        labels = torch.cat([labels, labels.new_zeros(fill)])
-        share = torch.cat([share, share.new_zeros(fill)])  # images that only fill up count nothing
-        parts = zip(batches, labels.split(size), share.split(size), strict=True)
-        return _summed(spread(lambda part: function(self.weights, *part), parts, images.device))
 
     def match(
         self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients], scales: torch.Tensor
@@ -158,15 +135,8 @@ class FastGradients(ExactGradients):
         gradient, distance = self._compiled_match(self.weights, images.detach(), labels, targets, scales)
         return distance, gradient
 
-    def _loss(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        logits = functional_call(self.half, weights, (images,)).float()
-        return (share * cross_entropy(logits, labels, reduction="none")).sum()
-
     def _real(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
         return tuple(g.float() for g in self._matched(weights, images, labels, share))
-
-    def _every(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
-        return tuple(g.float() for g in grad(self._loss)(weights, images, labels, share).values())
 
     def _matched(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
         def loss(matched: dict) -> torch.Tensor:
@@ -197,11 +167,3 @@ def _scaled(given: Gradients, targets: Sequence[Gradients], scales: torch.Tensor
     return sum(
         scale * gradient_distance(given, target, metric) for target, scale in zip(targets, scales.unbind(), strict=True)
     )
-
-
-def _summed(parts: list[Gradients]) -> Gradients:
-    """Return the sums over the parts, tensor by tensor; the first part is used up."""
-    total = list(parts[0])
-    for part in parts[1:]:
-        torch._foreach_add_(total, list(part))
-    return tuple(total)

@@ -25,7 +25,6 @@ depends on its own images only.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -43,7 +42,6 @@ from ddbias.distill.gradient_distance import METRICS, gradient_distance
 from ddbias.distill.learner import Guidance, Learner
 from ddbias.distill.workers import spread
 from ddbias.errors import unknown
-from ddbias.optimiser import SGD
 from ddbias.seeding import derive, stream
 from ddbias.training import Recipe
 
@@ -225,30 +223,15 @@ class Distiller(Learner):
 
     def train(self, step: int) -> None:
         """Train the network on the synthetic images for ``inner_loop`` epochs."""
-        generator = stream(self.seed, "train", step)
-        if isinstance(self.gradients, FastGradients):
-            self._train_fast(generator)
-            return
         training.train(
             self.network,
             self.images.detach(),
             self.labels,
             recipe=self.recipe,
             epochs=self.inner_loop,
-            generator=generator,
+            generator=stream(self.seed, "train", step),
+            gradients=self.gradients.of_mean if isinstance(self.gradients, FastGradients) else None,
         )
-
-    def _train_fast(self, generator: torch.Generator) -> None:
-        """Do what `training.train` does with the same random numbers: parameters in float32, gradients in bfloat16."""
-        images, size = self.images.detach(), self.recipe.batch_size
-        optimiser = SGD(self.network.parameters(), learning_rate=self.recipe.learning_rate, momentum=0)
-        steps = self.inner_loop * math.ceil(len(images) / size)
-        for rows in training.shuffled_batches(len(images), size, steps, generator):
-            rows = rows.to(images.device)
-            inputs = self.augment.per_sample(images[rows], generator)
-            self.gradients.refresh()
-            share = inputs.new_full((len(rows),), 1 / len(rows))
-            optimiser.apply(self.gradients.every(inputs, self.labels[rows], share))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that a later step depends on, as named tensors."""

@@ -138,16 +138,30 @@ def captured(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., t
     return call
 
 
-def micro_batches(images: torch.Tensor, dtype: torch.dtype = torch.bfloat16) -> list[torch.Tensor]:
-    """Split images (B, C, H, W) into bfloat16, channels-last batches of one shape, so that one graph is compiled.
+def micro_batches(
+    images: torch.Tensor, dtype: torch.dtype = torch.bfloat16, size: int = MICRO_BATCH
+) -> list[torch.Tensor]:
+    """Split images (B, C, H, W) into bfloat16, channels-last batches of `size`, so that one graph is compiled.
 
     The last one is filled up with copies of the first image; what they give is to be left out. Differentiable.
     """
     images = images.to(dtype, memory_format=torch.channels_last)
     if images.device.type != "cpu":
         return [images]
-    images = filled(images, MICRO_BATCH)
-    return [part.contiguous(memory_format=torch.channels_last) for part in images.split(MICRO_BATCH)]
+    _, channels, height, width = images.shape
+    # Through rows of pixels: of one channel torch takes any stride for channels-last, and a graph is compiled for one.
+    rows = filled(images.permute(0, 2, 3, 1).flatten(1), size)
+    return [part.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2) for part in rows.split(size)]
+
+
+def least_filled(counts: Sequence[int]) -> int:
+    """Return the size of micro-batches with which the fewest images only fill up batches of `counts`.
+
+    From half of `MICRO_BATCH` to all of it, since smaller ones are slower; fewer images than that are one micro-batch.
+    """
+    largest = min(max(counts), MICRO_BATCH)
+    sizes = range(largest, min(largest, MICRO_BATCH // 2) - 1, -1)
+    return min(sizes, key=lambda size: sum(-count % size for count in counts))
 
 
 def even_batches(images: torch.Tensor, most: int) -> Sequence[torch.Tensor]:
