@@ -109,6 +109,7 @@ def main() -> None:
     where = prepared()
     test, layers = random_split(), convnet_flop()
     for count in COUNTS:
+        torch.compiler.reset()  # each size is compiled anew, as in a job of its own
         exact, fast = made(lambda precision, count=count: our_steps(test, count, precision, where), where)
         ours = {"exact": exact, "fast": fast} if fast else {"exact": exact}
         ways = {"plain loop": plain_steps(count, where), **{name: steps[0] for name, steps in ours.items()}}
@@ -116,7 +117,6 @@ def main() -> None:
         show(f"training step, {NETWORKS} networks, {count} images", in_turns(ways, STEPS, where), flop, where)
         if where.type == "cpu":
             script_seconds(__file__, count)
-        torch.compiler.reset()  # the next size is compiled anew, as in a job of its own
     ways = {"plain loop": plain_predictions(where), **{name: steps[1] for name, steps in ours.items()}}
     flop = NETWORKS * TESTED * sum(layers)
     show(f"prediction, {NETWORKS} networks, {TESTED} images", in_turns(ways, STEPS, where), flop, where)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 CPU = torch.device("cpu")
 SMALL = {"kind": "convnet", "width": 32, "depth": 2}  # of config.yaml
 PLAIN = {"kind": "none"}
-IPC, POINTS = 10, 2.0  # what the mean accuracy of three networks may differ by
+IPC, POINTS = 10, 2.0  # what the mean accuracy of two networks may differ by
 needs_fast = pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
 
 
@@ -27,12 +27,12 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def small(seed=0, **options):
-    return networks.build("convnet", channels=3, size=8, classes=3, seed=seed, width=8, depth=2, **options)
+def small(seed=0, channels=3, **options):
+    return networks.build("convnet", channels=channels, size=8, classes=3, seed=seed, width=8, depth=2, **options)
 
 
-def drawn(count):
-    return torch.randn(count, 3, 8, 8, generator=stream(0, "images")), torch.arange(count) % 3
+def drawn(count, channels=3):
+    return torch.randn(count, channels, 8, 8, generator=stream(0, "images")), torch.arange(count) % 3
 
 
 def gradients(network, images, labels):
@@ -46,13 +46,14 @@ def asked(test, network, *, count=20, debiasing=PLAIN):
 # ---- the parts, without bfloat16 and compiler -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [1, 10, 33, 50])
-def test_micro_batches_give_what_the_whole_batch_gives(count):
+@pytest.mark.parametrize("channels", [1, 3])  # the published network pads one channel in another way
+@pytest.mark.parametrize("count", [1, 10, 33])
+def test_micro_batches_give_what_the_whole_batch_gives(count, channels):
     """Filled up or not, of this network or of the one that follows it."""
-    images, labels = drawn(count)
-    half = HalfNetwork(small(), dtype=torch.float32, compiled=lambda function: function, size=10)
+    images, labels = drawn(count, channels)
+    half = HalfNetwork(small(channels=channels), dtype=torch.float32, compiled=lambda function: function, size=10)
     for seed in (0, 1):
-        network = small(seed)
+        network = small(seed, channels)
         half.follow(network)
         for given, wanted in zip(half.of_mean(images, labels), gradients(network, images, labels), strict=True):
             torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-6)
@@ -139,7 +140,7 @@ def test_accuracy_is_that_of_float32_within_points_with_one_compilation(log_line
     recipe = Recipe(batch_size=64, augment="crop_cutout_scale_rotate")  # batches of 64 and of 36 images
 
     def counted(fast):
-        options = {"network": SMALL, "recipe": recipe, "epochs": 30, "steps": None, "repeats": 3, "seed": 0}
+        options = {"network": SMALL, "recipe": recipe, "epochs": 20, "steps": None, "repeats": 2, "seed": 0}
         return evaluate.evaluate(images, labels, test, device=CPU, fast=fast, **options)
 
     graphs = counters["stats"]["unique_graphs"]
@@ -148,7 +149,7 @@ def test_accuracy_is_that_of_float32_within_points_with_one_compilation(log_line
     assert log_lines == []
     exact, given = counted(None), counted(fast)
     np.testing.assert_array_equal(given, counted(fast))  # the same bits
-    assert counters["stats"]["unique_graphs"] == graphs + 2  # gradients and logits, for six networks
+    assert counters["stats"]["unique_graphs"] == graphs + 2  # gradients and logits, for four networks
     assert not np.array_equal(exact, given)
     accuracy, fast_accuracy = (100 * np.einsum("rakk->", counts) / counts.sum() for counts in (exact, given))
     assert accuracy > 60  # chance is 10: there is something to lose
