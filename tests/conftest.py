@@ -14,6 +14,17 @@ def data_home():
     return Path(folder).resolve()
 
 
+@pytest.fixture
+def one_thread():
+    """Computes with one thread of torch, as results are compared to the bit."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def few_digits():
     """Real digits with a colour bias, 8x8 pixels: `few_digits(part, classes=, per_class=, known=)` is a `Split`."""

@@ -34,13 +34,7 @@ SETTINGS = {
     "augment": "_".join(STRATEGIES),
 }
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def as_it_is(function):

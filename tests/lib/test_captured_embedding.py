@@ -12,13 +12,7 @@ CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
 TOLERANCE, GRADIENT = 0.02, 0.99  # as of the fast way on the CPU
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(**options):

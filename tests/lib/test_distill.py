@@ -22,13 +22,7 @@ DISTILLERS = sorted(distill.MODULES)
 LEARNERS = [kind for kind in DISTILLERS if hasattr(distill.module(kind), "Distiller")]
 SELECTORS = sorted(set(DISTILLERS) - set(LEARNERS))
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

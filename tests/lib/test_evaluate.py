@@ -21,13 +21,7 @@ CELL = {
     "evaluation": "convnet",
 }
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def counted(images, labels, test, *, repeats=2, seed=0, recipe=None, epochs=2, steps=None, network=NETWORK):

@@ -10,6 +10,7 @@ from ddbias.fast_evaluation import fast_network
 from ddbias.seeding import stream
 from ddbias.synthesis import synthesize_dataset
 from ddbias.training import Recipe
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 CPU = torch.device("cpu")
@@ -18,13 +19,7 @@ PLAIN = {"kind": "none"}
 IPC, POINTS = 10, 2.0  # what the mean accuracy of two networks may differ by
 needs_fast = pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small(seed=0, channels=3, **options):
@@ -60,6 +55,13 @@ def test_micro_batches_give_what_the_whole_batch_gives(count, channels):
         torch.testing.assert_close(half.logits(images), network(images), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("padding", [{"padding": "same"}, {"padding": 3}, {"padding": 3, "padding_mode": "circular"}])
+def test_the_copy_pads_as_the_network_does(padding):
+    layer = nn.Sequential(nn.Conv2d(1, 2, 3, **padding))
+    images, _ = drawn(2, 1)
+    torch.testing.assert_close(half_precision.half_copy(layer, torch.float32)(images), layer(images))
+
+
 @pytest.mark.parametrize("length", [{"epochs": 3}, {"steps": 5}])
 def test_the_loop_is_the_same_with_gradients_of_another_way(length):
     """Same batches, augmentation, rates and momentum: with autograd's own gradients, the same bits."""
@@ -88,6 +90,7 @@ def test_micro_batches_are_as_full_as_can_be(counts, size):
         (small, {"kind": "lff"}, True, "debiasing lff has a loss of its own"),
         (lambda: small().to("meta"), PLAIN, True, "networks are not trained in bfloat16 on a GPU"),
         (lambda: small(norm="batch"), PLAIN, True, "the network has batch norm"),
+        (lambda: nn.Sequential(small(), nn.Dropout()), PLAIN, True, "the network has dropout"),
         (small, PLAIN, False, "this processor has no bfloat16 units"),
     ],
 )

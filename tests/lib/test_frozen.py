@@ -17,13 +17,7 @@ TOLERANCE = 0.02  # bfloat16 has 8 bits, 2^-9 a rounding; two blocks of convolut
 GRADIENT = 0.99  # least cosine; where a map is nearly zero before the activation, its gradient may come or go
 needs_fast = pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def network(kind="convnet", size=8, **options):

@@ -25,13 +25,7 @@ AUGMENT = "color_crop_cutout_flip_scale_rotate"
 LOSS, COSINE = 0.03, 0.98  # bfloat16 has 8 bits; relative, of losses and lengths, and of directions
 SMALL = {"iterations": 2, "outer_loop": 3, "inner_loop": 2, "real_batch": 12, "network_batch": 4}
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -27,13 +27,7 @@ KINDS = [
 NAMES = ["fairdd", "fairdd mean", "fairdd proportional", "cobra"]
 by_debias = pytest.mark.parametrize("how", KINDS, ids=NAMES)
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -24,13 +24,7 @@ CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 SMALL = {"outer_loop": 3, "real_batch": 12, "network_images": 30, "network_batch": 8}
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

@@ -30,13 +30,7 @@ SETTINGS = {
 }
 STEPS = 3 * 4  # 60 images in batches of 16, the last one of 12
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

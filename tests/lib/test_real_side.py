@@ -16,13 +16,7 @@ LABELS = np.random.default_rng(0).permutation(np.repeat([0, 1, 2], [40, 25, 60])
 WEIGHTS = np.random.default_rng(1).exponential(size=125)
 GROUPS = np.random.default_rng(2).choice(4, 125, p=[0.7, 0.15, 0.1, 0.05])
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(side, steps):

@@ -16,13 +16,7 @@ NETWORK = {"kind": "convnet", "width": 8, "depth": 1}
 SETTINGS = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01}
 MODULES = {"herding": herding, "kcenter": kcenter}
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

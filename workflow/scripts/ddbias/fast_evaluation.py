@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from ddbias import debiased_training
 from ddbias.data import Split
 from ddbias.distill import half_precision
-from ddbias.distill.half_network import HalfNetwork
+from ddbias.distill.half_network import HalfNetwork, as_vector
 from ddbias.log import logger
 from ddbias.networks import Network
 from ddbias.seeding import stream
@@ -44,8 +44,8 @@ def fast_network(
         images = torch.randn(fast.size, *test.shape, generator=stream(0, "probe"))
         labels = torch.arange(fast.size) % test.classes
         lacking = half_precision.doubt(
-            lambda: [_vector(fast.of_mean(images, labels)), fast.logits(images)],
-            lambda: [_vector(_gradients(network, images, labels)), network(images).detach()],
+            lambda: [as_vector(fast.of_mean(images, labels)), fast.logits(images)],
+            lambda: [as_vector(_gradients(network, images, labels)), network(images).detach()],
         )
     if lacking:
         logger.info("precision fast: %s, so the evaluation stays float32", lacking)
@@ -62,7 +62,3 @@ def _obstacle(network: Network, device: torch.device, debiasing: str) -> str | N
 
 def _gradients(network: Network, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return torch.autograd.grad(cross_entropy(network(images), labels), list(network.parameters()))
-
-
-def _vector(gradients: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    return torch.cat([tensor.flatten() for tensor in gradients])

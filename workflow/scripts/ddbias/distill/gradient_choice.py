@@ -9,6 +9,7 @@ from ddbias.augment import DSA
 from ddbias.distill import half_precision
 from ddbias.distill.batched_gradients import BatchedGradients
 from ddbias.distill.class_gradients import ExactGradients, FastGradients
+from ddbias.distill.half_network import as_vector
 from ddbias.distill.workers import spread
 from ddbias.log import logger
 from ddbias.seeding import stream
@@ -91,7 +92,7 @@ def _probe(gradients: ExactGradients, images: torch.Tensor, ipc: int) -> tuple[t
     [(_, slope)] = spread(
         lambda images: gradients.match(images, labels[-ipc:], [real], one), [images[-ipc:]], images.device
     )
-    return torch.cat([tensor.flatten() for tensor in real]), slope
+    return as_vector(real), slope
 
 
 def _doubt_all(
@@ -116,7 +117,7 @@ def _doubt_all(
         targets = fast.real_all(real, labels, share)
         _, slopes = fast.match_all(images, labels, targets, torch.arange(classes), share.new_ones(classes))
         every = fast.every(images[0], labels[:1].expand(ipc), share.new_full((ipc,), 1 / ipc))
-        return [*_vectors(targets), *slopes, _vector(every)]
+        return [*_vectors(targets), *slopes, as_vector(every)]
 
     def one_by_one() -> list[torch.Tensor]:
         targets = [exact.real(real[k], labels[k].expand(count), share[k]) for k in range(classes)]
@@ -125,7 +126,7 @@ def _doubt_all(
         ]
         losses = torch.nn.functional.cross_entropy(exact.network(images[0]), labels[:1].expand(ipc))
         every = torch.autograd.grad(losses, list(exact.network.parameters()))
-        return [*(_vector(target) for target in targets), *slopes, _vector(every)]
+        return [*(as_vector(target) for target in targets), *slopes, as_vector(every)]
 
     return half_precision.doubt(at_once, one_by_one, calls=half_precision.CAPTURED_CALLS)
 
@@ -133,7 +134,3 @@ def _doubt_all(
 def _vectors(gradients: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Return gradients (R, ...) of all tensors as one vector a target, (R, P)."""
     return torch.cat([tensor.flatten(1) for tensor in gradients], 1)
-
-
-def _vector(gradients: tuple[torch.Tensor, ...]) -> torch.Tensor:
-    return torch.cat([tensor.flatten() for tensor in gradients])

@@ -98,8 +98,7 @@ class HalfNetwork:
         return functional_call(self.half, weights, (images,)).float()
 
     def _loss(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
-        logits = functional_call(self.half, weights, (images,)).float()
-        return (share * cross_entropy(logits, labels, reduction="none")).sum()
+        return (share * cross_entropy(self._logits(weights, images), labels, reduction="none")).sum()
 
     def _every(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
         return tuple(g.float() for g in grad(self._loss)(weights, images, labels, share).values())
@@ -111,3 +110,8 @@ def summed(parts: list[Gradients]) -> Gradients:
     for part in parts[1:]:
         torch._foreach_add_(total, list(part))
     return tuple(total)
+
+
+def as_vector(gradients: Gradients) -> torch.Tensor:
+    """Return gradients of all parameters as one vector (P,)."""
+    return torch.cat([tensor.flatten() for tensor in gradients])

@@ -48,7 +48,11 @@ def obstacle(network: nn.Module, device: torch.device) -> str | None:
     if here := devices.obstacle(device):
         return here
     # An image's embedding then depends on its batch, so micro-batches would change it.
-    return "the network has batch norm" if has_batch_norm(network) else None
+    if has_batch_norm(network):
+        return "the network has batch norm"
+    # Its copy would drop in predictions, too.
+    dropout = nn.modules.dropout._DropoutNd
+    return "the network has dropout" if any(isinstance(module, dropout) for module in network.modules()) else None
 
 
 def has_batch_norm(network: nn.Module) -> bool:
@@ -98,11 +102,17 @@ def half_copy(network: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Mod
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AvgPool2d) and (child.kernel_size, child.stride, child.padding) == (2, 2, 0):
                 setattr(parent, name, AveragePooling())
-            elif isinstance(child, nn.Conv2d) and max(child.padding) >= max(child.kernel_size):
+            elif isinstance(child, nn.Conv2d) and _pads_more_than_it_sees(child):
                 # Then torch pads the images itself, with zeros as before: where a convolution pads by 3, as published
                 # for one channel, the gradient of its weights took a fifth of a training step.
                 child.padding_mode = "constant"
     return half.to(dtype, memory_format=torch.channels_last)
+
+
+def _pads_more_than_it_sees(layer: nn.Conv2d) -> bool:
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):  # "same" or "valid"
+        return False
+    return max(layer.padding) >= max(layer.kernel_size)
 
 
 def not_in_place(network: nn.Module) -> nn.Module:
