@@ -88,7 +88,7 @@ def accuracies(path: Path) -> list[tuple[float, float]]:
     test = data.load_split(RESULTS / "data/cmnist/0.95/test.arrow")
     found = []
     for seconds, images in zip(meta["seconds"], tensors["images"], strict=True):
-        counts = evaluate.evaluate(
+        outcome = evaluate.evaluate(
             images,
             torch.arange(test.classes).repeat_interleave(IPC),
             test,
@@ -100,7 +100,7 @@ def accuracies(path: Path) -> list[tuple[float, float]]:
             seed=SEED,
             device=torch.device("cpu"),
         )
-        rows = evaluate.rows(counts, {})
+        rows = evaluate.rows(outcome, {})
         values = [row["value"] for row in rows if row["metric"] == "unbiased_accuracy"]
         found.append((seconds, 100 * float(np.mean(values))))
     return found

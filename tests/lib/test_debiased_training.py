@@ -143,7 +143,7 @@ def test_without_debiasing_nothing_has_changed(few_digits):
     images, labels = split.normalize(torch.from_numpy(split.images)), torch.from_numpy(split.labels)
     recipe, network = Recipe(batch_size=16, augment="color_crop"), {"kind": "convnet", "width": 8, "depth": 1}
     given = {"network": network, "recipe": recipe, "epochs": 3, "steps": None, "repeats": 2, "seed": 5, "device": CPU}
-    counts = evaluate.evaluate(images, labels, test, **given)
+    counts = evaluate.evaluate(images, labels, test, **given).counts
     for repeat in range(2):
         model = networks.build(
             "convnet", channels=3, size=8, classes=3, seed=derive(5, "evaluation", repeat), width=8, depth=1
@@ -352,11 +352,11 @@ def conflicting_accuracy():
     raw, targets = torch.from_numpy(split.images), torch.from_numpy(split.labels)
 
     def measure(kind):
-        counts = evaluate.evaluate(
+        outcome = evaluate.evaluate(
             raw, targets, test, network={"kind": "mlp", "width": 64}, recipe=Recipe(learning_rate=0.05, batch_size=100),
             epochs=None, steps=400, repeats=3, seed=0, device=CPU, debiasing={"kind": kind},
         )  # fmt: skip
-        return np.einsum("rakk->r", counts) / len(test)
+        return np.einsum("rakk->r", outcome.counts) / len(test)
 
     return measure
 

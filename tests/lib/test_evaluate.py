@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from ddbias import evaluate, metrics, store
+from ddbias import calibration, evaluate, metrics, store
 from ddbias.data import Split, channel_statistics
 from ddbias.training import Recipe
 
@@ -25,6 +25,10 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def counted(images, labels, test, *, repeats=2, seed=0, recipe=None, epochs=2, steps=None, network=NETWORK):
+    return outcome_of(images, labels, test, repeats, seed, recipe, epochs, steps, network).counts
+
+
+def outcome_of(images, labels, test, repeats=2, seed=0, recipe=None, epochs=2, steps=None, network=NETWORK):
     return evaluate.evaluate(
         images,
         labels,
@@ -37,6 +41,12 @@ def counted(images, labels, test, *, repeats=2, seed=0, recipe=None, epochs=2, s
         seed=seed,
         device=CPU,
     )
+
+
+def outcome(counts, seed=0):
+    """Counts with made-up confidences, but for the last network, which diverged."""
+    bins = np.random.default_rng(seed).random((len(counts), calibration.BINS, 3))
+    return evaluate.Outcome(counts, [*bins[:-1], None])
 
 
 def training(split):
@@ -60,7 +70,7 @@ def test_unknown_attributes_are_one_group(few_digits):
     assert counts.shape == (2, 1, 3, 3)
     known = counted(*training(train), few_digits("test"))
     np.testing.assert_array_equal(counts[:, 0], known.sum(1))
-    assert {row["metric"] for row in evaluate.rows(counts, CELL)} == {"accuracy"}
+    assert {row["metric"] for row in evaluate.rows(outcome(counts), CELL)} == {"accuracy", "calibration_error"}
 
 
 def test_repeats_and_seeds(few_digits):
@@ -117,8 +127,9 @@ def test_a_diverged_network_is_counted_and_told(few_digits, log_lines):
     test = few_digits("test")
     network = {**NETWORK, "norm": "none"}
     recipe = Recipe(learning_rate=1e6, batch_size=16)
-    counts = counted(*training(few_digits()), test, recipe=recipe, repeats=1, epochs=4, network=network)
-    assert counts.sum() == len(test)
+    told = outcome_of(*training(few_digits()), test, recipe=recipe, repeats=1, epochs=4, network=network)
+    assert told.counts.sum() == len(test)
+    assert told.confidence == [None]
     assert "evaluate: network 0 diverged; lower the learning rate of the evaluation" in log_lines
 
 
@@ -126,14 +137,18 @@ def test_rows_fit_the_schema_and_the_metrics():
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 9, (3, 3, 3, 3))
     validator = jsonschema.Draft202012Validator(yaml.safe_load(evaluate.RESULTS_SCHEMA.read_text()))
-    rows = evaluate.rows(counts, CELL)
+    given = outcome(counts)
+    rows = evaluate.rows(given, CELL)
     for row in rows:
         validator.validate(row)
         assert {key: row[key] for key in CELL} == CELL
-        assert row["value"] == metrics.group_metrics(counts[row["repeat"]])[row["metric"]]
-    assert sorted((row["repeat"], row["metric"]) for row in rows) == sorted(
-        (repeat, metric) for repeat in range(3) for metric in metrics.METRICS
-    )
+        if row["metric"] == "calibration_error":
+            assert row["value"] == calibration.calibration_error(given.confidence[row["repeat"]])
+        else:
+            assert row["value"] == metrics.group_metrics(counts[row["repeat"]])[row["metric"]]
+    expected = [(repeat, metric) for repeat in range(3) for metric in metrics.METRICS]
+    expected += [(0, "calibration_error"), (1, "calibration_error")]  # network 2 diverged
+    assert sorted((row["repeat"], row["metric"]) for row in rows) == sorted(expected)
     accuracy = [row for row in rows if row["metric"] == "accuracy"]
     assert [row["value"] for row in accuracy] == [np.einsum("akk->", c) / c.sum() for c in counts]
     assert [row["support"] for row in accuracy] == counts.sum((1, 2, 3)).tolist()
@@ -142,13 +157,15 @@ def test_rows_fit_the_schema_and_the_metrics():
 def test_save_and_read(tmp_path):
     counts = np.random.default_rng(0).integers(1, 9, (2, 3, 3, 3))
     path = tmp_path / "net.parquet"
-    evaluate.save(path, counts, cell=CELL, meta={"convention": "balanced"})
+    given = outcome(counts)
+    evaluate.save(path, given, cell=CELL, meta={"convention": "balanced"})
     table, meta = store.read_table(path)
-    assert table.to_pylist() == evaluate.rows(counts, CELL)
+    assert table.to_pylist() == evaluate.rows(given, CELL)
     assert meta["convention"] == "balanced"
     np.testing.assert_array_equal(meta["counts"], counts)
+    assert meta["confidence"] == [given.confidence[0].tolist(), None]
     first = path.read_bytes()
-    evaluate.save(path, counts, cell=CELL, meta={"convention": "balanced"})
+    evaluate.save(path, given, cell=CELL, meta={"convention": "balanced"})
     assert path.read_bytes() == first
 
 
@@ -166,12 +183,12 @@ def test_save_and_read(tmp_path):
     ],
 )
 def test_save_refuses_an_impossible_row(tmp_path, change):
-    counts = np.ones((1, 2, 2, 2), int)
+    given = outcome(np.ones((1, 2, 2, 2), int))
     with pytest.raises(jsonschema.ValidationError):
-        evaluate.save(tmp_path / "net.parquet", counts, cell={**CELL, **change}, meta={})
+        evaluate.save(tmp_path / "net.parquet", given, cell={**CELL, **change}, meta={})
     lacking = {key: value for key, value in CELL.items() if key != "debias"}
     with pytest.raises(jsonschema.ValidationError, match="debias"):
-        evaluate.save(tmp_path / "net.parquet", counts, cell=lacking, meta={})
+        evaluate.save(tmp_path / "net.parquet", given, cell=lacking, meta={})
     assert list(tmp_path.iterdir()) == []
 
 

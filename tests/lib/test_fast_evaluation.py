@@ -144,7 +144,7 @@ def test_accuracy_is_that_of_float32_within_points_with_one_compilation(log_line
 
     def counted(fast):
         options = {"network": SMALL, "recipe": recipe, "epochs": 20, "steps": None, "repeats": 2, "seed": 0}
-        return evaluate.evaluate(images, labels, test, device=CPU, fast=fast, **options)
+        return evaluate.evaluate(images, labels, test, device=CPU, fast=fast, **options).counts
 
     graphs = counters["stats"]["unique_graphs"]
     first = evaluate.build(SMALL, test, CPU, 0, "probe")

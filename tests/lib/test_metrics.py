@@ -11,6 +11,7 @@ from ddbias.metrics import METRICS, count, group_accuracy, group_metrics, group_
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from sklearn.metrics import mutual_info_score
 
 SIZES = st.tuples(st.integers(1, 4), st.integers(2, 4))
 # Small counts, so that empty cells, labels and groups are common.
@@ -60,7 +61,23 @@ def slow_metrics(counts):
         values["deo_max"], values["deo_mean"] = max(gaps), sum(gaps) / len(gaps)
     if None not in odds:
         values["equalized_odds"] = max(odds)
+    values["attribute_accuracy"] = share(samples, lambda a, y, p: p == a)
+    values["attribute_information"] = slow_information(samples)
     return values
+
+
+def slow_information(samples):
+    """I(attribute; prediction | label) / H(attribute | label) by the sums of its definition, over samples."""
+    information = entropy = 0.0
+    total = len(samples)
+    for a, y, p in set(samples):
+        joint = sum(s == (a, y, p) for s in samples)
+        of_label = sum(s[1] == y for s in samples)
+        of_group = sum(s[:2] == (a, y) for s in samples)
+        of_prediction = sum(s[1:] == (y, p) for s in samples)
+        information += joint / total * math.log(joint * of_label / (of_group * of_prediction))
+        entropy -= joint / total * math.log(of_group / of_label)
+    return information / entropy if entropy > 0 else None
 
 
 def gap(rates):
@@ -89,7 +106,33 @@ def test_perfect_predictions_have_no_gap():
         "deo_max": 0.0,
         "deo_mean": 0.0,
         "equalized_odds": 0.0,
+        "attribute_accuracy": 0.25,  # three groups of four classes: a quarter of the samples is aligned
+        "attribute_information": 0.0,
     }
+
+
+def test_a_network_that_reads_the_attribute_alone_tells_all_of_it():
+    counts = np.zeros((4, 4, 4), np.int64)
+    counts[np.arange(4), :, np.arange(4)] = 7
+    values = group_metrics(counts)
+    assert values["attribute_accuracy"] == 1.0
+    assert values["attribute_information"] == pytest.approx(1.0, abs=1e-12)
+    halved = group_metrics(counts, [0, 0, 1, 1])  # classes 0 and 1 are paired with attribute 0, 2 and 3 with 1
+    assert halved["attribute_accuracy"] == 0.25
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_information_is_that_of_scikit_learn_within_each_label(seed):
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(0, 6, (3, 4, 4))
+    samples = np.array(samples_of(counts))
+    information = entropy = 0.0
+    for label in range(4):
+        a, _, p = samples[samples[:, 1] == label].T
+        information += len(a) * mutual_info_score(a, p)
+        entropy += len(a) * mutual_info_score(a, a)
+    assert group_metrics(counts)["attribute_information"] == pytest.approx(information / entropy, abs=1e-9)
 
 
 @pytest.mark.parametrize(("groups", "classes"), [(2, 2), (10, 10), (3, 5), (5, 3)])
@@ -148,7 +191,7 @@ def test_what_needs_the_empty_diagonal_of_an_anti_test_set_is_missing():
 def test_what_needs_the_other_groups_of_an_aligned_test_set_is_missing():
     counts = perfect(3, 3) * np.eye(3, dtype=int)[:, :, None]
     values = group_metrics(counts)
-    assert values == {"accuracy": 1.0, "aligned_accuracy": 1.0, "worst_group_accuracy": 1.0}
+    assert values == dict.fromkeys(("accuracy", "aligned_accuracy", "worst_group_accuracy", "attribute_accuracy"), 1.0)
 
 
 def test_an_empty_cell_does_not_count_as_accuracy_zero():
@@ -202,6 +245,8 @@ def test_support_is_the_number_of_samples_behind_a_metric():
         "deo_max": 2,
         "deo_mean": 2,
         "equalized_odds": 2,
+        "attribute_accuracy": 25,
+        "attribute_information": 25,
     }
 
 

@@ -51,7 +51,7 @@ def test_final_accuracy_is_the_same_within_points(kind):
             checkpoint=Checkpoint(None),
         )
         images[precision] = made.images
-        counts = evaluate.evaluate(
+        outcome = evaluate.evaluate(
             made.images,
             made.labels,
             test,
@@ -63,7 +63,7 @@ def test_final_accuracy_is_the_same_within_points(kind):
             seed=0,
             device=CPU,
         )
-        accuracy[precision] = [100 * row["value"] for row in evaluate.rows(counts, {}) if row["metric"] == "accuracy"]
+        accuracy[precision] = [100 * row["value"] for row in evaluate.rows(outcome, {}) if row["metric"] == "accuracy"]
     means = {precision: sum(values) / len(values) for precision, values in accuracy.items()}
     assert not torch.equal(images["exact"], images["fast"])
     assert means["exact"] > 60  # chance is 10: there is something to lose

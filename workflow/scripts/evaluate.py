@@ -27,7 +27,7 @@ def main(snakemake):
             batch_size=recipe.batch_size,
             debiasing=params.settings["debiasing"],
         )
-    counts = evaluate.evaluate(
+    outcome = evaluate.evaluate(
         images,
         labels,
         test,
@@ -44,7 +44,7 @@ def main(snakemake):
     )
     evaluate.save(
         snakemake.output.evaluation,
-        counts,
+        outcome,
         cell={**cell, "seed": params.seed},
         meta={
             "convention": test.meta["convention"],

@@ -7,23 +7,39 @@ seeds and the recipe come from the config; always the network of the last epoch,
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ddbias import debiased_training, formation, metrics, networks, store
+from ddbias import calibration, debiased_training, formation, metrics, networks, store
 from ddbias.data import Split, load_split
 from ddbias.distill.half_network import HalfNetwork
 from ddbias.groups import IDENTITY, Pairing
 from ddbias.log import Progress, logger
 from ddbias.seeding import derive, stream
-from ddbias.training import Recipe, phase_steps, predict, train
+from ddbias.training import Recipe, classify, phase_steps, train
 
 RESULTS_SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "results.schema.yaml"
 PLAIN = {"kind": debiased_training.NONE}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What networks predicted on a test split; all metrics follow from it.
+
+    Attributes
+    ----------
+    counts : ndarray of int64, shape (repeats, A, K, K)
+        See `ddbias.metrics.count`; A is 1 when the attribute is unknown.
+    confidence : list of ndarray (15, 3) or None
+        One a network, see `ddbias.calibration.bin_confidences`.
+    """
+
+    counts: np.ndarray
+    confidence: list[np.ndarray | None]
 
 
 def evaluate(
@@ -41,7 +57,7 @@ def evaluate(
     name: str = "evaluate",
     debiasing: Mapping = PLAIN,
     fast: HalfNetwork | None = None,
-) -> np.ndarray:
+) -> Outcome:
     """Count the test predictions of `repeats` networks trained on a set of images.
 
     Parameters
@@ -69,15 +85,15 @@ def evaluate(
 
     Returns
     -------
-    ndarray of int64, shape (repeats, A, K, K)
-        See `ddbias.metrics.count`; A is 1 when the attribute is unknown.
+    Outcome
     """
     images, labels = images.to(device), labels.to(device)
     prepare = test.normalize if images.dtype == torch.uint8 else None
     pixels, truth = test.tensors(device)
+    truth = truth.cpu().numpy()
     groups = 1 if test.attributes is None else len(test.meta["attribute_names"])
     total = sum(phase_steps(len(labels), recipe, epochs=epochs, steps=steps))
-    counts = []
+    counts, confidence = [], []
     progress = Progress(repeats, name)
     for repeat in progress:
         model, loss = debiased_training.model_and_loss(
@@ -107,11 +123,12 @@ def evaluate(
             logger.warning("%s: network %d diverged; lower the learning rate of the evaluation", name, repeat)
         if fast:
             fast.refresh()
-        predictions = predict(model, pixels, prepare=test.normalize, logits=fast.logits if fast else None)
-        predictions = predictions.cpu().numpy()
-        counts.append(metrics.count(test.attributes, truth.cpu().numpy(), predictions, groups, test.classes))
+        told = classify(model, pixels, prepare=test.normalize, logits=fast.logits if fast else None)
+        predictions, sure = (values.cpu().numpy() for values in told)
+        counts.append(metrics.count(test.attributes, truth, predictions, groups, test.classes))
+        confidence.append(calibration.bin_confidences(sure, predictions == truth))
         progress.show(repeat, accuracy=np.einsum("akk->", counts[-1]) / len(test))
-    return np.stack(counts)
+    return Outcome(np.stack(counts), confidence)
 
 
 def build(network: Mapping, test: Split, device: torch.device, seed: int, *names: object) -> networks.Network:
@@ -123,12 +140,15 @@ def build(network: Mapping, test: Split, device: torch.device, seed: int, *names
     return model.to(device)
 
 
-def rows(counts: np.ndarray, wildcards: Mapping[str, object], pairing: Pairing = IDENTITY) -> list[dict]:
+def rows(outcome: Outcome, wildcards: Mapping[str, object], pairing: Pairing = IDENTITY) -> list[dict]:
     """Return one row per network and metric: the wildcards, ``repeat``, ``metric``, ``value``, ``support``."""
     table = []
-    for repeat, network in enumerate(counts):
-        support = metrics.group_support(network, pairing)
-        for metric, value in metrics.group_metrics(network, pairing).items():
+    for repeat, (counts, bins) in enumerate(zip(outcome.counts, outcome.confidence, strict=True)):
+        values, support = metrics.group_metrics(counts, pairing), metrics.group_support(counts, pairing)
+        if bins is not None:
+            values[calibration.METRIC] = calibration.calibration_error(bins)
+            support[calibration.METRIC] = int(counts.sum())
+        for metric, value in values.items():
             table.append({**wildcards, "repeat": repeat, "metric": metric, "value": value, "support": support[metric]})
     return table
 
@@ -138,13 +158,13 @@ def recipe(settings: Mapping) -> Recipe:
     return Recipe(**{field.name: settings[field.name] for field in fields(Recipe)})
 
 
-def save(path: str | Path, counts: np.ndarray, *, cell: Mapping[str, object], meta: Mapping) -> None:
-    """Write one row per network and metric, checked against the schema of results; the counts go to the metadata.
+def save(path: str | Path, outcome: Outcome, *, cell: Mapping[str, object], meta: Mapping) -> None:
+    """Write one row per network and metric, checked against the schema of results; counts go to the metadata.
 
     Parameters
     ----------
     path : path
-    counts : ndarray of int, shape (repeats, A, K, K)
+    outcome : Outcome
     cell : mapping
         All wildcards; ``seed`` an int.
     meta : mapping
@@ -153,12 +173,13 @@ def save(path: str | Path, counts: np.ndarray, *, cell: Mapping[str, object], me
     import jsonschema
     import yaml
 
-    table = rows(counts, cell, meta.get("pairing", IDENTITY))
+    table = rows(outcome, cell, meta.get("pairing", IDENTITY))
     validator = jsonschema.Draft202012Validator(yaml.safe_load(RESULTS_SCHEMA.read_text()))
     for row in table:
         validator.validate(row)
     columns = {name: [row[name] for row in table] for name in table[0]}
-    store.write_table(path, columns, {**meta, "counts": counts.tolist()})
+    confidence = [None if bins is None else bins.tolist() for bins in outcome.confidence]
+    store.write_table(path, columns, {**meta, "counts": outcome.counts.tolist(), "confidence": confidence})
 
 
 def learned_rate(path: str | Path) -> float | None:

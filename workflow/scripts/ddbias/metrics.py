@@ -4,7 +4,8 @@
 prediction. A group without samples is missing, never zero: a metric that needs it is left out.
 
 Sources: DEO_M and DEO_A as FairDD prints them (arXiv 2411.19623), aligned / conflicting /
-unbiased accuracy as in Learning from Failure (arXiv 2007.02561).
+unbiased accuracy as in Learning from Failure (arXiv 2007.02561); information between attribute and prediction as Lu et
+al. suggest (arXiv 2403.16028). What needs the confidence of a network, too, is in `ddbias.calibration`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ METRICS = (
     "deo_max",
     "deo_mean",
     "equalized_odds",
+    "attribute_accuracy",
+    "attribute_information",
 )
 
 
@@ -74,6 +77,22 @@ def _equalized_odds(counts: np.ndarray) -> float:
     return float(gaps.max()) if not np.isnan(gaps).any() else np.nan
 
 
+def _entropy(weights: np.ndarray, axis: int) -> np.ndarray:
+    """Return the entropy in nats of the distributions along an axis; 0 for one without weight."""
+    total = weights.sum(axis, keepdims=True)
+    share = weights / np.where(total > 0, total, 1)
+    return -(share * np.log(share, out=np.zeros_like(share), where=share > 0)).sum(axis)
+
+
+def _attribute_information(counts: np.ndarray) -> float:
+    """Return I(attribute; prediction | label) over H(attribute | label), NaN where a label tells the attribute."""
+    of_label = counts.sum((0, 2))
+    unknown = (of_label * _entropy(counts.sum(2), 0)).sum()
+    by_prediction = counts.sum(0)  # (labels, predictions)
+    left = (by_prediction * _entropy(counts, 0)).sum()
+    return float(np.clip(1 - left / unknown, 0, 1)) if unknown > 0 else np.nan
+
+
 def group_metrics(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, float]:
     """Compute all metrics of one network on one test set.
 
@@ -99,7 +118,13 @@ def group_metrics(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, 
           group's accuracy (FairDD's DEO_M and DEO_A: true positives only); missing if a label has fewer than two
           groups;
         - ``equalized_odds``: largest gap between groups in true *or false* positive rate, one class against the
-          rest (equals fairlearn's ``equalized_odds_difference`` for two classes).
+          rest (equals fairlearn's ``equalized_odds_difference`` for two classes);
+        - ``attribute_accuracy``: share of samples that were given a class paired with their attribute, as if the
+          attribute were to be predicted; of a network that reads nothing but the attribute 1, of a perfect one the
+          share of aligned samples;
+        - ``attribute_information``: how much of what the label leaves open about the attribute the prediction tells,
+          I(attribute; prediction | label) / H(attribute | label); 0 for a perfect network. A plug-in estimate: of
+          independent ones about (A - 1) (K - 1) K / (2 N H), .02 for ten groups, ten classes and 10,000 samples.
 
     Raises
     ------
@@ -122,11 +147,14 @@ def group_metrics(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, 
             "deo_max": deo.max(),
             "deo_mean": deo.mean(),
             "equalized_odds": _equalized_odds(counts),
+            "attribute_information": _attribute_information(counts),
         }
         aligned = aligned_cells(pairing, *counts.shape[:2])
         if aligned is not None:
             values["aligned_accuracy"] = _ratio(hits[aligned].sum(), support[aligned].sum())
             values["conflicting_accuracy"] = _ratio(hits[~aligned].sum(), support[~aligned].sum())
+            as_attribute = np.einsum("akp,ap->", counts, aligned)
+            values["attribute_accuracy"] = as_attribute / support.sum()
         values = {name: values[name] for name in METRICS if name in values}
     return {name: float(value) for name, value in values.items() if not np.isnan(value)}
 

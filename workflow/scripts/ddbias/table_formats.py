@@ -20,7 +20,10 @@ CSV_COLUMNS = (
     *("mean", "std", "n", "published", "gap", "scale"),
 )
 HTML_BEGIN, HTML_END = "<!-- table begins -->", "<!-- table ends -->"
-LOWER_IS_BETTER = ("deo_max", "deo_mean", "equalized_odds")
+LOWER_IS_BETTER = (
+    *("deo_max", "deo_mean", "equalized_odds"),
+    *("attribute_accuracy", "attribute_information", "calibration_error"),
+)
 
 
 @dataclass(frozen=True)

@@ -165,14 +165,21 @@ def train(
 
 
 @torch.no_grad()
-def predict(
+def classify(
     network: nn.Module, images: torch.Tensor, *, prepare=None, logits: Callable | None = None, batch_size: int = 256
-) -> torch.Tensor:
-    """Return the predicted labels (N,) int64 of `network` in evaluation mode.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the labels (N,) int64 that `network` predicts in evaluation mode, and its confidence (N,) float32 in each.
 
-    `logits`, if given, returns those of `network` for prepared images (B, C, H, W) in a faster way.
+    `logits`, if given, returns those of `network` for prepared images (B, C, H, W) in a faster way. The confidence is
+    the probability of the predicted label, NaN where the network diverged.
     """
     network.eval()
     forward = logits or network
-    parts = images.split(batch_size)
-    return torch.cat([forward(part if prepare is None else prepare(part)).argmax(1) for part in parts])
+    outputs = [forward(part if prepare is None else prepare(part)) for part in images.split(batch_size)]
+    labels = torch.cat([output.argmax(1) for output in outputs])
+    return labels, torch.cat([output.float().softmax(1).amax(1) for output in outputs])
+
+
+def predict(network: nn.Module, images: torch.Tensor, **options) -> torch.Tensor:
+    """Return the predicted labels (N,) int64; the options are those of `classify`."""
+    return classify(network, images, **options)[0]
