@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from ddbias.debias.contradiction import contradiction_weights, estimate, evidence
+from ddbias.debias.contradiction import contradiction_weights, estimate
+from ddbias.debias.evidence import evidence
 from ddbias.errors import DdbiasError
 from hypothesis import given
 from hypothesis import strategies as st

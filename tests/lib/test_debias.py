@@ -139,6 +139,24 @@ def test_pseudo_groups_are_balanced_and_kept(kind, groups):
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == 2
 
 
+@pytest.mark.parametrize("kind", ["group_balanced", "fairdd", "cobra"])
+def test_predicted_groups_without_evidence_of_a_bias_are_none(kind, log_lines):
+    labels = np.arange(40) % 2
+    predicted = np.where(np.arange(40) < 6, 1 - labels, labels)
+    chosen = {"kind": kind, "surrogate": "s", "groups": "predicted", "clusters": None, "min_evidence": None}
+    undecided = {"label": labels, "logits": np.eye(2)[predicted]}  # exp(-1) is more than 1 / 4
+    found = debias.estimate(chosen, undecided)
+    np.testing.assert_array_equal(found.groups, labels)  # one group a class
+    np.testing.assert_array_equal(found.weights, 1)
+    assert found.diagnostics == {"evidence": 0}
+    assert f"debias {kind}: the classifier excludes the label of only 0 %" in log_lines[0]
+    always = debias.estimate({**chosen, "min_evidence": 0}, undecided)
+    np.testing.assert_array_equal(always.groups, predicted)
+    decided = debias.estimate(chosen, {"label": labels, "logits": 9 * np.eye(2)[predicted]})
+    np.testing.assert_array_equal(decided.groups, predicted)
+    np.testing.assert_array_equal(decided.weights, always.weights)
+
+
 @pytest.mark.parametrize("leave_one_out", [False, True])
 def test_kde_weights_are_inverse_to_the_density(leave_one_out):
     generator = np.random.default_rng(0)

@@ -175,6 +175,10 @@ def test_a_table_without_cells_shows_the_grid():
             "debias.kde.clusters = 3: only used with groups: clusters",
         ),
         (
+            {"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "min_evidence": 0.3}},
+            "debias.kde.min_evidence = 0.3: only used with groups: predicted",
+        ),
+        (
             {"debias__kde": {"kind": "lff_weights", "surrogate": "supcon"}},
             "debias.kde.surrogate = 'supcon': lff_weights needs one of kind lff, not supcon",
         ),

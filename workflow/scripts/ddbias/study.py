@@ -184,6 +184,8 @@ def _debias_errors(path: str, settings: Mapping, surrogates: Mapping) -> Iterato
         yield f"{path}.groups = {groups}: needs a surrogate; defined: {', '.join(surrogates) or 'none'}"
     if groups in ("attribute", "predicted") and settings["clusters"] is not None:
         yield f"{path}.clusters = {settings['clusters']}: only used with groups: clusters"
+    if groups in ("attribute", "clusters") and settings["min_evidence"] is not None:
+        yield f"{path}.min_evidence = {settings['min_evidence']}: only used with groups: predicted"
     wanted = SURROGATE_KINDS.get("predicted" if groups == "predicted" else settings["kind"])
     kind = surrogates.get(surrogate, {}).get("kind")  # a name that is not defined is another mistake
     if wanted and kind and kind not in wanted:

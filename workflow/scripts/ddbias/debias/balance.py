@@ -18,6 +18,7 @@ import numpy as np
 from ddbias.class_members import class_members
 from ddbias.data import Split
 from ddbias.debias.estimate import Estimate, column
+from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
 from ddbias.debias.pseudo_groups import cluster_groups, predicted_groups
 from ddbias.errors import DdbiasError, unknown
 
@@ -80,12 +81,10 @@ def balanced_truth(split: Split, debias: str) -> np.ndarray:
     return balanced_weights(split.labels, true_groups(split, debias))
 
 
-def balanced_estimate(
-    columns: Mapping[str, np.ndarray], debias: str, *, groups: str, clusters: int | None = None
-) -> Estimate:
+def balanced_estimate(columns: Mapping[str, np.ndarray], debias: str, **options: object) -> Estimate:
     """Return pseudo-groups and weights that balance them; see `pseudo_groups`."""
-    found = pseudo_groups(columns, debias, groups=groups, clusters=clusters)
-    return Estimate(balanced_weights(columns["label"], found), groups=found)
+    found, diagnostics = pseudo_groups(columns, debias, **options)
+    return Estimate(balanced_weights(columns["label"], found), groups=found, diagnostics=diagnostics)
 
 
 def true_groups(split: Split, debias: str) -> np.ndarray:
@@ -99,9 +98,14 @@ def true_groups(split: Split, debias: str) -> np.ndarray:
 
 
 def pseudo_groups(
-    columns: Mapping[str, np.ndarray], debias: str, *, groups: str, clusters: int | None = None
-) -> np.ndarray:
-    """Return pseudo-groups (N,) int64 from a surrogate's columns.
+    columns: Mapping[str, np.ndarray],
+    debias: str,
+    *,
+    groups: str,
+    clusters: int | None = None,
+    min_evidence: float | None = None,
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Return pseudo-groups (N,) int64 from a surrogate's columns, and what is worth keeping about them.
 
     Parameters
     ----------
@@ -112,6 +116,9 @@ def pseudo_groups(
     groups : {"clusters", "predicted"}
     clusters : int, optional
         How many in each class; by default the data say.
+    min_evidence : float, optional
+        0..1, for predicted groups: with less evidence of a bias (`ddbias.debias.evidence`) a class is one group, so
+        that nothing is debiased. 0 always splits; by default .5.
 
     Raises
     ------
@@ -120,7 +127,10 @@ def pseudo_groups(
     """
     labels = np.asarray(columns["label"])
     if groups == "clusters":
-        return cluster_groups(column(columns, "embedding", debias, "any"), labels, clusters=clusters)
-    if groups == "predicted":
-        return predicted_groups(column(columns, "logits", debias, CLASSIFY), labels)
-    raise unknown(f"groups of debias {debias} with a surrogate", groups, PSEUDO)
+        return cluster_groups(column(columns, "embedding", debias, "any"), labels, clusters=clusters), {}
+    if groups != "predicted":
+        raise unknown(f"groups of debias {debias} with a surrogate", groups, PSEUDO)
+    logits = column(columns, "logits", debias, CLASSIFY)
+    predicted, found = predicted_groups(logits, labels), evidence(logits, labels)
+    biased = shows_bias(found, MIN_EVIDENCE if min_evidence is None else min_evidence, debias)
+    return predicted if biased else labels.astype(np.int64), {"evidence": found}

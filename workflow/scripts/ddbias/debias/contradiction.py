@@ -13,11 +13,7 @@ right where they are the attribute. Measured on whole training sets (seed 0), to
 distribution of the true attribute within a label from an even one, for power 0, 1/2 and 1 (.85 without weights): CMNIST
 .16 .13 .15 with 5 % and .17 .17 .21 with 1 % conflicting samples, background Fashion-MNIST .28 .21 .21 with 5 %.
 
-Whether there is a bias at all: a hard sample is one the classifier is undecided about; a conflicting one is one whose
-label it *excludes*. The evidence is the share of contradicted samples whose label has less than 1/(2K) of the
-probability of the predicted class (K classes). Measured there: .69 and .64 on CMNIST, .61 on background Fashion-MNIST;
-.11 on CMNIST where colour says nothing (aligned ratio .1) and .10 on Corrupted CIFAR-10, whose corruptions are not
-learnt first. Below `min_evidence` the weights are uniform, and a warning says so.
+Where the classifier shows no bias (`ddbias.debias.evidence`) the weights are uniform, and a warning says so.
 
 Fails, or helps little: where the attribute is as hard to learn as the class (corruptions), where one class's attribute
 is not paired with one class (the predictions name a class, not an attribute; G is then too large), and where a long
@@ -35,10 +31,10 @@ import numpy as np
 from ddbias.class_members import class_members
 from ddbias.debias.balance import CLASSIFY
 from ddbias.debias.estimate import Estimate, column
-from ddbias.log import logger
+from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
 
 
-def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evidence: float = 0.5) -> Estimate:
+def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evidence: float = MIN_EVIDENCE) -> Estimate:
     """Return the weights, and as groups the predicted classes.
 
     Parameters
@@ -48,7 +44,7 @@ def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evide
     power : float
         0..1; how the contradicted samples of a class share their weight, see the module's text.
     min_evidence : float
-        0..1; 0 always weights.
+        0..1, see `ddbias.debias.evidence`; 0 always weights.
 
     Raises
     ------
@@ -58,34 +54,10 @@ def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evide
     logits, labels = column(columns, "logits", "contradiction", CLASSIFY), np.asarray(columns["label"])
     predicted = logits.argmax(1)
     found = evidence(logits, labels)
-    if found < min_evidence:
-        logger.warning(
-            "debias contradiction: the classifier excludes the label of only %.0f %% of the samples that it "
-            "contradicts (min_evidence %.0f %%): it has learnt no bias first, or was trained too briefly or too "
-            "long; the weights stay uniform",
-            100 * found,
-            100 * min_evidence,
-        )
-        weights = np.ones(len(labels))
-    else:
+    weights = np.ones(len(labels))
+    if shows_bias(found, min_evidence, "contradiction"):
         weights = contradiction_weights(labels, predicted, power=power)
     return Estimate(weights, groups=predicted, diagnostics={"evidence": found})
-
-
-def evidence(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share, 0..1, of contradicted samples whose label is excluded; 0 where none is contradicted.
-
-    Excluded: the probability of the label is less than 1 / (2K) of that of the predicted class.
-
-    Parameters
-    ----------
-    logits : ndarray of float, shape (N, K)
-    labels : ndarray of int, shape (N,)
-    """
-    logits = np.asarray(logits, np.float64)
-    margin = logits[np.arange(len(labels)), labels] - logits.max(1)  # log of the ratio of probabilities
-    contradicted = logits.argmax(1) != labels
-    return float((margin[contradicted] < -np.log(2 * logits.shape[1])).mean()) if contradicted.any() else 0.0
 
 
 def contradiction_weights(labels: np.ndarray, predicted: np.ndarray, *, power: float) -> np.ndarray:

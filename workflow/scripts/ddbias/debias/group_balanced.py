@@ -43,12 +43,12 @@ def sample_weights(split: Split, *, smoothing: float = 0.0, min_cell: int = 1, *
 def estimate(
     columns: Mapping[str, np.ndarray],
     *,
-    groups: str,
-    clusters: int | None = None,
     smoothing: float = 0.0,
     min_cell: int = 1,
+    **options: object,
 ) -> Estimate:
     """Return balanced weights and the pseudo-groups, small ones merged; see `ddbias.debias.balance.pseudo_groups`."""
-    found = pseudo_groups(columns, "group_balanced", groups=groups, clusters=clusters)
+    found, diagnostics = pseudo_groups(columns, "group_balanced", **options)
     found = merge_small(columns["label"], found, min_cell)
-    return Estimate(balanced_weights(columns["label"], found, smoothing=smoothing), groups=found)
+    weights = balanced_weights(columns["label"], found, smoothing=smoothing)
+    return Estimate(weights, groups=found, diagnostics=diagnostics)

@@ -1,0 +1,46 @@
+"""Whether a briefly trained classifier has learnt a bias at all: what a debias asks before it trusts the predictions. Ours.
+
+A hard sample is one the classifier is undecided about; a conflicting one is one whose label it *excludes*. The evidence
+is the share of contradicted samples whose label has less than 1/(2K) of the probability of the predicted class (K
+classes). Measured on whole training sets (seed 0): .69 and .64 on CMNIST with 5 and 1 % conflicting samples, .61 on
+background Fashion-MNIST; .11 on CMNIST where colour says nothing (aligned ratio .1) and .10 on Corrupted CIFAR-10,
+whose corruptions are not learnt first.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddbias.log import logger
+
+MIN_EVIDENCE = 0.5
+
+
+def evidence(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share, 0..1, of contradicted samples whose label is excluded; 0 where none is contradicted.
+
+    Excluded: the probability of the label is less than 1 / (2K) of that of the predicted class.
+
+    Parameters
+    ----------
+    logits : ndarray of float, shape (N, K)
+    labels : ndarray of int, shape (N,)
+    """
+    logits = np.asarray(logits, np.float64)
+    margin = logits[np.arange(len(labels)), labels] - logits.max(1)  # log of the ratio of probabilities
+    contradicted = logits.argmax(1) != labels
+    return float((margin[contradicted] < -np.log(2 * logits.shape[1])).mean()) if contradicted.any() else 0.0
+
+
+def shows_bias(found: float, min_evidence: float, debias: str) -> bool:
+    """Tell whether evidence suffices; if not, a warning names the kind of debias, which then changes nothing."""
+    if found >= min_evidence:
+        return True
+    logger.warning(
+        "debias %s: the classifier excludes the label of only %.0f %% of the samples that it contradicts (min_evidence "
+        "%.0f %%): it has learnt no bias first, or was trained too briefly or too long; all samples count alike",
+        debias,
+        100 * found,
+        100 * min_evidence,
+    )
+    return False
