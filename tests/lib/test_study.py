@@ -9,7 +9,7 @@ import yaml
 from ddbias import sources
 from ddbias.class_sizes import SMALLEST, smallest_class
 from ddbias.config import ConfigErrors
-from ddbias.study import Cell, Study, ratio_text
+from ddbias.study import Cell, Study, needed_cells, ratio_text
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -89,6 +89,19 @@ def mistakes(**changes):
         Study(changed(**changes))
     assert all("\n" not in line for line in caught.value.lines)
     return caught.value.lines
+
+
+def test_a_table_waits_for_all_that_its_metrics_are_made_of():
+    settings = copy.deepcopy(SETTINGS)
+    settings["grid"][1]["ratios"] = [0.95, 0.1]
+    settings["tables"]["main"] |= {"metrics": ["unbiased_amplification"], "published": []}
+    settings["tables"]["main"]["compare"] = {"whole": "whole", "unbiased": 0.1}
+    rows = Study(settings).table_rows("main")
+    cells = needed_cells(rows)
+    assert {(ratio, distiller, debias) for _, ratio, distiller, debias, *_ in cells} == {
+        ("0.95", "dm", "uniform"), ("0.95", "dm", "kde"), ("0.1", "dm", "uniform"),
+        ("0.95", "whole", "uniform"), ("0.1", "whole", "uniform"),
+    }  # fmt: skip
 
 
 def test_cells_are_the_product_of_each_entry():
@@ -177,6 +190,22 @@ def test_a_table_without_cells_shows_the_grid():
         (
             {"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "min_evidence": 0.3}},
             "debias.kde.min_evidence = 0.3: only used with groups: predicted",
+        ),
+        (
+            {
+                "tables__main__metrics": ["accuracy", "conflicting_amplification"],
+                "tables__main__compare": {"whole": "whole"},
+            },
+            "tables.main.compare.unbiased: is missing, and the metric conflicting_amplification needs it",
+        ),
+        (
+            {
+                "tables__main__metrics": ["accuracy", "conflicting_amplification"],
+                "tables__main__compare": {"whole": "whole", "unbiased": 0.1},
+            },
+            "tables.main.compare: needs dataset=digits_fg ratio=0.1 distiller=whole debias=uniform ipc=all "
+            "evaluation=convnet, which the grid does not make. Nearest: dataset=digits_fg ratio=0.95 distiller=whole "
+            "debias=uniform ipc=all evaluation=convnet",
         ),
         (
             {"debias__kde": {"kind": "lff_weights", "surrogate": "supcon"}},

@@ -15,6 +15,7 @@ from ddbias.table_formats import CSV_COLUMNS, fixed, tex_escape
 from ddbias.tables import read_evaluations, read_published, select_published, shortest, tabulate
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 PUBLISHED = Path(__file__).parents[2] / "workflow" / "resources" / "published_results.csv"
 KDE_NUMBER = {
@@ -54,7 +55,7 @@ def row(published=None, **changes):
     return {**base, "evaluation": "convnet", "metric": "unbiased_accuracy", "published": published, **changes}
 
 
-def make(folder, evaluations, rows, *, commit="abc123", caption="A table"):
+def make(folder, evaluations, rows, *, commit="abc123", caption="A table", **options):
     outputs = {form: folder / f"main.{form}" for form in ("csv", "md", "tex", "html")}
     tabulate(
         evaluations=evaluations,
@@ -64,6 +65,7 @@ def make(folder, evaluations, rows, *, commit="abc123", caption="A table"):
         commit=commit,
         outputs=outputs,
         caption=caption,
+        **options,
     )
     return {form: path.read_text() for form, path in outputs.items()}
 
@@ -87,12 +89,22 @@ def test_csv_pools_networks_and_seeds_in_percent(tmp_path, three_seeds):
     text = make(tmp_path / "t", files, [row(KDE_NUMBER)])["csv"]
     assert text.splitlines()[0].split(",") == [
         *("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric"),
-        *("mean", "std", "n", "published", "gap", "scale"),
+        *("mean", "std", "interval", "n", "published", "gap", "scale"),
     ]
     (line,) = lines(text)
     mean = statistics.fmean(percent)
     expected = ["digits", "0.95", "dm", "kde", "10", "convnet", "unbiased_accuracy"]
-    expected += [f"{mean:.2f}", f"{statistics.pstdev(percent):.2f}", "9", "91.50", f"{mean - 91.5:.2f}", "quick"]
+    of_seeds = [statistics.fmean(percent[3 * seed : 3 * seed + 3]) for seed in range(3)]
+    interval = 4.302653 * statistics.stdev(of_seeds) / 3**0.5  # Student's t for two degrees of freedom
+    expected += [
+        f"{mean:.2f}",
+        f"{statistics.pstdev(percent):.2f}",
+        f"{interval:.2f}",
+        "9",
+        "91.50",
+        f"{mean - 91.5:.2f}",
+        "quick",
+    ]
     assert list(line.values()) == expected
 
 
@@ -131,6 +143,43 @@ def test_one_value_has_no_deviation(tmp_path):
     assert (lines(texts["csv"])[0]["std"], lines(texts["csv"])[0]["n"]) == ("", "1")
     assert "62.5 ± – | 1 |" in texts["md"]
     assert r"62.5 $\pm$ -- & 1 \\" in texts["tex"]
+
+
+def test_people_may_ask_for_the_interval(tmp_path, three_seeds):
+    files, percent = three_seeds
+    made = make(tmp_path / "t", files, [row()], spread="interval")
+    (line,) = lines(made["csv"])
+    means = np.reshape(percent, (3, 3)).mean(1)
+    low, high = stats.t.interval(0.95, 2, loc=means.mean(), scale=stats.sem(means))
+    assert float(line["interval"]) == pytest.approx((high - low) / 2, abs=0.005)
+    assert f"{means.mean():.1f} ± {(high - low) / 2:.1f}" in made["md"]
+    assert "mean ± 95 %" in made["html"]
+    assert "Student's t" in made["md"]
+    assert "standard deviation" not in made["md"] + made["html"] + made["tex"]
+
+
+def test_the_interval_of_one_seed_is_of_its_networks(tmp_path):
+    path = evaluation(tmp_path / "0.parquet", {"unbiased_accuracy": [0.5, 0.6]})
+    found = float(lines(make(tmp_path, [path], [row()])["csv"])[0]["interval"])
+    assert found == pytest.approx(12.706 * 5, abs=0.02)  # Student's t for one degree of freedom
+
+
+def test_a_metric_of_several_cells_is_put_together(tmp_path):
+    """A distilled set loses 30 points to the bias, the whole set 5: 25 more."""
+    parts = {"distilled": (0.5, 0.52), "from_unbiased": (0.8, 0.82), "whole": (0.9,), "whole_unbiased": (0.95,)}
+    files, terms = [], {}
+    for part, values in parts.items():
+        terms[part] = {**row(distiller=part), "ratio": "0.95", "metric": "conflicting_accuracy"}
+        files.append(evaluation(tmp_path / part, {"conflicting_accuracy": values}, distiller=part))
+    asked = row(metric="conflicting_amplification", terms=terms)
+    made = make(tmp_path, files, [asked])
+    found = lines(made["csv"])[0]
+    assert (found["mean"], found["std"], found["n"]) == ("25.00", "", "1")  # one value has no deviation
+    assert "conflicting amplification ↓" in made["md"]
+    assert "Amplification: points of accuracy" in made["md"]
+    unfinished = make(tmp_path, files[:-1], [asked])
+    assert lines(unfinished["csv"])[0]["mean"] == ""
+    assert "not run yet" in unfinished["md"]
 
 
 def test_the_csv_has_the_same_bytes_at_another_commit_and_order_of_files(tmp_path, three_seeds):
@@ -284,7 +333,7 @@ def test_numbers_are_fixed_and_never_minus_zero():
     assert [fixed(-0.001, 2), fixed(-0.001, 1, sign=True), fixed(None, 2), fixed(2.345, 1, sign=True)] == [
         "0.00", "0.0", "", "+2.3",
     ]  # fmt: skip
-    assert len(CSV_COLUMNS) == 13
+    assert len(CSV_COLUMNS) == 14
 
 
 def test_people_facing_modules_do_not_load_torch():

@@ -9,7 +9,7 @@ import launch
 from ddbias import dependencies, lookup, store
 from ddbias.costs import estimate
 from ddbias.errors import DdbiasError
-from ddbias.study import NATURAL, WHOLE, Cell, Study
+from ddbias.study import NATURAL, WHOLE, Study, needed_cells
 
 launch.quote_executable()
 launch.name_run(workflow.basedir, workflow.overwrite_configfiles, workflow.config_settings.config)
@@ -289,6 +289,10 @@ def table_rows(wildcards):
     return study.table_rows(wildcards.table)
 
 
+def table_spread(wildcards):
+    return table_settings(wildcards)["spread"]
+
+
 def table_caption(wildcards):
     return table_settings(wildcards)["caption"]
 
@@ -315,7 +319,7 @@ def shown(paths):
 
 
 def table_evaluations(wildcards):
-    wanted = {tuple(row[field] for field in Cell.fields if field != "seed") for row in table_rows(wildcards)}
+    wanted = needed_cells(table_rows(wildcards))
     cells = [cell for cell in study.cells if cell.without_seed() in wanted]
     return shown(expand_cells(rules.evaluate.output.evaluation, cells))
 

@@ -27,6 +27,7 @@ rule make_table:
         code=code("make_table"),
         rows=table_rows,
         caption=table_caption,
+        spread=table_spread,
     message:
         "Make the table {wildcards.table}"
     script:

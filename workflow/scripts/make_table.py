@@ -18,6 +18,7 @@ def main(snakemake):
         commit=os.environ.get("DDBIAS_COMMIT", "unknown"),
         outputs=dict(snakemake.output.items()),
         caption=snakemake.params.caption,
+        spread=snakemake.params.spread,
     )
 
 

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 
-from ddbias import figure_checks, plugins
+from ddbias import comparisons, figure_checks, plugins
 from ddbias.cell import NATURAL, WHOLE, Cell, named, ratio_text, texts
 from ddbias.class_sizes import smallest_class
 from ddbias.config import ConfigErrors, complete
@@ -61,13 +61,19 @@ class Study:
         return [*([own] if own else []), *guiding]
 
     def table_rows(self, table: str) -> list[dict]:
-        """Return the rows of a table: cell and metric, with the selector of the published value or None."""
+        """Return the rows of a table: cell and metric, with the selector of the published value or None.
+
+        A metric that is made of several cells has these in ``terms``, see `ddbias.comparisons`.
+        """
         settings = self.config["tables"][table]
         rows = []
         for cell in table_cells(self, settings):
             for metric in settings["metrics"]:
                 row = {**cell, "metric": metric}
-                row["published"] = next((p["value"] for p in settings["published"] if texts(p["cell"]) == row), None)
+                published = next((p["value"] for p in settings["published"] if texts(p["cell"]) == row), None)
+                if metric in comparisons.METRICS:
+                    row["terms"] = comparisons.terms(metric, cell, settings["compare"])
+                row["published"] = published
                 rows.append(row)
         return rows
 
@@ -99,6 +105,12 @@ def table_cells(study: Study, settings: Mapping) -> list[dict]:
         cells = study.cells if selection is None else _expand({**selection, "seeds": ["*"]})
         found += [cell.without_seed() for cell in cells]
     return [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in dict.fromkeys(found)]
+
+
+def needed_cells(rows: list[dict]) -> set[tuple[str, ...]]:
+    """Return the cells, without seeds, that the rows of a table rest on."""
+    parts = itertools.chain.from_iterable(row.get("terms", {"itself": row}).values() for row in rows)
+    return {_key(part) for part in parts}
 
 
 def _raise(errors: list[str]) -> None:
@@ -213,6 +225,7 @@ def _cell_errors(study: Study) -> Iterator[str]:
         for cell in rows:
             if _key(cell) not in made:
                 yield f"tables.{name}: asks for {named(cell)}, which the grid does not make.{_closest(cell, made)}"
+        yield from _comparison_errors(study, name, table, made)
         wanted = {_key(cell) for cell in rows}
         for i, published in enumerate(table["published"]):
             cell, path = texts(published["cell"]), f"tables.{name}.published[{i}].cell"
@@ -220,6 +233,23 @@ def _cell_errors(study: Study) -> Iterator[str]:
                 yield f"{path}: {named(cell)} is not a row of the table.{_closest(cell, wanted)}"
             elif cell["metric"] not in table["metrics"]:
                 yield f"{path}.metric = '{cell['metric']}': must be one of the table's: {', '.join(table['metrics'])}"
+
+
+def _comparison_errors(study: Study, name: str, table: Mapping, made: set) -> Iterator[str]:
+    """Yield a line for what a metric of several cells needs and does not have."""
+    compare, lacking = table["compare"], False
+    for metric in filter(comparisons.METRICS.__contains__, table["metrics"]):
+        for key in comparisons.NEEDS[metric]:
+            if key not in compare:
+                lacking = True
+                yield f"tables.{name}.compare.{key}: is missing, and the metric {metric} needs it"
+    if lacking:
+        return
+    wanted = [row for row in study.table_rows(name) if "terms" in row]
+    for part in {_key(part): part for row in wanted for part in row["terms"].values()}.values():
+        if _key(part) not in made:
+            cell = {key: part[key] for key in Cell.fields_without_seed}
+            yield (f"tables.{name}.compare: needs {named(cell)}, which the grid does not make.{_closest(cell, made)}")
 
 
 def _key(cell: Mapping) -> tuple:

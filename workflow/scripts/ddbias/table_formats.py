@@ -17,12 +17,13 @@ from ddbias import store
 
 CSV_COLUMNS = (
     *("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric"),
-    *("mean", "std", "n", "published", "gap", "scale"),
+    *("mean", "std", "interval", "n", "published", "gap", "scale"),
 )
 HTML_BEGIN, HTML_END = "<!-- table begins -->", "<!-- table ends -->"
 LOWER_IS_BETTER = (
     *("deo_max", "deo_mean", "equalized_odds"),
     *("attribute_accuracy", "attribute_information", "calibration_error"),
+    *("unbiased_amplification", "conflicting_amplification", "worst_group_amplification"),
 )
 
 
@@ -39,6 +40,8 @@ class Cell:
         Percent; None where there is nothing to say.
     n : int
         Number of pooled values.
+    interval : float or None
+        Half of the 95 % interval of the mean, percent.
     published, published_std : float or None
         Percent.
     state : str
@@ -50,6 +53,7 @@ class Cell:
     mean: float | None
     std: float | None
     n: int
+    interval: float | None = None
     published: float | None = None
     published_std: float | None = None
     state: str = ""
@@ -68,6 +72,12 @@ class Table:
     scale: str
     cells: list[Cell]
     notes: list[str]
+    spread: str = "deviation"
+
+    @property
+    def head(self) -> str:
+        """What a value and its ± are."""
+        return "mean ± std" if self.spread == "deviation" else "mean ± 95 %"
 
 
 def fixed(value: float | None, decimals: int, *, sign: bool = False) -> str:
@@ -84,7 +94,8 @@ def write_csv(path: str | Path, table: Table) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for cell in table.cells:
-        numbers = (fixed(cell.mean, 2), fixed(cell.std, 2), cell.n, fixed(cell.published, 2), fixed(cell.gap, 2))
+        spreads = (fixed(cell.std, 2), fixed(cell.interval, 2))
+        numbers = (fixed(cell.mean, 2), *spreads, cell.n, fixed(cell.published, 2), fixed(cell.gap, 2))
         writer.writerow([*cell.key.values(), cell.metric, *numbers, table.scale])
     store.write_bytes(path, text.getvalue().encode())
 
@@ -129,7 +140,7 @@ def lay_out(table: Table) -> Layout:
         groups.append((metric, [_head(metric), "n", *(("published", "gap") if compared else ())]))
     layout = Layout(same, keys, groups)
     for key, cells in lines:
-        texts = [_cell_texts(cells.get(metric), len(heads)) for metric, heads in groups]
+        texts = [_cell_texts(cells.get(metric), len(heads), table.spread) for metric, heads in groups]
         layout.lines.append([key[name] for name in keys] + [text for group in texts for text in group])
     return layout
 
@@ -139,11 +150,12 @@ def _head(metric: str) -> str:
     return f"{name} ↓" if metric in LOWER_IS_BETTER else name
 
 
-def _cell_texts(cell: Cell | None, width: int) -> list[str]:
+def _cell_texts(cell: Cell | None, width: int, spread: str) -> list[str]:
     """Return the texts of one metric group: value, n, and published and gap where the group has them."""
     if cell is None:
         return [""] * width
-    value = cell.state or f"{fixed(cell.mean, 1)} ± {fixed(cell.std, 1) or '–'}"
+    width_of_it = cell.std if spread == "deviation" else cell.interval
+    value = cell.state or f"{fixed(cell.mean, 1)} ± {fixed(width_of_it, 1) or '–'}"
     published = fixed(cell.published, 1)
     if cell.published_std is not None:
         published += f" ± {fixed(cell.published_std, 1)}"
@@ -202,7 +214,7 @@ def write_tex(path: str | Path, table: Table) -> None:
         column += len(heads)
     first = [""] * len(layout.keys)
     first += [rf"\multicolumn{{{len(heads)}}}{{c}}{{{tex_escape(heads[0])}}}" for _, heads in layout.groups]
-    second = layout.keys + [text for _, heads in layout.groups for text in ("mean ± std", *heads[1:])]
+    second = layout.keys + [text for _, heads in layout.groups for text in (table.head, *heads[1:])]
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex_escape(table.caption)}}}"]
     lines += [rf"\begin{{tabular}}{{{'l' * len(layout.keys)}{'r' * (column - len(layout.keys))}}}", r"\toprule"]
     lines += [rf"{' & '.join(first)} \\", " ".join(rules), _tex_row(second), r"\midrule"]
@@ -231,7 +243,7 @@ def html_fragment(table: Table) -> str:
     layout, escape = lay_out(table), html.escape
     heads = [f'<th scope="col" rowspan="2" class="key">{escape(name)}</th>' for name in layout.keys]
     heads += [f'<th scope="colgroup" colspan="{len(group)}">{escape(group[0])}</th>' for _, group in layout.groups]
-    second = [f'<th scope="col">{escape(h)}</th>' for _, group in layout.groups for h in ("mean ± std", *group[1:])]
+    second = [f'<th scope="col">{escape(h)}</th>' for _, group in layout.groups for h in (table.head, *group[1:])]
     body, caption = [], escape(table.caption)
     for line in layout.lines:
         cells = [f'<td class="key">{escape(text)}</td>' for text in line[: len(layout.keys)]]

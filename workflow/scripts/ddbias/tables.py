@@ -1,8 +1,9 @@
 """Result tables: the mean over all networks of a cell, beside the published number and the gap.
 
 A cell is one (dataset, ratio, distiller, debias, ipc, evaluation, metric). Values are percent; the standard
-deviation has ddof 0, as the papers print it, and is left out over a single value. `ddbias.table_formats` writes
-what is computed here.
+deviation has ddof 0, as the papers print it, and is left out over a single value. The interval is Student's, at 95 %,
+over the means of distillation seeds: networks that were trained on one distilled set say nothing about the next one.
+Where there is one seed it is over its networks. `ddbias.table_formats` writes what is computed here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddbias import store
+import numpy as np
+
+from ddbias import comparisons, store
 from ddbias.errors import DdbiasError, unknown
 from ddbias.groups import CONVENTIONS
 from ddbias.table_formats import Cell, Table, write_csv, write_html, write_markdown, write_tex
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 KEYS = ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation")
 EVALUATION_COLUMNS = ("study", "scale", *KEYS[:-1], "seed", "evaluation", "repeat", "metric", "value", "support")
 PUBLISHED_KEYS = ("source", "table", "dataset", "setting", "method", "ipc", "metric")
+STATES = ("", "not defined", "not run yet")  # from the best to the worst
 WRITERS = {"csv": write_csv, "md": write_markdown, "tex": write_tex, "html": write_html}
 
 
@@ -81,6 +85,18 @@ def _read_evaluation(path: str | Path) -> pd.DataFrame:
     return frame.assign(convention=str(meta.get("convention", "unknown")))
 
 
+SPREADS = {
+    "deviation": "Percent; mean ± standard deviation (ddof 0) over n values, every network of every distillation seed; "
+    "– where one value has no deviation.",
+    "interval": "Percent; mean over n values, every network of every distillation seed, ± half of its 95 % interval "
+    "(Student's t over the seeds, over the networks where there is one seed); – where one value has none.",
+}
+COMPARED = (
+    "Amplification: points of accuracy that the distilled set loses more to the bias than the whole training set does, "
+    "each against its own kind made from unbiased data; ± is the root of the sum of its terms' squares.",
+)
+
+
 @dataclass(frozen=True)
 class Published:
     """A published number, in percent; `std` is None where the source prints none."""
@@ -133,38 +149,70 @@ def select_published(rows: Sequence[Mapping[str, str]], selector: Mapping[str, o
 
 
 def summarise(evaluations: pd.DataFrame, row: Mapping, published: Published | None) -> Cell:
-    """Pool all networks and seeds of one cell.
+    """Pool all networks and seeds of one cell, or put a metric together from those of several.
 
     Parameters
     ----------
     evaluations : DataFrame
         What `read_evaluations` returns.
     row : mapping
-        The cell: the `KEYS` and ``metric``.
+        The cell: the `KEYS` and ``metric``; ``terms`` if the metric is one of `ddbias.comparisons`.
     published : Published or None
 
     Returns
     -------
     Cell
-        Mean and population standard deviation in percent over the n pooled values; ``std`` is None for n = 1,
-        and without a value ``state`` tells why: not run yet, or not defined on this test set.
+        Mean, population standard deviation and half of the interval in percent over the n pooled values; the latter
+        two are None for n = 1, and without a value ``state`` tells why: not run yet, or not defined on this test set.
+        A metric of several cells has the smallest n of them.
     """
-    key = {name: shortest(row[name]) if name == "ratio" else str(row[name]) for name in KEYS}
-    runs = evaluations
-    for name, value in key.items():
-        runs = runs[runs[name] == value]
-    values = 100 * runs.loc[runs["metric"] == row["metric"], "value"].to_numpy(float)
-    mean, std = (values.mean(), values.std()) if len(values) else (None, None)
+    if "terms" not in row:
+        mean, std, interval, n, state = _pooled(evaluations, row)
+    else:
+        parts = {part: _pooled(evaluations, cell) for part, cell in row["terms"].items()}
+        state, n = max((p[4] for p in parts.values()), key=STATES.index), min(p[3] for p in parts.values())
+        mean = std = interval = None
+        if not state:
+            mean = comparisons.value(row["metric"], {part: p[0] for part, p in parts.items()})
+            std = comparisons.deviation(row["metric"], {part: p[1] for part, p in parts.items()})
+            interval = comparisons.deviation(row["metric"], {part: p[2] for part, p in parts.items()})
     return Cell(
-        key=key,
+        key=_texts(row),
         metric=str(row["metric"]),
         mean=mean,
-        std=std if len(values) > 1 else None,
-        n=len(values),
+        std=std,
+        n=n,
+        interval=interval,
         published=published.value if published else None,
         published_std=published.std if published else None,
-        state="" if len(values) else ("not defined" if len(runs) else "not run yet"),
+        state=state,
     )
+
+
+def _texts(row: Mapping) -> dict[str, str]:
+    return {name: shortest(row[name]) if name == "ratio" else str(row[name]) for name in KEYS}
+
+
+def _pooled(evaluations: pd.DataFrame, row: Mapping) -> tuple[float | None, float | None, float | None, int, str]:
+    """Return mean, deviation, half of the interval, number of values and state of one metric of one cell."""
+    runs = evaluations
+    for name, value in _texts(row).items():
+        runs = runs[runs[name] == value]
+    found = runs[runs["metric"] == row["metric"]]
+    values = 100 * found["value"].to_numpy(float)
+    if not len(values):
+        return None, None, None, 0, "not defined" if len(runs) else "not run yet"
+    if len(values) == 1:
+        return values.mean(), None, None, 1, ""
+    seeds = 100 * found.groupby("seed")["value"].mean().to_numpy(float)
+    return values.mean(), values.std(), half_interval(seeds if len(seeds) > 1 else values), len(values), ""
+
+
+def half_interval(values: np.ndarray) -> float:
+    """Return half of the 95 % interval of the mean of at least two independent values (Student's t)."""
+    from scipy import stats
+
+    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def tabulate(
@@ -176,6 +224,7 @@ def tabulate(
     commit: str,
     outputs: Mapping[str, str | Path],
     caption: str,
+    spread: str = "deviation",
 ) -> None:
     """Write one table in every format asked for.
 
@@ -184,11 +233,13 @@ def tabulate(
     evaluations : sequence of path
         All evaluation files that the table rests on; the missing ones are counted in the footer.
     rows : sequence of mapping
-        The cells in table order: `KEYS`, ``metric``, and ``published`` (a selector or None).
+        The cells in table order: `KEYS`, ``metric``, perhaps ``terms``, and ``published`` (a selector or None).
     published : path
         The CSV of published numbers.
     scale, commit, caption : str
         Shown with the table. The CSV holds the scale but never the commit, so a rerun gives the same bytes.
+    spread : {"deviation", "interval"}
+        What people's formats show behind the ±; the CSV has both.
     outputs : mapping
         Format (``csv``, ``md``, ``tex``, ``html``) to the path to write.
 
@@ -213,7 +264,8 @@ def tabulate(
         cells.append(summarise(frame, row, number))
     done = sum(Path(path).is_file() for path in evaluations)
     notes = _notes(frame, cells, sources, scale=scale, commit=commit, done=done, total=len(evaluations))
-    table = Table(caption=caption, scale=scale, cells=cells, notes=notes)
+    notes[1:1] = [SPREADS[spread], *COMPARED[: any(cell.metric in comparisons.METRICS for cell in cells)]]
+    table = Table(caption=caption, scale=scale, cells=cells, notes=notes, spread=spread)
     for form, path in outputs.items():
         WRITERS[form](path, table)
 
@@ -225,10 +277,6 @@ def _notes(
     notes = [f"Scale {scale}, commit {commit}."]
     if done < total:
         notes.append(f"Unfinished: {done} of {total} evaluations have been run.")
-    notes.append(
-        "Percent; mean ± standard deviation (ddof 0) over n values, every network of every distillation seed; "
-        "– where one value has no deviation."
-    )
     shown = frame[frame["dataset"].isin({cell.key["dataset"] for cell in cells})]
     for kind, names in shown.groupby("convention")["dataset"].unique().items():
         notes.append(f"Test set {_convention(kind)}: {', '.join(sorted(names))}.")

@@ -1,4 +1,4 @@
-"""Whether a briefly trained classifier has learnt a bias at all: what a debias asks before it trusts the predictions. Ours.
+"""Whether a briefly trained classifier has learnt a bias at all, before a debias trusts its predictions. Ours.
 
 A hard sample is one the classifier is undecided about; a conflicting one is one whose label it *excludes*. The evidence
 is the share of contradicted samples whose label has less than 1/(2K) of the probability of the predicted class (K
