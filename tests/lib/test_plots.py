@@ -10,6 +10,7 @@ from ddbias import store
 from ddbias.errors import DdbiasError
 from ddbias.plots import FILES, PLOTS, plot, style
 from ddbias.plots import accuracy as accuracy_plot
+from ddbias.plots import curves as curves_plot
 from ddbias.plots import datasets as datasets_plot
 from ddbias.plots import embedding as embedding_plot
 from ddbias.plots import heatmap as heatmap_plot
@@ -27,6 +28,20 @@ KERNELS = {  # the last one was not evaluated
     for k, temperature in enumerate((0.5, 1, 2))
 }
 SETTINGS = {"embedding": {"samples": 250}, "heatmap": {"kernels": KERNELS}}
+
+
+def rows(*places, metric="unbiased_accuracy", debias=("uniform", "kde"), **cell):
+    """What a study says about the points of a figure with an axis of ratios or of images per class."""
+    base = {"dataset": "digits", "ratio": "0.95", "distiller": "dm", "ipc": "10", "evaluation": "convnet"}
+    return [{**base, "debias": name, **cell, **place, "metric": metric} for name in debias for place in places]
+
+
+SETTINGS["against_ratio"] = {
+    "kind": "against_ratio",
+    "metric": "unbiased_accuracy",
+    "rows": rows({"ratio": "0.8"}, {"ratio": "0.95"}, {"ratio": "1"}),
+}
+SETTINGS["against_ipc"] = {**SETTINGS["against_ratio"], "kind": "against_ipc", "rows": rows({"ipc": "10"})}
 
 
 def evaluation(path, values, *, debias="kde", ratio="0.95", distiller="dm", ipc="10", seed=0):
@@ -307,6 +322,36 @@ def test_a_heatmap_holds_mean_and_deviation_where_its_kernels_are(tmp_path):
     assert [text.get_text() for text in axis.texts] == ["71.0\n±1.0", "20.0", "40.0\n±21.6"]
     assert len(axis.patches) == 1  # what was not evaluated is hatched
     assert scale.get_ylim() == (20, 71)
+
+
+def test_curves_are_the_means_over_an_even_axis_with_gaps(tmp_path):
+    """Nothing was run at .99: the line of uniform is broken there, and the whole set is grey."""
+    values = {"0.1": (0.9, 0.92), "0.95": (0.5, 0.56), "1": (0.1,)}
+    paths = [evaluation(tmp_path / ratio, v, ratio=ratio, debias="uniform") for ratio, v in values.items()]
+    paths.append(evaluation(tmp_path / "w", (0.8,), debias="uniform", distiller="whole", ipc="all"))
+    shown = rows(*({"ratio": ratio} for ratio in ("1", "0.95", "0.99", "0.1")), debias=["uniform"])
+    shown += rows({"ratio": "0.95", "distiller": "whole", "ipc": "all"}, debias=["uniform"])
+    settings = {"kind": "against_ratio", "metric": "unbiased_accuracy", "rows": shown}
+    axis = curves_plot.draw(evaluations=paths, settings=settings).axes[0]
+    assert [text.get_text() for text in axis.get_xticklabels()] == ["0.1", "0.95", "1"]
+    line, whole = (container.lines[0] for container in axis.containers)
+    np.testing.assert_allclose(line.get_ydata(), [91, 53, 10])
+    np.testing.assert_allclose(whole.get_ydata(), [np.nan, 80, np.nan])
+    (bars,) = axis.containers[0].lines[2]
+    lengths = [segment[1, 1] - segment[0, 1] for segment in bars.get_segments()]
+    np.testing.assert_allclose(lengths, [2, 6, 0], atol=1e-9)  # one deviation up, one down
+
+
+def test_amplification_is_drawn_from_its_cells(tmp_path):
+    parts = {"distilled": 0.5, "from_unbiased": 0.8, "whole": 0.9, "whole_unbiased": 0.95}
+    paths = [evaluation(tmp_path / part, (value,), distiller=part) for part, value in parts.items()]
+    (base,) = rows({}, debias=["kde"])
+    terms = {part: {**base, "distiller": part} for part in parts}
+    settings = {"kind": "against_ipc", "metric": "unbiased_amplification"}
+    settings["rows"] = [{**base, "metric": "unbiased_amplification", "terms": terms}]
+    axis = curves_plot.draw(evaluations=paths, settings=settings).axes[0]
+    np.testing.assert_allclose(axis.containers[0].lines[0].get_ydata(), [25])
+    assert axis.get_ylabel() == "unbiased amplification (points)"
 
 
 def test_heatmaps_of_several_ratios_share_their_colours(tmp_path):

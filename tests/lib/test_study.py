@@ -318,9 +318,39 @@ def test_figures_of_surrogates_and_of_kernels_can_be_planned():
     assert study.kernels(["kde", "warm"]) == {"kde": [0.01, 1], "warm": [0.01, 2]}
 
 
+def test_figures_against_an_axis_name_their_cells():
+    figure = {"kind": "against_ratio", "dataset": "digits_fg", "evaluation": "convnet", "ipc": 10}
+    found = Study(with_figure(figure)).figure_rows("new")
+    assert {(row["ratio"], row["debias"], row["ipc"]) for row in found} == {
+        *((ratio, debias, "10") for ratio in ("0.95", "0.1") for debias in ("uniform", "kde")),
+        ("0.95", "uniform", "all"),
+    }
+    assert {row["metric"] for row in found} == {"unbiased_accuracy"}
+    config = with_figure({**figure, "metric": "unbiased_amplification", "compare": {"whole": "whole", "unbiased": 0.1}})
+    config["grid"][1]["ratios"].append(0.1)
+    found = Study(config).figure_rows("new")
+    assert {row["ipc"] for row in found} == {"10"}
+    assert all(row["terms"]["whole"]["ratio"] == row["ratio"] for row in found)
+
+
 @pytest.mark.parametrize(
     ("figure", "said"),
     [
+        (
+            {"kind": "against_ratio", "dataset": "digits_fg", "evaluation": "convnet", "ipc": 50},
+            "figures.new.ipc = 50: not in the grid; there: 1, 10, all. Did you mean '10'?",
+        ),
+        (
+            {
+                "kind": "against_ipc",
+                "dataset": "digits_fg",
+                "evaluation": "convnet",
+                "ratio": 0.95,
+                "metric": "worst_group_amplification",
+                "compare": {"whole": "whole"},
+            },
+            "figures.new.compare.unbiased: is missing, and the metric worst_group_amplification needs it",
+        ),
         (
             {**SEPARATION, "surrogates": ["supcon", "supcn"]},
             "figures.new.surrogates[1] = 'supcn': not defined under surrogates; defined: supcon, spare. "

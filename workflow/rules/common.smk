@@ -299,7 +299,11 @@ def table_caption(wildcards):
 
 def figure_settings(wildcards):
     settings = study.config["figures"][wildcards.figure]
-    return settings | ({"kernels": study.kernels(settings["debias"])} if settings["kind"] == "heatmap" else {})
+    if settings["kind"] == "heatmap":
+        return settings | {"kernels": study.kernels(settings["debias"])}
+    if settings["kind"] in ("against_ratio", "against_ipc"):
+        return settings | {"rows": study.figure_rows(wildcards.figure)}
+    return settings
 
 
 def figure_kind(wildcards):
@@ -335,6 +339,8 @@ def figure_evaluations(wildcards):
     cells = [cell for cell in cells if cell.ipc in (str(figure_settings(wildcards).get("ipc")), WHOLE)]
     points = figure_cells(wildcards, "heatmap", "dataset", "distiller", "ipc", "evaluation")
     cells += [cell for cell in points if cell.debias in figure_settings(wildcards)["debias"]]
+    lines = needed_cells(figure_settings(wildcards).get("rows", []))
+    cells += [cell for cell in study.cells if cell.without_seed() in lines]
     return shown(expand_cells(rules.evaluate.output.evaluation, cells))
 
 

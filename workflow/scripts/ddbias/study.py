@@ -6,8 +6,9 @@ Imported by the Snakefile, so it imports neither torch nor pandas.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import SequenceMatcher
+from functools import partial
 
 from ddbias import comparisons, figure_checks, plugins
 from ddbias.cell import NATURAL, WHOLE, Cell, named, ratio_text, texts
@@ -66,16 +67,22 @@ class Study:
         A metric that is made of several cells has these in ``terms``, see `ddbias.comparisons`.
         """
         settings = self.config["tables"][table]
-        rows = []
-        for cell in table_cells(self, settings):
-            for metric in settings["metrics"]:
-                row = {**cell, "metric": metric}
-                published = next((p["value"] for p in settings["published"] if texts(p["cell"]) == row), None)
-                if metric in comparisons.METRICS:
-                    row["terms"] = comparisons.terms(metric, cell, settings["compare"])
-                row["published"] = published
-                rows.append(row)
+        rows = [row for cell in table_cells(self, settings) for row in _rows(cell, settings["metrics"], settings)]
+        for row in rows:
+            asked = {name: row[name] for name in (*Cell.fields_without_seed, "metric")}
+            row["published"] = next((p["value"] for p in settings["published"] if texts(p["cell"]) == asked), None)
         return rows
+
+    def figure_rows(self, figure: str) -> list[dict]:
+        """Return the points of a figure with an axis of ratios or of images per class, as the rows of a table."""
+        settings = self.config["figures"][figure]
+        wanted = texts({key: settings[key] for key in Cell.fields if key in settings})
+        cells = [c for c in self.cells if all(getattr(c, k) in (v, WHOLE) for k, v in wanted.items())]
+        if settings["metric"] in comparisons.METRICS:
+            cells = [cell for cell in cells if cell.ipc != WHOLE]  # what others are compared with
+        found = dict.fromkeys(cell.without_seed() for cell in cells)
+        keyed = [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in found]
+        return [row for cell in keyed for row in _rows(cell, [settings["metric"]], settings)]
 
     def select(self, **wanted: object) -> list[Cell]:
         """Return the cells whose fields have the wanted values, or their texts."""
@@ -105,6 +112,12 @@ def table_cells(study: Study, settings: Mapping) -> list[dict]:
         cells = study.cells if selection is None else _expand({**selection, "seeds": ["*"]})
         found += [cell.without_seed() for cell in cells]
     return [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in dict.fromkeys(found)]
+
+
+def _rows(cell: Mapping, metrics: list[str], settings: Mapping) -> Iterator[dict]:
+    for metric in metrics:
+        terms = comparisons.terms(metric, cell, settings["compare"]) if metric in comparisons.METRICS else None
+        yield {**cell, "metric": metric} | ({"terms": terms} if terms else {})
 
 
 def needed_cells(rows: list[dict]) -> set[tuple[str, ...]]:
@@ -218,14 +231,19 @@ def _ipc_errors(config: Mapping) -> Iterator[str]:
 
 
 def _cell_errors(study: Study) -> Iterator[str]:
-    """Yield a line for every table cell that the grid does not make."""
+    """Yield a line for every cell of a table, or that a metric is made of, that the grid does not make."""
     made = {_key(cell) for cell in table_cells(study, {"cells": []})}
+    for name, figure in study.config["figures"].items():
+        if "compare" in figure:
+            rows_of = partial(study.figure_rows, name)
+            yield from _comparison_errors(f"figures.{name}", figure, [figure["metric"]], rows_of, made)
     for name, table in study.config["tables"].items():
         rows = table_cells(study, table)
         for cell in rows:
             if _key(cell) not in made:
                 yield f"tables.{name}: asks for {named(cell)}, which the grid does not make.{_closest(cell, made)}"
-        yield from _comparison_errors(study, name, table, made)
+        rows_of = partial(study.table_rows, name)
+        yield from _comparison_errors(f"tables.{name}", table, table["metrics"], rows_of, made)
         wanted = {_key(cell) for cell in rows}
         for i, published in enumerate(table["published"]):
             cell, path = texts(published["cell"]), f"tables.{name}.published[{i}].cell"
@@ -235,21 +253,19 @@ def _cell_errors(study: Study) -> Iterator[str]:
                 yield f"{path}.metric = '{cell['metric']}': must be one of the table's: {', '.join(table['metrics'])}"
 
 
-def _comparison_errors(study: Study, name: str, table: Mapping, made: set) -> Iterator[str]:
-    """Yield a line for what a metric of several cells needs and does not have."""
-    compare, lacking = table["compare"], False
-    for metric in filter(comparisons.METRICS.__contains__, table["metrics"]):
+def _comparison_errors(path: str, settings: Mapping, metrics: list[str], rows: Callable, made: set) -> Iterator[str]:
+    """Yield a line for what a metric of several cells needs and does not have; `rows` returns what shows it."""
+    lacking = False
+    for metric in filter(comparisons.METRICS.__contains__, metrics):
         for key in comparisons.NEEDS[metric]:
-            if key not in compare:
+            if key not in settings["compare"]:
                 lacking = True
-                yield f"tables.{name}.compare.{key}: is missing, and the metric {metric} needs it"
-    if lacking:
-        return
-    wanted = [row for row in study.table_rows(name) if "terms" in row]
-    for part in {_key(part): part for row in wanted for part in row["terms"].values()}.values():
+                yield f"{path}.compare.{key}: is missing, and the metric {metric} needs it"
+    parts = [] if lacking else [part for row in rows() for part in row.get("terms", {}).values()]
+    for part in {_key(part): part for part in parts}.values():
         if _key(part) not in made:
             cell = {key: part[key] for key in Cell.fields_without_seed}
-            yield (f"tables.{name}.compare: needs {named(cell)}, which the grid does not make.{_closest(cell, made)}")
+            yield f"{path}.compare: needs {named(cell)}, which the grid does not make.{_closest(cell, made)}"
 
 
 def _key(cell: Mapping) -> tuple:

@@ -15,6 +15,8 @@ from ddbias.errors import unknown
 
 PLOTS = {
     "accuracy": "accuracy",
+    "against_ratio": "curves",
+    "against_ipc": "curves",
     "weights": "weights",
     "surrogate": "surrogate",
     "embedding": "embedding",
