@@ -325,7 +325,7 @@ def test_a_heatmap_holds_mean_and_deviation_where_its_kernels_are(tmp_path):
 
 
 def test_curves_are_the_means_over_an_even_axis_with_gaps(tmp_path):
-    """Nothing was run at .99: the line of uniform is broken there, and the whole set is grey."""
+    """Nothing was run at .99: the line of uniform is broken there, and the whole set is there once."""
     values = {"0.1": (0.9, 0.92), "0.95": (0.5, 0.56), "1": (0.1,)}
     paths = [evaluation(tmp_path / ratio, v, ratio=ratio, debias="uniform") for ratio, v in values.items()]
     paths.append(evaluation(tmp_path / "w", (0.8,), debias="uniform", distiller="whole", ipc="all"))

@@ -14,13 +14,14 @@ from ddbias.tables import read_evaluations, summarise
 
 AXES = {"against_ratio": ("ratio", "aligned ratio"), "against_ipc": ("ipc", "images per class")}
 DASHES = ("-", "--", "-.", ":")  # of distillers, which share the colour of a debias
+WHOLE_SET = {"color": "black", "linestyle": (0, (1, 1.5))}
 
 
 def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
     """Draw the mean of every cell and its standard deviation (ddof 0), as in the tables.
 
     What lies on the axis is evenly spaced: ratios crowd towards 1, numbers of images do not grow evenly. The whole
-    training set, which has no images per class, is a grey line; a cell without finished runs leaves a gap.
+    training set, which has no images per class, is a black line; a cell without finished runs leaves a gap.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     places = sorted({cell.key[field] for cell in cells if cell.key[field] != WHOLE}, key=_number)
     looks = style.debias_styles(cell.key["debias"] for cell in cells)
     distillers = sorted({cell.key["distiller"] for cell in cells if cell.key["ipc"] != WHOLE})
-    figure, (axis,) = style.panels(1, width=max(4.2, 1.6 + 0.6 * len(places)), height=3.2)
+    figure, (axis,) = style.panels(1, width=max(5.4, 3.4 + 0.6 * len(places)), height=3.2)
     shift = np.linspace(-0.06, 0.06, max(2, len(distillers) * len(looks)))
     lines: dict[tuple, list] = {}
     for cell in cells:
@@ -49,10 +50,9 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
         dash = DASHES[distillers.index(distiller) % len(DASHES)]
         _line(axis, line, places, field, shift[number], linestyle=dash, label=f"{distiller}, {debias}", **looks[debias])
     if whole and field == "ratio":
-        grey = {"color": style.colour(style.ALIGNED), "marker": "x", "linestyle": "-"}
-        _line(axis, whole, places, field, 0, label="whole training set", **grey)
+        _line(axis, whole, places, field, 0, label="whole training set", marker="x", **WHOLE_SET)
     for cell in whole if field == "ipc" else []:
-        axis.axhline(cell.mean, color=style.colour(style.ALIGNED), label="whole training set")
+        axis.axhline(cell.mean, label="whole training set", **WHOLE_SET)
     if "amplification" in metric:
         axis.axhline(0, color=".4", linewidth=0.8)
     axis.set_xticks(range(len(places)), places)
@@ -61,7 +61,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     axis.grid(axis="x", visible=False)
     style.title(figure, _common(cells, field))
     handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=style.columns(figure, labels))
+    figure.legend(handles, labels, loc="outside right upper", title="distiller, debias")
     return figure
 
 
