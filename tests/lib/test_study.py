@@ -328,8 +328,10 @@ def test_figures_against_an_axis_name_their_cells():
     assert {row["metric"] for row in found} == {"unbiased_accuracy"}
     config = with_figure({**figure, "metric": "unbiased_amplification", "compare": {"whole": "whole", "unbiased": 0.1}})
     config["grid"][1]["ratios"].append(0.1)
+    config["grid"].append({**config["grid"][0], "ratios": [0.95], "ipc": [10], "distillers": ["dc"]})
+    config["distillers"]["dc"] = {"kind": "dc", "network": "small"}
     found = Study(config).figure_rows("new")
-    assert {row["ipc"] for row in found} == {"10"}
+    assert {(row["ipc"], row["distiller"]) for row in found} == {("10", "dm")}  # dc has no unbiased reference
     assert all(row["terms"]["whole"]["ratio"] == row["ratio"] for row in found)
 
 

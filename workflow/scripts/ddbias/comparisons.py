@@ -14,7 +14,7 @@ random with augmentation) + (1 - g) (distilled - random without); w = g = .5, a 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from ddbias.cell import ratio_text
 
@@ -32,6 +32,14 @@ NEEDS = {
     LABEL_SCORE: ("whole", "random"),
     AUGMENTATION_SCORE: ("random", "plain"),
 }
+
+
+def lacking(path: str, settings: Mapping, metrics: list[str]) -> Iterator[str]:
+    """Yield a line for what the `compare` at a path of the config does not say and one of the metrics needs."""
+    for metric in filter(METRICS.__contains__, metrics):
+        for key in NEEDS[metric]:
+            if key not in settings["compare"]:
+                yield f"{path}.compare.{key}: is missing, and the metric {metric} needs it"
 
 
 def terms(metric: str, cell: Mapping[str, str], compare: Mapping) -> dict[str, dict[str, str]]:

@@ -6,9 +6,8 @@ Imported by the Snakefile, so it imports neither torch nor pandas.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
-from functools import partial
 
 from ddbias import comparisons, figure_checks, plugins
 from ddbias.cell import NATURAL, WHOLE, Cell, named, ratio_text, texts
@@ -74,7 +73,10 @@ class Study:
         return rows
 
     def figure_rows(self, figure: str) -> list[dict]:
-        """Return the points of a figure with an axis of ratios or of images per class, as the rows of a table."""
+        """Return the points of a figure with an axis of ratios or of images per class, as the rows of a table.
+
+        Of a metric that is made of several cells those that the grid makes all of.
+        """
         settings = self.config["figures"][figure]
         wanted = texts({key: settings[key] for key in Cell.fields if key in settings})
         cells = [c for c in self.cells if all(getattr(c, k) in (v, WHOLE) for k, v in wanted.items())]
@@ -82,7 +84,9 @@ class Study:
             cells = [cell for cell in cells if cell.ipc != WHOLE]  # what others are compared with
         found = dict.fromkeys(cell.without_seed() for cell in cells)
         keyed = [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in found]
-        return [row for cell in keyed for row in _rows(cell, [settings["metric"]], settings)]
+        rows = [row for cell in keyed for row in _rows(cell, [settings["metric"]], settings)]
+        made = {cell.without_seed() for cell in self.cells}
+        return [row for row in rows if needed_cells([row]) <= made]
 
     def select(self, **wanted: object) -> list[Cell]:
         """Return the cells whose fields have the wanted values, or their texts."""
@@ -235,15 +239,16 @@ def _cell_errors(study: Study) -> Iterator[str]:
     made = {_key(cell) for cell in table_cells(study, {"cells": []})}
     for name, figure in study.config["figures"].items():
         if "compare" in figure:
-            rows_of = partial(study.figure_rows, name)
-            yield from _comparison_errors(f"figures.{name}", figure, [figure["metric"]], rows_of, made)
+            lacking = list(comparisons.lacking(f"figures.{name}", figure, [figure["metric"]]))
+            yield from lacking
+            if not lacking and figure["metric"] in comparisons.METRICS and not study.figure_rows(name):
+                yield f"figures.{name}.compare: the grid makes no cell together with those that it is compared with"
     for name, table in study.config["tables"].items():
         rows = table_cells(study, table)
         for cell in rows:
             if _key(cell) not in made:
                 yield f"tables.{name}: asks for {named(cell)}, which the grid does not make.{_closest(cell, made)}"
-        rows_of = partial(study.table_rows, name)
-        yield from _comparison_errors(f"tables.{name}", table, table["metrics"], rows_of, made)
+        yield from _comparison_errors(study, name, table, made)
         wanted = {_key(cell) for cell in rows}
         for i, published in enumerate(table["published"]):
             cell, path = texts(published["cell"]), f"tables.{name}.published[{i}].cell"
@@ -253,19 +258,16 @@ def _cell_errors(study: Study) -> Iterator[str]:
                 yield f"{path}.metric = '{cell['metric']}': must be one of the table's: {', '.join(table['metrics'])}"
 
 
-def _comparison_errors(path: str, settings: Mapping, metrics: list[str], rows: Callable, made: set) -> Iterator[str]:
-    """Yield a line for what a metric of several cells needs and does not have; `rows` returns what shows it."""
-    lacking = False
-    for metric in filter(comparisons.METRICS.__contains__, metrics):
-        for key in comparisons.NEEDS[metric]:
-            if key not in settings["compare"]:
-                lacking = True
-                yield f"{path}.compare.{key}: is missing, and the metric {metric} needs it"
-    parts = [] if lacking else [part for row in rows() for part in row.get("terms", {}).values()]
-    for part in {_key(part): part for part in parts}.values():
-        if _key(part) not in made:
-            cell = {key: part[key] for key in Cell.fields_without_seed}
-            yield f"{path}.compare: needs {named(cell)}, which the grid does not make.{_closest(cell, made)}"
+def _comparison_errors(study: Study, name: str, table: Mapping, made: set) -> Iterator[str]:
+    """Yield a line for what the metrics of a table need and do not have."""
+    lacking = list(comparisons.lacking(f"tables.{name}", table, table["metrics"]))
+    yield from lacking
+    rows = [] if lacking else study.table_rows(name)
+    parts = {_key(part): part for row in rows for part in row.get("terms", {}).values()}
+    for key, part in parts.items():
+        if key not in made:
+            cell = {field: part[field] for field in Cell.fields_without_seed}
+            yield f"tables.{name}.compare: needs {named(cell)}, which the grid does not make.{_closest(cell, made)}"
 
 
 def _key(cell: Mapping) -> tuple:
