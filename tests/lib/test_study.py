@@ -208,6 +208,10 @@ def test_a_table_without_cells_shows_the_grid():
             "debias=uniform ipc=all evaluation=convnet",
         ),
         (
+            {"evaluations__convnet": {"network": "small", "cutmix": 0.5, "debiasing": "lff"}},
+            "evaluations.convnet.cutmix = 0.5: debiasing lff has a loss of its own; choose one of them",
+        ),
+        (
             {"debias__kde": {"kind": "lff_weights", "surrogate": "supcon"}},
             "debias.kde.surrogate = 'supcon': lff_weights needs one of kind lff, not supcon",
         ),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from ddbias import networks, training
+from ddbias.cutmix import CutMix
 from ddbias.data import normalize
 from ddbias.errors import DdbiasError
 from ddbias.training import Recipe, epoch_phases, predict, shuffled_batches, step_phases, train
@@ -88,6 +90,46 @@ def test_a_constant_schedule_is_plain_sgd_for_so_many_epochs(length, images, lab
             optimiser.step()
     for ours, theirs in zip(found.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("epochs", [1, 6, 10])
+def test_two_drops_are_the_milestones_of_idc(images, labels, epochs):
+    recipe = Recipe(learning_rate=0.05, batch_size=8, schedule="two_drops")
+    plain, draws = network(), generator()
+    optimiser = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    milestones = [2 * epochs // 3, 5 * epochs // 6]
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, milestones, gamma=0.2)
+    for _ in range(epochs):
+        for batch in torch.randperm(COUNT, generator=draws).split(8):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(plain(images[batch]), labels[batch]).backward()
+            optimiser.step()
+        schedule.step()
+    torch.testing.assert_close(weights(trained(images, labels, recipe=recipe, epochs=epochs)), weights(plain))
+
+
+def test_two_drops_of_a_number_of_steps():
+    recipe = Recipe(schedule="two_drops")
+    assert training.phase_steps(1000, recipe, epochs=None, steps=100) == [66, 17, 17]
+
+
+def test_cutmix_is_its_loss_on_the_batches_of_the_loop(images, labels):
+    recipe = Recipe(learning_rate=0.05, batch_size=8, schedule="constant", cutmix=0.5)
+    plain, draws = network(), generator()
+    optimiser = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    for _ in range(3):
+        for batch in torch.randperm(COUNT, generator=draws).split(8):
+            optimiser.zero_grad()
+            CutMix(0.5).loss(plain, images[batch], labels[batch], draws).backward()
+            optimiser.step()
+    mixed = trained(images, labels, recipe=recipe, epochs=3)
+    torch.testing.assert_close(weights(mixed), weights(plain))
+    assert not torch.equal(weights(mixed), weights(trained(images, labels, recipe=replace(recipe, cutmix=0), epochs=3)))
+
+
+def test_cutmix_has_a_loss_of_its_own(images, labels):
+    with pytest.raises(ValueError, match="CutMix has a loss of its own"):
+        trained(images, labels, recipe=Recipe(cutmix=0.5), epochs=1, loss=lambda *_: None)
 
 
 def test_unknown_schedule(images, labels):

@@ -29,6 +29,7 @@ SETTINGS = {
     "batch_size": 16,
     "augment": "none",
     "schedule": "drop",
+    "cutmix": 0.0,
     "learned_rate": True,
     "debiasing": {"kind": "none"},
 }

@@ -26,6 +26,7 @@ def main(snakemake):
             count=len(labels),
             batch_size=recipe.batch_size,
             debiasing=params.settings["debiasing"],
+            cutmix=recipe.cutmix,
         )
     outcome = evaluate.evaluate(
         images,

@@ -22,7 +22,7 @@ from ddbias.seeding import stream
 
 
 def fast_network(
-    network: Network, test: Split, *, count: int, batch_size: int, debiasing: Mapping
+    network: Network, test: Split, *, count: int, batch_size: int, debiasing: Mapping, cutmix: float = 0.0
 ) -> HalfNetwork | None:
     """Return what computes like `network` in bfloat16, or None and say why it cannot be had.
 
@@ -35,9 +35,11 @@ def fast_network(
         Number of images to train on, and of those of a batch.
     debiasing : mapping
         ``kind`` and options, see `ddbias.debiased_training`.
+    cutmix : float
+        Share of the batches that are mixed.
     """
     device = next(network.parameters()).device
-    lacking = _obstacle(network, device, debiasing["kind"])
+    lacking = "CutMix has a loss of its own" if cutmix else _obstacle(network, device, debiasing["kind"])
     if not lacking:
         batches = [len(batch) for batch in torch.arange(count).split(batch_size)]
         fast = HalfNetwork(network, size=half_precision.least_filled(batches))

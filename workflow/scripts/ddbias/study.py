@@ -199,6 +199,10 @@ def _contradictions(config: Mapping) -> Iterator[str]:
                 yield f"{path}.ipc[{i}] = {ipc}: the distiller {distiller} takes {allowed}; give it its own entry"
     for name, figure in config["figures"].items():
         yield from figure_checks.contradictions(name, figure, config)
+    for name, settings in config["evaluations"].items():
+        if settings["cutmix"] and settings["debiasing"]["kind"] != "none":
+            path, debiasing = f"evaluations.{name}.cutmix", settings["debiasing"]["kind"]
+            yield f"{path} = {settings['cutmix']}: debiasing {debiasing} has a loss of its own; choose one of them"
     for name, settings in config["debias"].items():
         yield from _debias_errors(f"debias.{name}", settings, config["surrogates"])
 

@@ -15,18 +15,20 @@ import torch
 from torch import nn
 
 from ddbias.augment import DSA
+from ddbias.cutmix import CutMix
 from ddbias.errors import unknown
 from ddbias.optimiser import SGD
 
-SCHEDULES = ("drop", "constant")
+SCHEDULES = ("drop", "constant", "two_drops")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained; the defaults are DC's.
 
-    `schedule` is ``drop`` (a tenth of the rate in the second half, see `epoch_phases`) or ``constant`` (the nominal
-    number of epochs at one rate).
+    `schedule` is ``drop`` (a tenth of the rate in the second half, see `epoch_phases`), ``constant`` (the nominal
+    number of epochs at one rate) or ``two_drops`` (a fifth of it after 2/3 and again after 5/6 of them, momentum kept:
+    IDC, arXiv 2205.14959). `cutmix` is the share of the batches that are mixed (`ddbias.cutmix`).
     """
 
     learning_rate: float = 0.01
@@ -35,6 +37,7 @@ class Recipe:
     batch_size: int = 256
     augment: str = "none"
     schedule: str = "drop"
+    cutmix: float = 0.0
 
 
 def epoch_phases(epochs: int) -> list[int]:
@@ -52,16 +55,23 @@ def step_phases(steps: int) -> list[int]:
     return [math.ceil(steps / 2), steps // 2]
 
 
+def thirds(length: int) -> list[int]:
+    """Cut a number of epochs or steps after two thirds and after five sixths, as IDC's milestones do."""
+    first, second = 2 * length // 3, 5 * length // 6
+    return [first, second - first, length - second]
+
+
 def phase_steps(count: int, recipe: Recipe, *, epochs: int | None, steps: int | None) -> list[int]:
     """Return the number of optimiser steps at each learning rate, of a training with `count` images; see `train`."""
     if (epochs is None) == (steps is None):
         raise ValueError(f"exactly one of epochs and steps must be given, not {epochs} and {steps}")
     if recipe.schedule not in SCHEDULES:
         raise unknown("schedule", recipe.schedule, SCHEDULES)
-    constant, per_epoch = recipe.schedule == "constant", math.ceil(count / recipe.batch_size)
+    per_epoch = math.ceil(count / recipe.batch_size)
+    cut = {"constant": lambda length: [length], "two_drops": thirds}.get(recipe.schedule)
     if epochs is None:
-        return [steps] if constant else step_phases(steps)
-    return [n * per_epoch for n in ([epochs] if constant else epoch_phases(epochs))]
+        return (cut or step_phases)(steps)
+    return [n * per_epoch for n in (cut or epoch_phases)(epochs)]
 
 
 def shuffled_batches(count: int, batch_size: int, steps: int, generator: torch.Generator) -> Iterator[torch.Tensor]:
@@ -146,22 +156,31 @@ def train(
     Raises
     ------
     ValueError
-        If both or neither of `epochs` and `steps` are given.
+        If both or neither of `epochs` and `steps` are given, or CutMix and a loss or gradients of another kind.
     """
+    if recipe.cutmix and (loss or gradients):
+        raise ValueError("CutMix has a loss of its own")
+    if recipe.cutmix:
+        mixed = CutMix(recipe.cutmix)
+
+        def loss(inputs: torch.Tensor, targets: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+            return mixed.loss(network, inputs, targets, generator)
+
     augment = DSA(recipe.augment)
-    rate = recipe.learning_rate
+    rate, optimiser = recipe.learning_rate, None
     network.train()
     for phase in phase_steps(len(labels), recipe, epochs=epochs, steps=steps):
-        optimiser = SGD(
-            network.parameters(), learning_rate=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
+        if optimiser is None or recipe.schedule == "drop":
+            momentum, decay = recipe.momentum, recipe.weight_decay
+            optimiser = SGD(network.parameters(), learning_rate=rate, momentum=momentum, weight_decay=decay)
+        optimiser.learning_rate = rate
         for batch in shuffled_batches(len(labels), recipe.batch_size, phase, generator):
             options = {"augment": augment, "prepare": prepare, "generator": generator}
             if gradients is None:
                 train_step(network, optimiser, images, labels, batch, loss=loss, **options)
             else:
                 optimiser.apply(gradients(*_drawn(images, labels, batch, **options)[:2]))
-        rate *= 0.1
+        rate *= 0.2 if recipe.schedule == "two_drops" else 0.1
 
 
 @torch.no_grad()
