@@ -10,6 +10,7 @@ from ddbias import store
 from ddbias.errors import DdbiasError
 from ddbias.plots import FILES, PLOTS, plot, style
 from ddbias.plots import accuracy as accuracy_plot
+from ddbias.plots import cost as cost_plot
 from ddbias.plots import curves as curves_plot
 from ddbias.plots import datasets as datasets_plot
 from ddbias.plots import embedding as embedding_plot
@@ -74,8 +75,9 @@ def files(tmp_path_factory):
     for debias in ("uniform", "kde"):
         cell = {"dataset": "digits", "ratio": "0.95", "distiller": "dm", "debias": debias, "ipc": "2", "seed": 0}
         tensors = {"images": torch.tensor(images, dtype=torch.float32), "labels": torch.tensor(labels[chosen])}
-        path = folder / f"{debias}.safetensors"
+        path = folder / debias / "distilled.safetensors"
         store.write_tensors(path, tensors, {"kind": "distilled", **meta, **cell})
+        store.write_json(path.with_name("run.json"), {"seconds": 12.5, "peak_memory_mb": 400.0})
         made["distilled"].append(path)
     for seed in range(3):
         weight = np.exp(rng.normal(0, 0.4, len(labels)) + 2 * (attributes != labels))
@@ -340,6 +342,23 @@ def test_curves_are_the_means_over_an_even_axis_with_gaps(tmp_path):
     (bars,) = axis.containers[0].lines[2]
     lengths = [segment[1, 1] - segment[0, 1] for segment in bars.get_segments()]
     np.testing.assert_allclose(lengths, [2, 6, 0], atol=1e-9)  # one deviation up, one down
+
+
+def test_costs_are_those_of_the_sets(tmp_path):
+    """Two seeds of 10 and 30 seconds, and random images of no time at all."""
+    sets, results = [], []
+    for name, seed, seconds in (("dm", 0, 10.0), ("dm", 1, 30.0), ("random", 0, 0.0)):
+        cell = {"dataset": "digits", "ratio": "0.95", "distiller": name, "debias": "kde", "ipc": "10", "seed": seed}
+        sets.append(tmp_path / f"{name}{seed}" / "distilled.safetensors")
+        store.write_tensors(sets[-1], {"labels": torch.zeros(1)}, cell)
+        store.write_json(sets[-1].with_name("run.json"), {"seconds": seconds, "peak_memory_mb": 100.0})
+        value = (0.5 + 0.2 * seed,)
+        results.append(evaluation(tmp_path / f"{name}{seed}.parquet", value, distiller=name, seed=seed))
+    axes = cost_plot.draw(evaluations=results, distilled=sets, settings={}).axes
+    shown = {text.get_text(): text.xy for text in axes[0].texts}
+    assert shown["dm 10"] == pytest.approx((20, 60))
+    assert shown["random 10"] == pytest.approx((0.01, 50))
+    assert {tuple(text.xy) for text in axes[1].texts} == {(100.0, 60.0), (100.0, 50.0)}
 
 
 def test_amplification_is_drawn_from_its_cells(tmp_path):

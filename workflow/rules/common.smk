@@ -339,6 +339,7 @@ def figure_evaluations(wildcards):
     cells = [cell for cell in cells if cell.ipc in (str(figure_settings(wildcards).get("ipc")), WHOLE)]
     points = figure_cells(wildcards, "heatmap", "dataset", "distiller", "ipc", "evaluation")
     cells += [cell for cell in points if cell.debias in figure_settings(wildcards)["debias"]]
+    cells += figure_cells(wildcards, "cost", "dataset", "ratio", "evaluation")
     lines = needed_cells(figure_settings(wildcards).get("rows", []))
     cells += [cell for cell in study.cells if cell.without_seed() in lines]
     return shown(expand_cells(rules.evaluate.output.evaluation, cells))
@@ -375,6 +376,7 @@ def figure_datasets(wildcards):
 
 def figure_distilled(wildcards):
     cells = figure_cells(wildcards, "images", "dataset", "ratio", "ipc", "seed")
+    cells += figure_cells(wildcards, "cost", "dataset", "ratio", "evaluation")
     return shown(expand_cells(rules.distill.output.distilled, cells))
 
 

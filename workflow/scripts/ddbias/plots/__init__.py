@@ -17,6 +17,7 @@ PLOTS = {
     "accuracy": "accuracy",
     "against_ratio": "curves",
     "against_ipc": "curves",
+    "cost": "cost",
     "weights": "weights",
     "surrogate": "surrogate",
     "embedding": "embedding",
