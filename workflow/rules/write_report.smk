@@ -2,8 +2,11 @@ rule write_report:
     input:
         src=src("write_report"),
         template="workflow/resources/report.html.j2",
+        beside=multiext("workflow/resources/report", ".css", ".js"),
         tables=report_tables,
         figures=report_figures,
+        distilled=report_sets,
+        weights=report_weights,
         evaluations=report_evaluations,
     output:
         page="results/{study}/{scale}/report/index.html",
