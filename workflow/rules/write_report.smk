@@ -9,7 +9,12 @@ rule write_report:
         weights=report_weights,
         evaluations=report_evaluations,
     output:
-        page="results/{study}/{scale}/report/index.html",
+        page=report(
+            "results/{study}/{scale}/report/index.html",
+            caption="../report/page.rst",
+            category="Page",
+            labels={"page": "all sets, with filter and sort"},
+        ),
     log:
         "results/{study}/{scale}/logs/write_report.log",
     localrule: True
