@@ -447,5 +447,14 @@ def report_evaluations(wildcards):
     return shown(evaluation_files())
 
 
+def report_weights(wildcards):
+    return shown(weights_files())
+
+
+def report_sets(wildcards):
+    """Return the sets that the page shows, so that one more makes it again even before its evaluation."""
+    return shown(distilled_files())
+
+
 def report_files():
     return rules.write_report.output.page.format(study=study.name, scale=study.scale)

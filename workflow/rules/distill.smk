@@ -7,7 +7,13 @@ rule distill:
     output:
         distilled="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/distilled.safetensors",
         history="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/history.parquet",
-        preview="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/preview.png",
+        preview=report(
+            "results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/preview.png",
+            caption="../report/distilled.rst",
+            category="Distilled images",
+            subcategory="{dataset} {ratio}",
+            labels={"distiller": "{distiller}", "debias": "{debias}", "IPC": "{ipc}", "seed": "{seed}"},
+        ),
         run="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/run.json",
     log:
         "results/{study}/{scale}/logs/distill/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}.log",

@@ -2,11 +2,19 @@ rule write_report:
     input:
         src=src("write_report"),
         template="workflow/resources/report.html.j2",
+        beside=multiext("workflow/resources/report", ".css", ".js"),
         tables=report_tables,
         figures=report_figures,
+        distilled=report_sets,
+        weights=report_weights,
         evaluations=report_evaluations,
     output:
-        page="results/{study}/{scale}/report/index.html",
+        page=report(
+            "results/{study}/{scale}/report/index.html",
+            caption="../report/page.rst",
+            category="Page",
+            labels={"page": "all sets, with filter and sort"},
+        ),
     log:
         "results/{study}/{scale}/logs/write_report.log",
     localrule: True

@@ -1,6 +1,6 @@
 """Write the report of a study: one page that opens offline.
 
-Fails when a table, a figure or a distilled set is damaged.
+Fails when a table, a figure, or a file of a distilled set is damaged.
 """
 
 import os
@@ -18,6 +18,8 @@ def main(snakemake):
         tables=snakemake.input.tables,
         figures=snakemake.input.figures,
         distilled=snakemake.params.distilled,  # every planned folder, so that the page can name what is missing
+        evaluations=snakemake.input.evaluations,
+        weights=snakemake.input.weights,
         output=snakemake.output[0],
         template=snakemake.input.template,
     )

@@ -1,28 +1,60 @@
 """The static report: one page with tables, figures and every distilled set, that opens from a file and offline.
 
-All pictures are inside the page, so it can be mailed. A content security policy forbids every request and every
-script but the page's own filter, and all texts are escaped.
+All pictures are inside the page, so it can be mailed. A content security policy forbids every request, and every
+style and script but the page's own, and all texts are escaped. The details of a set are in a `template` element:
+inert until its row is opened, so thousands of rows stay quick.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping, Sequence
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from ddbias import store
 from ddbias.errors import DdbiasError
-from ddbias.table_formats import HTML_BEGIN, HTML_END
+from ddbias.report_pictures import HEIGHT, WIDTH, embed
+from ddbias.report_runs import KEYS, Run, collect, duration
+from ddbias.table_formats import HTML_BEGIN, HTML_END, fixed, metric_head
 
 TEMPLATE = Path(__file__).parents[2] / "resources" / "report.html.j2"
-NAMES = ("dataset", "ratio", "distiller", "debias", "ipc", "seed")
-PNG_START = b"\x89PNG\r\n\x1a\n"
-FILTER = """\
-const runs=[...document.querySelectorAll("[data-run]")],selects=[...document.querySelectorAll("#filter select")];
-function show(){let n=0;for(const run of runs){const on=selects.every(s=>!s.value||run.dataset[s.name]===s.value);
-run.hidden=!on;n+=on}const c=document.getElementById("count");if(c)c.textContent=n+" of "+runs.length}
-selects.forEach(s=>s.addEventListener("change",show));show();"""
+MAIN = ("accuracy", "unbiased_accuracy", "conflicting_accuracy", "worst_group_accuracy")
+NONE = "–"  # in a cell of the table of sets: nothing to say; report.js sorts it last
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of sets: texts of its cells, its place in addresses, and its details."""
+
+    id: str
+    keys: list[str]
+    numbers: list[str]
+    time: str
+    seconds: str
+    run: Run
+    preview_link: str
+    settings: str
+    weights: str
+    evaluations: list[tuple]
+
+
+class Parts:
+    """Details that many sets share, such as settings: each is in the page once."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, tuple[str, object]] = {}
+
+    def name(self, kind: str, content: object) -> str:
+        """Return the id of a part, the same for equal contents; empty for nothing."""
+        return self.names.setdefault(repr((kind, content)), (f"part-{len(self.names)}", kind, content))[0]
+
+    def __iter__(self):
+        return iter(self.names.values())
 
 
 def build(
@@ -35,6 +67,8 @@ def build(
     figures: Sequence[str | Path],
     distilled: Sequence[str | Path],
     output: str | Path,
+    evaluations: Sequence[str | Path] = (),
+    weights: Sequence[str | Path] = (),
     template: str | Path = TEMPLATE,
 ) -> None:
     """Write the report page.
@@ -52,35 +86,54 @@ def build(
         and among the tables and figures, is named as missing.
     output : path
         The page, e.g. ``report/index.html``.
+    evaluations, weights : sequence of path
+        Files of the sets' results and of the weights that they were made with; the missing ones are passed over.
     template : path
-        Jinja2 template.
+        Jinja2 template; ``report.css`` and ``report.js`` lie beside it.
 
     Raises
     ------
     DdbiasError
         If an existing file is damaged or not what it should be.
     """
+    runs, missing = collect(distilled, evaluations, weights)
+    header = {"study": study, "scale": scale, "title": title, "commit": commit}
+    shown = {"tables": [_table(Path(path)) for path in tables], "figures": [_figure(Path(path)) for path in figures]}
+    page = render(runs, missing, output=Path(output), template=Path(template), **header, **shown)
+    # Half a surrogate pair, which JSON may hold, has no bytes.
+    store.write_bytes(output, page.encode(errors="replace"))
+
+
+def render(runs: Sequence[Run], missing: Sequence[str], *, output: Path, template: Path = TEMPLATE, **shown) -> str:
+    """Return the page: what `build` writes, from sets that have been read."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    runs = [_run(Path(folder)) for folder in distilled]
-    finished = [run for run in runs if run["meta"]]
-    choices = {name: _values(run["meta"][name] for run in finished) for name in NAMES}
-    page = environment.from_string(Path(template).read_text(encoding="utf-8")).render(
-        study=study,
-        scale=scale,
-        title=title,
-        commit=commit,
-        tables=[_table(Path(path)) for path in tables],
-        figures=[_figure(Path(path)) for path in figures],
-        runs=finished,
-        missing=[run["folder"] for run in runs if not run["meta"]],
-        choices={name: values for name, values in choices.items() if len(values) > 1},
-        names=NAMES,
-        script=_trusted(FILTER),
-        script_hash=_trusted(base64.b64encode(hashlib.sha256(FILTER.encode()).digest()).decode()),
+    style, script = ((template.parent / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    # What is the same in every line is said once above the table, as in the tables of results.
+    same = {key: runs[0].key[key] for key in KEYS if len({run.key[key] for run in runs}) == 1} if len(runs) > 1 else {}
+    keys = [key for key in KEYS if key not in same]
+    parts = Parts()
+    groups = _groups(runs)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        **shown,
+        style=_trusted(style),
+        style_hash=_hash(style),
+        script=_trusted(script),
+        script_hash=_hash(script),
+        same=same,
+        keys=keys,
+        groups=groups,
+        timed=any(run.seconds is not None for run in runs),
+        rows=_rows(runs, keys, groups, parts, output.parent),
+        choices=[(index, key, _values(run.key[key] for run in runs)) for index, key in enumerate(keys, 1)],
+        parts=parts,
+        missing=missing,
+        breakable=_breakable,
+        metric_head=metric_head,
+        fixed=fixed,
+        size=(WIDTH, HEIGHT),
     )
-    store.write_bytes(output, page.encode())
 
 
 def _trusted(text: str):
@@ -90,7 +143,19 @@ def _trusted(text: str):
     return Markup(text)
 
 
-def _values(values) -> list[str]:
+def _breakable(text: str):
+    """Escape a name and let it break after its underscores, for narrow screens; its text stays the same."""
+    from markupsafe import escape
+
+    return escape(text).replace("_", _trusted("_<wbr>"))
+
+
+def _hash(text: str):
+    """Return what the content security policy knows a style or script by."""
+    return _trusted(f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}")
+
+
+def _values(values: Iterable[str]) -> list[str]:
     """Return the different values, numbers in numerical order."""
 
     def order(text: str) -> tuple:
@@ -99,7 +164,59 @@ def _values(values) -> list[str]:
         except ValueError:
             return 1, 0.0, text
 
-    return sorted({str(value) for value in values}, key=order)
+    return sorted(set(values), key=order)
+
+
+def _groups(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Return every evaluation in order of appearance with those of the main metrics that any set has."""
+    found: dict[str, set[str]] = {}
+    for run in runs:
+        for name, evaluation in run.evaluations.items():
+            found.setdefault(name, set()).update(evaluation.results)
+    groups = [(name, [metric for metric in MAIN if metric in metrics]) for name, metrics in found.items()]
+    return [(name, metrics) for name, metrics in groups if metrics]
+
+
+def _rows(runs: Sequence[Run], keys: list[str], groups: list, parts: Parts, folder: Path) -> list[Row]:
+    used: set[str] = set()
+    rows = []
+    for run in runs:
+        number = [_mean(run, evaluation, metric) for evaluation, metrics in groups for metric in metrics]
+        rows.append(
+            Row(
+                id=_id(run, used),
+                keys=[run.key[key] for key in keys],
+                numbers=number,
+                time=NONE if run.seconds is None else duration(run.seconds),
+                seconds="" if run.seconds is None else f"{run.seconds:.2f}",
+                run=run,
+                preview_link=quote(Path(os.path.relpath(run.folder / "preview.png", folder)).as_posix()),
+                settings=parts.name("settings", run.settings) if run.settings else "",
+                weights=parts.name("weights", run.weights) if run.weights else "",
+                evaluations=[
+                    (name, one, parts.name("settings", one.settings)) for name, one in run.evaluations.items()
+                ],
+            )
+        )
+    return rows
+
+
+def _mean(run: Run, evaluation: str, metric: str) -> str:
+    found = run.evaluations.get(evaluation)
+    return fixed(found.results[metric].mean, 1) if found and metric in found.results else NONE
+
+
+def _id(run: Run, used: set[str]) -> str:
+    """Return the name of a row in an address (``index.html#...``): once in the page, of harmless characters."""
+    key = run.key
+    text = "-".join([*(key[name] for name in KEYS[:4]), f"ipc{key['ipc']}", f"seed{key['seed']}"])
+    name = base = re.sub(r"[^A-Za-z0-9_.-]", "_", text)
+    count = 1
+    while name in used:
+        count += 1
+        name = f"{base}-{count}"
+    used.add(name)
+    return name
 
 
 def _table(path: Path) -> dict:
@@ -113,99 +230,4 @@ def _table(path: Path) -> dict:
 
 
 def _figure(path: Path) -> dict:
-    return {"name": path.stem, "image": _embed(path)}
-
-
-def _embed(path: Path) -> str | None:
-    """Return a PNG file as a data address, or None when there is no such file."""
-    if not path.is_file():
-        return None
-    content = path.read_bytes()
-    if not content.startswith(PNG_START):
-        raise DdbiasError(f"{path} is not a PNG picture; delete it and run again")
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
-
-
-def _run(folder: Path) -> dict:
-    """Collect what the page says about one distilled set; without its file, ``meta`` is None."""
-    path = folder / "distilled.safetensors"
-    if not path.is_file():
-        return {"folder": str(folder), "meta": None}
-    meta = _meta(path)
-    facts = store.read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
-    return {
-        "folder": str(folder),
-        "meta": {name: str(meta[name]) for name in NAMES},
-        "preview": _embed(folder / "preview.png"),
-        "loss": _loss(folder / "history.parquet"),
-        "facts": _facts(facts),
-        "command": _command(facts.get("command")),
-        "settings": _flatten(meta.get("settings", {})) | _flatten(meta.get("provenance", {})),
-    }
-
-
-def _meta(path: Path) -> Mapping:
-    """Return the metadata of a distilled set; a foreign file raises `DdbiasError`."""
-    _, meta = store.read_tensors(path, framework="np")
-    lacking = [name for name in NAMES if name not in meta]
-    if lacking:
-        raise DdbiasError(f"{path} is not a distilled set: it lacks {', '.join(lacking)}; distill again")
-    return meta
-
-
-def _facts(run: Mapping) -> dict[str, str]:
-    """Word the entries of ``run.json`` that a reader wants; what is not recorded is left out."""
-    facts = {}
-    if run.get("commit"):
-        facts["commit"] = str(run["commit"]).replace("+", " with uncommitted changes")
-    if run.get("device"):
-        facts["device"] = str(run["device"])
-    if run.get("seconds") is not None:
-        facts["time"] = _duration(float(run["seconds"]))
-    if run.get("peak_memory_mb") is not None:
-        facts["peak memory"] = f"{float(run['peak_memory_mb']):.0f} MB"
-    if run.get("date"):
-        facts["date"] = str(run["date"])
-    return facts
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes / 60:.1f} h"
-
-
-def _command(command: object) -> str:
-    import shlex
-
-    return shlex.join(map(str, command)) if isinstance(command, list) else str(command or "")
-
-
-def _flatten(tree: Mapping, prefix: str = "") -> dict[str, str]:
-    """Turn nested settings into ``{"optimizer.lr": "0.1"}``."""
-    flat = {}
-    for key, value in tree.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": str(value)}
-    return flat
-
-
-def _loss(path: Path) -> dict | None:
-    """Return the loss curve as points of a 100 x 30 drawing, at most 200, with its first and last value."""
-    import math
-
-    if not path.is_file():
-        return None
-    table, _ = store.read_table(path)
-    if "loss" not in table.column_names:
-        return None
-    values = [value for value in table["loss"].to_pylist() if value is not None and math.isfinite(value)]
-    if len(values) < 2:
-        return None
-    low, high = min(values), max(values)
-    step = max(1, len(values) // 200)
-    points = [
-        f"{100 * i / (len(values) - 1):.1f},{29 - 28 * (values[i] - low) / ((high - low) or 1):.1f}"
-        for i in range(0, len(values), step)
-    ]
-    return {"points": " ".join(points), "first": f"{values[0]:.4g}", "last": f"{values[-1]:.4g}"}
+    return {"name": path.stem, "image": embed(path)}

@@ -137,7 +137,7 @@ def lay_out(table: Table) -> Layout:
     groups = []
     for metric in dict.fromkeys(cell.metric for cell in table.cells):
         compared = any(cell.published is not None for cell in table.cells if cell.metric == metric)
-        groups.append((metric, [_head(metric), "n", *(("published", "gap") if compared else ())]))
+        groups.append((metric, [metric_head(metric), "n", *(("published", "gap") if compared else ())]))
     layout = Layout(same, keys, groups)
     for key, cells in lines:
         texts = [_cell_texts(cells.get(metric), len(heads), table.spread) for metric, heads in groups]
@@ -145,7 +145,8 @@ def lay_out(table: Table) -> Layout:
     return layout
 
 
-def _head(metric: str) -> str:
+def metric_head(metric: str) -> str:
+    """Return the name of a metric as people read it, with an arrow where lower is better."""
     name = metric.replace("deo_", "DEO ").replace("_", " ")
     return f"{name} ↓" if metric in LOWER_IS_BETTER else name
 

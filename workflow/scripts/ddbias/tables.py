@@ -23,6 +23,7 @@ from ddbias.table_formats import Cell, Table, write_csv, write_html, write_markd
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 KEYS = ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation")
 EVALUATION_COLUMNS = ("study", "scale", *KEYS[:-1], "seed", "evaluation", "repeat", "metric", "value", "support")
@@ -60,7 +61,7 @@ def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    frames = [_read_evaluation(path) for path in dict.fromkeys(map(str, paths)) if Path(path).is_file()]
+    frames = [_frame(path) for path in dict.fromkeys(map(str, paths)) if Path(path).is_file()]
     if not frames:
         return pd.DataFrame(columns=[*EVALUATION_COLUMNS, "convention"])
     joined = pd.concat(frames, ignore_index=True)
@@ -72,14 +73,27 @@ def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
     return joined
 
 
-def _read_evaluation(path: str | Path) -> pd.DataFrame:
+def read_evaluation(path: str | Path) -> tuple[pa.Table, dict]:
+    """Return the rows (the columns of `EVALUATION_COLUMNS`) and the metadata of one evaluation file.
+
+    Raises
+    ------
+    DdbiasError
+        If the file is damaged, lacks a column or holds a value outside 0..1.
+    """
     table, meta = store.read_table(path)
     missing = [name for name in EVALUATION_COLUMNS if name not in table.column_names]
     if missing:
         raise DdbiasError(f"{path} is not an evaluation: it lacks the columns {', '.join(missing)}; evaluate again")
-    frame = table.select(EVALUATION_COLUMNS).to_pandas()
-    if not frame["value"].between(0, 1).all():  # False for NaN too
+    value = table["value"].to_numpy()
+    if not ((value >= 0) & (value <= 1)).all():  # False for NaN too
         raise DdbiasError(f"{path} holds a value outside 0..1; metrics are stored as fractions, evaluate again")
+    return table.select(EVALUATION_COLUMNS), meta
+
+
+def _frame(path: str | Path) -> pd.DataFrame:
+    table, meta = read_evaluation(path)
+    frame = table.to_pandas()
     frame["ratio"] = [shortest(ratio) for ratio in frame["ratio"]]
     frame["ipc"] = frame["ipc"].astype(str)
     return frame.assign(convention=str(meta.get("convention", "unknown")))
@@ -279,7 +293,7 @@ def _notes(
         notes.append(f"Unfinished: {done} of {total} evaluations have been run.")
     shown = frame[frame["dataset"].isin({cell.key["dataset"] for cell in cells})]
     for kind, names in shown.groupby("convention")["dataset"].unique().items():
-        notes.append(f"Test set {_convention(kind)}: {', '.join(sorted(names))}.")
+        notes.append(f"Test set {convention(kind)}: {', '.join(sorted(names))}.")
     if any(cell.state == "not defined" for cell in cells):
         notes.append("Not defined: the metric needs groups that this test set does not have.")
     if sources:
@@ -287,5 +301,6 @@ def _notes(
     return notes
 
 
-def _convention(kind: str) -> str:
+def convention(kind: str) -> str:
+    """Say how the attributes of a test set relate to its labels."""
     return f"{kind} ({CONVENTIONS[kind]})" if kind in CONVENTIONS else kind
