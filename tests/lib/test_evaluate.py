@@ -2,8 +2,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-import yaml
-from ddbias import evaluate, metrics, store
+from ddbias import distilled_images, evaluate, metrics, results, store
 from ddbias.data import Split, channel_statistics
 from ddbias.training import Recipe
 
@@ -125,7 +124,7 @@ def test_a_diverged_network_is_counted_and_told(few_digits, log_lines):
 def test_rows_fit_the_schema_and_the_metrics():
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 9, (3, 3, 3, 3))
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(evaluate.RESULTS_SCHEMA.read_text()))
+    validator = jsonschema.Draft202012Validator(results.schema())
     rows = evaluate.rows(counts, CELL)
     for row in rows:
         validator.validate(row)
@@ -181,7 +180,7 @@ def test_the_training_set_is_decoded(tmp_path, side):
     mean, std, labels = [0.2, 0.4, 0.6], [0.3, 0.2, 0.25], torch.tensor([0, 0, 1, 1])
     path = tmp_path / "distilled.safetensors"
     store.write_tensors(path, {"images": images, "labels": labels}, {"mean": mean, "std": std, "formation": 2})
-    decoded, classes = evaluate.training_set(path, None)
+    decoded, classes = distilled_images.training_set(path, None)
     assert classes.tolist() == [0] * 8 + [1] * 8
     tall = (side + 1) // 2
     canvas = torch.stack(
@@ -195,7 +194,7 @@ def test_the_training_set_is_decoded(tmp_path, side):
                 whole = torch.nn.functional.interpolate(tile, size=(side, side), mode="bilinear", align_corners=False)
                 torch.testing.assert_close(decoded[4 * n + 2 * i + j], whole[0], rtol=1e-6, atol=1e-6)
     store.write_tensors(path, {"images": images, "labels": labels}, {"mean": mean, "std": std})
-    plain, classes = evaluate.training_set(path, None)
+    plain, classes = distilled_images.training_set(path, None)
     assert torch.equal(plain, images)
     assert torch.equal(classes, labels)
 
