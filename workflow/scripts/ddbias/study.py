@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 
-from ddbias import figure_checks, plugins
+from ddbias import evaluation_kinds, figure_checks, plugins
 from ddbias.cell import NATURAL, WHOLE, Cell, named, ratio_text, texts
 from ddbias.class_sizes import smallest_class
 from ddbias.config import ConfigErrors, complete
@@ -61,11 +61,16 @@ class Study:
         return [*([own] if own else []), *guiding]
 
     def table_rows(self, table: str) -> list[dict]:
-        """Return the rows of a table: cell and metric, with the selector of the published value or None."""
+        """Return the rows of a table: cell and metric, with the selector of the published value or None.
+
+        A metric of another kind than a cell's evaluation has no row.
+        """
         settings = self.config["tables"][table]
         rows = []
         for cell in table_cells(self, settings):
             for metric in settings["metrics"]:
+                if not evaluation_kinds.gives(self.config, cell["evaluation"], metric):
+                    continue
                 row = {**cell, "metric": metric}
                 row["published"] = next((p["value"] for p in settings["published"] if texts(p["cell"]) == row), None)
                 rows.append(row)
@@ -129,6 +134,7 @@ def _undefined(config: Mapping) -> Iterator[str]:
         ("models", "network", "networks"),
         ("models", "domain", "datasets"),
         ("evaluations", "network", "networks"),
+        ("evaluations", "surrogate", "surrogates"),
         ("debias", "surrogate", "surrogates"),
         ("figures", "dataset", "datasets"),
         ("figures", "evaluation", "evaluations"),
@@ -204,7 +210,7 @@ def _ipc_errors(config: Mapping) -> Iterator[str]:
 
 
 def _cell_errors(study: Study) -> Iterator[str]:
-    """Yield a line for every table cell that the grid does not make."""
+    """Yield a line for every table cell that the grid does not make, and every metric that no cell measures."""
     made = {_key(cell) for cell in table_cells(study, {"cells": []})}
     for name, table in study.config["tables"].items():
         rows = table_cells(study, table)
@@ -212,6 +218,10 @@ def _cell_errors(study: Study) -> Iterator[str]:
             if _key(cell) not in made:
                 yield f"tables.{name}: asks for {named(cell)}, which the grid does not make.{_closest(cell, made)}"
         wanted = {_key(cell) for cell in rows}
+        evaluations = dict.fromkeys(cell["evaluation"] for cell in rows)
+        for i, metric in enumerate(table["metrics"]):
+            path = f"tables.{name}.metrics[{i}]"
+            yield from evaluation_kinds.unmeasured(study.config, path, metric, evaluations)
         for i, published in enumerate(table["published"]):
             cell, path = texts(published["cell"]), f"tables.{name}.published[{i}].cell"
             if _key(cell) not in wanted:

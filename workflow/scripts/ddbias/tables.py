@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddbias import store
+import numpy as np
+
+from ddbias import image_metrics, store
 from ddbias.errors import DdbiasError, unknown
 from ddbias.groups import CONVENTIONS
 from ddbias.table_formats import Cell, Table, write_csv, write_html, write_markdown, write_tex
@@ -46,7 +48,8 @@ def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of `EVALUATION_COLUMNS` (``value`` in 0..1; ``ratio`` and ``ipc`` are strings) and
+        The columns of `EVALUATION_COLUMNS` (``value`` in 0..1, or more for those of
+        `ddbias.image_metrics.ABOVE_ONE`; ``ratio`` and ``ipc`` are strings) and
         ``convention``, the test convention from the file's metadata. Without a file it has no rows.
 
     Raises
@@ -74,7 +77,8 @@ def _read_evaluation(path: str | Path) -> pd.DataFrame:
     if missing:
         raise DdbiasError(f"{path} is not an evaluation: it lacks the columns {', '.join(missing)}; evaluate again")
     frame = table.select(EVALUATION_COLUMNS).to_pandas()
-    if not frame["value"].between(0, 1).all():  # False for NaN too
+    most = np.where(frame["metric"].isin(image_metrics.ABOVE_ONE), np.inf, 1)
+    if not frame["value"].between(0, most).all():  # False for NaN too
         raise DdbiasError(f"{path} holds a value outside 0..1; metrics are stored as fractions, evaluate again")
     frame["ratio"] = [shortest(ratio) for ratio in frame["ratio"]]
     frame["ipc"] = frame["ipc"].astype(str)
@@ -234,6 +238,10 @@ def _notes(
         notes.append(f"Test set {_convention(kind)}: {', '.join(sorted(names))}.")
     if any(cell.state == "not defined" for cell in cells):
         notes.append("Not defined: the metric needs groups that this test set does not have.")
+    if any(cell.metric in image_metrics.METRICS for cell in cells):
+        notes.append(
+            "Of the images themselves: n counts draws of real images; distances are percent of those of real images."
+        )
     if sources:
         notes.append(f"Published: {'; '.join(dict.fromkeys(sources))}; gap = mean − published, in points.")
     return notes
