@@ -68,7 +68,23 @@ def mistakes(config):
     ("path", "value", "said"),
     [
         ("figurs", {}, "figurs: unknown key; known: study, scale, device, * Did you mean 'figures'?"),
-        ("evaluations.convnet.epoch", 3, "evaluations.convnet.epoch = 3: unknown key; known: network, * 'epochs'?"),
+        (
+            "evaluations.convnet.epoch",
+            3,
+            "evaluations.convnet.epoch = 3: unknown key; known: kind, network, * 'epochs'?",
+        ),
+        ("evaluations.convnet", {}, "evaluations.convnet.network: is missing"),
+        ("evaluations.convnet", None, "evaluations.convnet = null: needs a kind, one of training, images"),
+        (
+            "evaluations.convnet",
+            {"kind": "image", "network": "small"},
+            "evaluations.convnet.kind = 'image': must be one of training, images. Did you mean 'images'?",
+        ),
+        (
+            "evaluations.convnet",
+            {"kind": "images", "network": "small", "epochs": 3},
+            "evaluations.convnet.epochs = 3: unknown key; known: kind, network, surrogate, reference, repeats, *",
+        ),
         ("distillers.dm.itterations", 9, "distillers.dm.itterations = 9: unknown key; * Did you mean 'iterations'?"),
         ("grid.0.seed", [1], "grid[0].seed: unknown key; known: dataset, ratios, * Did you mean 'seeds'?"),
         ("datasets.digits_fg.source", "digit", "*source.kind = 'digit': must be one of digits, mnist, * 'digits'?"),
@@ -253,6 +269,22 @@ def test_defaults_shrink_too(scale, spent):
     assert (evaluation["networks"], evaluation["epochs"]) == spent
 
 
+@pytest.mark.parametrize("scale", ["paper", "quick"])
+def test_an_evaluation_trains_unless_it_says_otherwise_and_looking_costs_the_same_at_every_scale(scale):
+    assert complete(MINIMAL)["evaluations"]["convnet"]["kind"] == "training"
+    config = changed("evaluations.look", {"kind": "images", "network": "small"}) | {"scale": scale}
+    assert complete(config)["evaluations"]["look"] == {
+        "kind": "images",
+        "network": "small",
+        "surrogate": None,
+        "reference": "test",
+        "repeats": 5,
+        "steps": 500,
+        "batch_size": 64,
+        "learning_rate": 0.01,
+    }
+
+
 def test_networks_are_a_maximum_not_a_share():
     config = changed("evaluations.convnet.networks", 1) | {"scale": "fast"}
     assert complete(config)["evaluations"]["convnet"]["networks"] == 1
@@ -277,8 +309,9 @@ def kinds(section):
 
 
 def test_every_registered_kind_is_in_the_schema_and_the_other_way_round():
-    from ddbias import bias, debias, debiased_training, distill, networks, plots, sources
+    from ddbias import bias, debias, debiased_training, distill, evaluation_kinds, networks, plots, sources
 
+    assert kinds("evaluation") == {evaluation_kinds.TRAINING, evaluation_kinds.IMAGES}
     assert kinds("debiasing") == {debiased_training.NONE, *debiased_training.KINDS}
     assert kinds("source") == set(sources.SOURCES)
     assert kinds("bias") == set(bias.BIASES)

@@ -8,9 +8,9 @@ import torch
 from ddbias import distilled_set, store
 from ddbias.data import save_split
 from ddbias.distill.engine import Distilled
+from ddbias.distilled_images import training_set
 from ddbias.distilled_set import Run, save
 from ddbias.errors import DdbiasError
-from ddbias.evaluate import training_set
 from ddbias.export import load_distilled
 from PIL import Image
 

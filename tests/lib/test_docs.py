@@ -13,7 +13,8 @@ def test_the_snippets_on_evaluations_make_a_study():
     text = (ROOT / "docs" / "evaluation.md").read_text()
     study = yaml.safe_load((ROOT / "config.yaml").read_text())
     for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
-        study |= yaml.safe_load(block)
+        for section, named in yaml.safe_load(block).items():
+            study[section] |= named
     study["networks"] |= {"convnet": "convnet", "vgg": "vgg11"}
     named = re.findall(
         r"`((?:schedule|cutmix|batch_size|augment|epochs|debiasing|learned_rate): [^`.]+(?:\.\d)?)`", text
@@ -26,7 +27,7 @@ def test_the_snippets_on_evaluations_make_a_study():
         "ratios": [0.1, 0.95],
         "debias": ["uniform"],
         "seeds": [0],
-        "evaluations": ["dc", "dsa"],
+        "evaluations": ["dc", "dsa", "look"],
     }
     study["grid"] = [
         {**entry, "distillers": ["dm", "random"], "ipc": [10]},

@@ -2,8 +2,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-import yaml
-from ddbias import calibration, evaluate, metrics, store
+from ddbias import calibration, distilled_images, evaluate, metrics, results, store
 from ddbias.data import Split, channel_statistics
 from ddbias.training import Recipe
 
@@ -136,7 +135,7 @@ def test_a_diverged_network_is_counted_and_told(few_digits, log_lines):
 def test_rows_fit_the_schema_and_the_metrics():
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 9, (3, 3, 3, 3))
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(evaluate.RESULTS_SCHEMA.read_text()))
+    validator = jsonschema.Draft202012Validator(results.schema())
     given = outcome(counts)
     rows = evaluate.rows(given, CELL)
     for row in rows:
@@ -198,7 +197,7 @@ def test_the_training_set_is_decoded(tmp_path, side):
     mean, std, labels = [0.2, 0.4, 0.6], [0.3, 0.2, 0.25], torch.tensor([0, 0, 1, 1])
     path = tmp_path / "distilled.safetensors"
     store.write_tensors(path, {"images": images, "labels": labels}, {"mean": mean, "std": std, "formation": 2})
-    decoded, classes = evaluate.training_set(path, None)
+    decoded, classes = distilled_images.training_set(path, None)
     assert classes.tolist() == [0] * 8 + [1] * 8
     tall = (side + 1) // 2
     canvas = torch.stack(
@@ -212,7 +211,7 @@ def test_the_training_set_is_decoded(tmp_path, side):
                 whole = torch.nn.functional.interpolate(tile, size=(side, side), mode="bilinear", align_corners=False)
                 torch.testing.assert_close(decoded[4 * n + 2 * i + j], whole[0], rtol=1e-6, atol=1e-6)
     store.write_tensors(path, {"images": images, "labels": labels}, {"mean": mean, "std": std})
-    plain, classes = evaluate.training_set(path, None)
+    plain, classes = distilled_images.training_set(path, None)
     assert torch.equal(plain, images)
     assert torch.equal(classes, labels)
 
@@ -220,5 +219,5 @@ def test_the_training_set_is_decoded(tmp_path, side):
 def test_recipe_takes_what_it_knows():
     settings = {"network": "small", "networks": 3, "epochs": 10, "whole_steps": 5, "augment": "crop"}
     settings |= {"learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 7}
-    settings |= {"schedule": "constant"}
-    assert evaluate.recipe(settings) == Recipe(0.1, 0.0, 0.0, 7, "crop", "constant")
+    settings |= {"schedule": "constant", "cutmix": 0.5}
+    assert evaluate.recipe(settings) == Recipe(0.1, 0.0, 0.0, 7, "crop", "constant", 0.5)

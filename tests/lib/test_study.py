@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 import yaml
 from ddbias import sources
+from ddbias.cell import Cell, ratio_text
 from ddbias.class_sizes import SMALLEST, smallest_class
 from ddbias.config import ConfigErrors
-from ddbias.study import Cell, Study, needed_cells, ratio_text
+from ddbias.study import Study, needed_cells
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
@@ -134,6 +135,21 @@ def test_a_table_without_cells_shows_the_grid():
     assert len(Study(config).table_rows("main")) == 2 * 2 * 2 + 1
 
 
+def test_a_metric_has_rows_for_the_evaluations_that_measure_it():
+    config = changed(
+        evaluations__look={"kind": "images", "network": "small", "surrogate": "supcon"},
+        grid__0__evaluations=["convnet", "look"],
+        tables__main__metrics=["accuracy", "coverage"],
+        tables__main__cells__0__evaluations=["convnet", "look"],
+        tables__main__cells__0__debias=["kde"],
+    )
+    rows = Study(config).table_rows("main")
+    assert [(row["evaluation"], row["metric"]) for row in rows] == [("convnet", "accuracy"), ("look", "coverage")]
+
+
+LOOK = {"kind": "images", "network": "small"}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -157,6 +173,34 @@ def test_a_table_without_cells_shows_the_grid():
         (
             {"evaluations__convnet__network": "smal"},
             "evaluations.convnet.network = 'smal': not defined under networks; defined: small. Did you mean 'small'?",
+        ),
+        (
+            {"evaluations__look": {**LOOK, "network": "smal"}},
+            "evaluations.look.network = 'smal': not defined under networks; defined: small. Did you mean 'small'?",
+        ),
+        (
+            {"evaluations__look": {**LOOK, "surrogate": "supcn"}},
+            "evaluations.look.surrogate = 'supcn': not defined under surrogates; defined: supcon. "
+            "Did you mean 'supcon'?",
+        ),
+        (
+            {"tables__main__metrics": ["accuracy", "coverage"]},
+            "tables.main.metrics[1] = 'coverage': not measured by convnet, needs an evaluation of kind images; "
+            "defined: none",
+        ),
+        (
+            {"evaluations__look": LOOK, "figures__accuracy__metric": "aligned_share"},
+            "figures.accuracy.metric = 'aligned_share': not measured by convnet, needs an evaluation of kind images; "
+            "defined: look",
+        ),
+        (
+            {
+                "evaluations__look": LOOK,
+                "grid__0__evaluations": ["convnet", "look"],
+                "figures__accuracy__evaluation": "look",
+            },
+            "figures.accuracy.metric = 'unbiased_accuracy': not measured by look, needs an evaluation of kind "
+            "training; defined: convnet",
         ),
         (
             {"distillers__dm__network": "big"},

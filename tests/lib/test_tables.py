@@ -311,6 +311,17 @@ def test_damaged_and_foreign_evaluations_are_one_line(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_what_is_relative_to_real_images_may_be_above_one(tmp_path):
+    path = evaluation(tmp_path / "a.parquet", {"pixel_distance": [1.25, 0.75], "coverage": [0.5, 1.0]})
+    assert read_evaluations([path])["value"].max() == 1.25
+    text = make(tmp_path / "t", [path], [row(metric="pixel_distance"), row(metric="coverage")])["md"]
+    assert "100.0 ± 25.0" in text
+    assert "n counts draws of real images" in text
+    for values in ({"coverage": [1.25]}, {"density": [-0.1]}, {"density": [float("nan")]}):
+        with pytest.raises(DdbiasError, match="holds a value outside"):
+            read_evaluations([evaluation(tmp_path / "b.parquet", values)])
+
+
 def test_a_network_counted_twice_and_a_foreign_scale_are_refused(tmp_path):
     one = evaluation(tmp_path / "a.parquet", {"accuracy": [0.5]})
     copy = evaluation(tmp_path / "b.parquet", {"accuracy": [0.5]})

@@ -38,6 +38,7 @@ distillers:
   whole: { kind: whole }
 evaluations:
   convnet: { network: small, networks: 1, epochs: { quick: 1 }, whole_steps: { quick: 2 } }
+  look: { kind: images, network: small, surrogate: supcon, repeats: 2, steps: 3 }
 grid:
   - dataset: digits_fg
     ratios: [0.95]
@@ -52,7 +53,7 @@ grid:
     debias: [uniform]
     ipc: [1]
     seeds: [0]
-    evaluations: [convnet]
+    evaluations: [convnet, look]
   - dataset: digits_fg
     ratios: [0.95]
     distillers: [whole]

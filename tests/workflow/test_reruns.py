@@ -47,6 +47,8 @@ def test_every_file_that_a_job_calls_is_among_its_inputs(traced_run):
         "estimate_weights": 1,
         "distill": 4,
         "evaluate": 4,
+        "train_attribute_model": 1,
+        "measure_images": 1,
         "make_table": 1,
         "plot": 2,
         "write_report": 1,
@@ -69,7 +71,16 @@ def test_edit_of_a_method_reruns_that_method_and_what_follows(finished):
 
 def test_edit_of_the_loop_reruns_all_distillers(finished):
     finished.append(f"{LIBRARY}/distill/engine.py")
-    assert finished.planned("tiny.yaml") == {"distill": 4, "evaluate": 4, **SHOWN}
+    assert finished.planned("tiny.yaml") == {"distill": 4, "evaluate": 4, "measure_images": 1, **SHOWN}
+
+
+def test_edit_of_how_images_are_looked_at_trains_nothing_again(finished):
+    finished.append(f"{LIBRARY}/image_measures.py")
+    finished.append(f"{LIBRARY}/debiased_training/learner.py")  # of the evaluations that train
+    planned = finished.planned("tiny.yaml")
+    assert planned == {"evaluate": 4, "measure_images": 1, **SHOWN}
+    changed(finished, lambda study: study["evaluations"]["look"].update(repeats=3))
+    assert finished.planned("tiny.yaml") == planned
 
 
 def test_edit_of_a_network_that_is_not_used_reruns_nothing(finished):
@@ -125,7 +136,13 @@ def test_fresh_clone_beside_old_results_reruns_nothing(finished, pristine, tmp_p
 
 def test_new_seed_adds_its_jobs_only(finished):
     changed(finished, lambda study: study["grid"][1].update(seeds=[0, 1]))
-    assert finished.planned("tiny.yaml") == {"distill": 1, "evaluate": 1, **SHOWN}
+    assert finished.planned("tiny.yaml") == {
+        "train_surrogate": 1,
+        "distill": 1,
+        "evaluate": 1,
+        "measure_images": 1,
+        **SHOWN,
+    }
 
 
 def test_new_method_reruns_nothing(finished):
@@ -167,5 +184,5 @@ def test_other_scale_has_its_own_folder(finished):
         ("evaluations", "convnet", ["epochs", "whole_steps"]),
     ):
         changed(finished, lambda s, a=section, b=name, c=keys: s[a][b].update(dict.fromkeys(c, 3)))
-    assert finished.planned("tiny.yaml", "--config", "scale=fast").total() == 15
+    assert finished.planned("tiny.yaml", "--config", "scale=fast").total() == 17
     assert (finished / "results/tiny/quick/tables/main.csv").exists()

@@ -49,7 +49,7 @@ PLANS = [*((path, "fast") for path in STUDIES), ("config.yaml", "quick"), ("conf
 def test_study_can_be_planned(pristine, path, scale):
     planned = pristine.planned(path, "--config", f"scale={scale}")
     study = Study(read(path) | {"scale": scale})
-    assert planned["evaluate"] == len(study.cells)
+    assert planned["evaluate"] + planned["measure_images"] == len(study.cells)
     assert planned["distill"] == len({(c.dataset, c.ratio, c.distiller, c.debias, c.ipc, c.seed) for c in study.cells})
     assert planned["make_table"] == len(study.config["tables"])
     assert planned["plot"] == len(study.config["figures"])
@@ -67,6 +67,8 @@ def test_nothing_of_the_default_leaks_into_another_study(checkout):
         "estimate_weights": 1,
         "distill": 4,
         "evaluate": 4,
+        "train_attribute_model": 1,
+        "measure_images": 1,
         "write_report": 1,
     }
 
@@ -76,7 +78,9 @@ def test_scale_of_the_command_line_wins(checkout, path):
     """A target in another scale's folder cannot be made, so the target tells which scale it was."""
     if path:
         distillers = {"dm": {"kind": "dm", "network": "small"}, "random": "random", "whole": "whole"}
-        checkout.study(distillers=distillers, evaluations={"convnet": {"network": "small"}})
+        look = {"kind": "images", "network": "small", "steps": 3}
+        evaluations = {"convnet": {"network": "small"}, "look": look}
+        checkout.study(distillers=distillers, evaluations=evaluations)
     study = yaml.safe_load((checkout / (path or "config.yaml")).read_text())
     target = f"results/{study['study']}/fast/tables/main.csv"
     assert checkout.planned(path, "--config", "scale=fast", "--", target)["make_table"] == 1

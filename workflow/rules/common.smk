@@ -6,10 +6,11 @@ import sys
 sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
 
 import launch
-from ddbias import dependencies, lookup, store
+from ddbias import dependencies, evaluation_kinds, lookup, store
 from ddbias.costs import estimate
 from ddbias.errors import DdbiasError
-from ddbias.study import NATURAL, WHOLE, Study, needed_cells
+from ddbias.cell import NATURAL, WHOLE
+from ddbias.study import Study, needed_cells
 
 launch.quote_executable()
 launch.name_run(workflow.basedir, workflow.overwrite_configfiles, workflow.config_settings.config)
@@ -117,11 +118,28 @@ def distiller_kinds(wildcards):
     return ("distill", settings["kind"]), *debias_kinds(wildcards), *network
 
 
-def evaluation_kinds(wildcards):
+def evaluations_of(kind):
+    """Return the pattern of the evaluations of a kind: which of the rules with one output pattern makes a file."""
+    return "|".join(evaluation_kinds.of_kind(study.config, kind)) or "none"
+
+
+def training_kinds(wildcards):
     settings = evaluation_settings(wildcards)
     debiasing = settings["debiasing"]["kind"]
     learner = [] if debiasing == "none" else [("debiased_training", debiasing)]
     return network_kind(settings["network"]), *learner
+
+
+def attribute_kinds(wildcards):
+    return (network_kind(evaluation_settings(wildcards)["network"]),)
+
+
+def image_kinds(wildcards):
+    name = evaluation_settings(wildcards)["surrogate"]
+    if name is None:
+        return attribute_kinds(wildcards)
+    surrogate = study.config["surrogates"][name]
+    return *attribute_kinds(wildcards), ("surrogate", surrogate["kind"]), network_kind(surrogate["network"])
 
 
 def figure_kinds(wildcards):
@@ -172,6 +190,12 @@ def source_digests(wildcards):
 def embeddings(wildcards):
     surrogate = study.config["debias"][wildcards.debias]["surrogate"]
     return rules.train_surrogate.output.embeddings.format(surrogate=surrogate, **wildcards)
+
+
+def embedding_model(wildcards):
+    """Return the surrogate that embeds distilled images, if one is named."""
+    name = evaluation_settings(wildcards)["surrogate"]
+    return rules.train_surrogate.output.model.format(surrogate=name, **wildcards) if name else []
 
 
 def sample_weights(wildcards):
@@ -275,6 +299,11 @@ def distiller_network(wildcards):
 
 def evaluation_settings(wildcards):
     return study.config["evaluations"][wildcards.evaluation]
+
+
+def attribute_settings(wildcards):
+    """Return what the attribute classifier depends on: another number of draws trains no other one."""
+    return {key: evaluation_settings(wildcards)[key] for key in ("steps", "batch_size", "learning_rate")}
 
 
 def evaluation_network(wildcards):

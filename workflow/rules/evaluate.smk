@@ -1,6 +1,6 @@
 rule evaluate:
     input:
-        src=src("evaluate", evaluation_kinds),
+        src=src("evaluate", training_kinds),
         distilled=rules.distill.output.distilled,
         test=rules.synthesize_dataset.output.test,
         train=train_split_of_rows,
@@ -10,11 +10,13 @@ rule evaluate:
         "results/{study}/{scale}/logs/evaluate/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/{evaluation}.log",
     benchmark:
         "results/{study}/{scale}/benchmarks/evaluate/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/{evaluation}.tsv"
+    wildcard_constraints:
+        evaluation=evaluations_of("training"),
     conda:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
     params:
-        code=code("evaluate", evaluation_kinds),
+        code=code("evaluate", training_kinds),
         settings=evaluation_settings,
         network=evaluation_network,
         seed=seed,

@@ -5,14 +5,14 @@ Fails when the distilled set or a split is damaged.
 
 from dataclasses import replace
 
-from ddbias import data, device, evaluate, fast_evaluation, job
+from ddbias import data, device, distilled_images, evaluate, fast_evaluation, job
 
 
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
     where = device.prepare(params.device, params.threads)
     test = data.load_split(snakemake.input.test)
-    images, labels = evaluate.training_set(snakemake.input.distilled, snakemake.input.train)
+    images, labels = distilled_images.training_set(snakemake.input.distilled, snakemake.input.train)
     recipe = evaluate.recipe(params.settings)
     rate = evaluate.learned_rate(snakemake.input.distilled) if params.settings["learned_rate"] else None
     if rate is not None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -43,3 +44,24 @@ def texts(cell: Mapping) -> dict:
 def named(cell: Mapping) -> str:
     """Return the fields of a cell in words, without the metric."""
     return " ".join(f"{key}={value}" for key, value in cell.items() if key != "metric")
+
+
+def expand(entry: Mapping) -> Iterator[Cell]:
+    """Yield the cells of an entry of the grid: the product of its lists."""
+    axes = (entry["ratios"], entry["distillers"], entry["debias"], entry["ipc"], entry["seeds"], entry["evaluations"])
+    for ratio, distiller, debias, ipc, seed, evaluation in itertools.product(*axes):
+        yield Cell(entry["dataset"], ratio_text(ratio), distiller, debias, str(ipc), str(seed), evaluation)
+
+
+def chosen_cells(made: list[Cell], selections: list[Mapping]) -> list[dict]:
+    """Return the cells that selections name, without seeds, in their order; all that are made when there are none."""
+    found = []
+    for selection in selections or [None]:
+        cells = made if selection is None else expand({**selection, "seeds": ["*"]})
+        found += [cell.without_seed() for cell in cells]
+    return [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in dict.fromkeys(found)]
+
+
+def identity(cell: Mapping) -> tuple[str, ...]:
+    """Return the fields of a cell without its seed: what one row of a table stands for."""
+    return tuple(cell[field] for field in Cell.fields_without_seed)

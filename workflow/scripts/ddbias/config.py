@@ -102,7 +102,7 @@ class _Completion:
         if "x-kinds" in schema:
             if value is None and "null" in schema.get("type", ()):
                 return None
-            value, schema = self._kind(value, schema["x-kinds"], path)
+            value, schema = self._kind(value, schema, path)
             if schema is None:
                 return value
         if "x-scale" in schema:
@@ -122,9 +122,11 @@ class _Completion:
             schema = {**target, **{k: v for k, v in schema.items() if k != "$ref"}}
         return schema
 
-    def _kind(self, value: object, section: str, path: str) -> tuple[object, Mapping | None]:
+    def _kind(self, value: object, schema: Mapping, path: str) -> tuple[object, Mapping | None]:
         value = {"kind": value} if isinstance(value, str) else value
-        kinds = self.defs[section]
+        kinds = self.defs[schema["x-kinds"]]
+        if isinstance(value, dict) and "x-kind" in schema:
+            value = {"kind": schema["x-kind"], **value}
         if not isinstance(value, dict) or "kind" not in value:
             self.errors.append(f"{path} = {_show(value)}: needs a kind, one of {', '.join(kinds)}")
             return value, None

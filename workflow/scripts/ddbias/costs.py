@@ -10,7 +10,8 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddbias.study import WHOLE, Study
+from ddbias.cell import WHOLE
+from ddbias.study import Study
 
 TABLE = Path(__file__).resolve().parents[2] / "resources" / "costs.csv"
 PUBLISHED = {"width": 128, "depth": 3}

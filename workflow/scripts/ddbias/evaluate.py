@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias import calibration, debiased_training, formation, metrics, networks, store
-from ddbias.data import Split, load_split
+from ddbias import calibration, debiased_training, metrics, networks, results, store
+from ddbias.data import Split
 from ddbias.distill.half_network import HalfNetwork
 from ddbias.groups import IDENTITY, Pairing
 from ddbias.log import Progress, logger
 from ddbias.seeding import derive, stream
 from ddbias.training import Recipe, classify, phase_steps, train
 
-RESULTS_SCHEMA = Path(__file__).resolve().parents[2] / "schemas" / "results.schema.yaml"
 PLAIN = {"kind": debiased_training.NONE}
 
 
@@ -170,34 +169,12 @@ def save(path: str | Path, outcome: Outcome, *, cell: Mapping[str, object], meta
     meta : mapping
         ``convention`` and ``pairing`` of the test split, settings, provenance.
     """
-    import jsonschema
-    import yaml
-
     table = rows(outcome, cell, meta.get("pairing", IDENTITY))
-    validator = jsonschema.Draft202012Validator(yaml.safe_load(RESULTS_SCHEMA.read_text()))
-    for row in table:
-        validator.validate(row)
-    columns = {name: [row[name] for row in table] for name in table[0]}
     confidence = [None if bins is None else bins.tolist() for bins in outcome.confidence]
-    store.write_table(path, columns, {**meta, "counts": outcome.counts.tolist(), "confidence": confidence})
+    results.write(path, table, {**meta, "counts": outcome.counts.tolist(), "confidence": confidence})
 
 
 def learned_rate(path: str | Path) -> float | None:
     """Return the learning rate that the distiller learnt together with its images, None if it did not."""
     _, meta = store.read_tensors(path, prefix=None)
     return meta.get("learning_rate")
-
-
-def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the images and labels (N,) int64 to train on.
-
-    Images are normalised float32 (N, C, H, W), decoded where a stored image holds several (`ddbias.formation`), or raw
-    uint8 taken from the training split at `train` when the distilled set holds rows only.
-    """
-    tensors, meta = store.read_tensors(path)
-    if "images" in tensors:
-        factor = meta.get("formation", 1)
-        images = formation.decode(tensors["images"], factor, mean=meta["mean"], std=meta["std"])
-        return images, formation.decode_labels(tensors["labels"], factor)
-    images = np.array(load_split(train).images[tensors["rows"].numpy()])
-    return torch.from_numpy(images), tensors["labels"]

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from ddbias import evaluation_kinds
 from ddbias.cell import Cell, named, texts
 from ddbias.errors import nearest
 
@@ -25,6 +26,9 @@ def contradictions(name: str, figure: Mapping, config: Mapping) -> Iterator[str]
     figure, config : mapping
         Its completed settings, and the whole study's. What is not defined is another mistake.
     """
+    if "metric" in figure:
+        path = f"figures.{name}.metric"
+        yield from evaluation_kinds.unmeasured(config, path, figure["metric"], [figure["evaluation"]])
     if figure["kind"] == "weights":
         yield from _without_weights(name, figure["debias"], config["debias"])
     if figure["kind"] == "surrogate":

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ddbias import comparisons, store
+from ddbias import comparisons, image_metrics, store
 from ddbias.errors import DdbiasError, unknown
 from ddbias.groups import CONVENTIONS
 from ddbias.table_formats import Cell, Table, write_csv, write_html, write_markdown, write_tex
@@ -51,7 +51,8 @@ def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of `EVALUATION_COLUMNS` (``value`` in 0..1; ``ratio`` and ``ipc`` are strings) and
+        The columns of `EVALUATION_COLUMNS` (``value`` in 0..1, or more for those of
+        `ddbias.image_metrics.ABOVE_ONE`; ``ratio`` and ``ipc`` are strings) and
         ``convention``, the test convention from the file's metadata. Without a file it has no rows.
 
     Raises
@@ -85,8 +86,9 @@ def read_evaluation(path: str | Path) -> tuple[pa.Table, dict]:
     missing = [name for name in EVALUATION_COLUMNS if name not in table.column_names]
     if missing:
         raise DdbiasError(f"{path} is not an evaluation: it lacks the columns {', '.join(missing)}; evaluate again")
-    value = table["value"].to_numpy()
-    if not ((value >= 0) & (value <= 1)).all():  # False for NaN too
+    value, metric = table["value"].to_numpy(), np.array(table["metric"].to_pylist())
+    most = np.where(np.isin(metric, image_metrics.ABOVE_ONE), np.inf, 1)
+    if not ((value >= 0) & (value <= most)).all():  # False for NaN too
         raise DdbiasError(f"{path} holds a value outside 0..1; metrics are stored as fractions, evaluate again")
     return table.select(EVALUATION_COLUMNS), meta
 
@@ -296,6 +298,10 @@ def _notes(
         notes.append(f"Test set {convention(kind)}: {', '.join(sorted(names))}.")
     if any(cell.state == "not defined" for cell in cells):
         notes.append("Not defined: the metric needs groups that this test set does not have.")
+    if any(cell.metric in image_metrics.METRICS for cell in cells):
+        notes.append(
+            "Of the images themselves: n counts draws of real images; distances are percent of those of real images."
+        )
     if sources:
         notes.append(f"Published: {'; '.join(dict.fromkeys(sources))}; gap = mean − published, in points.")
     return notes

@@ -1,0 +1,26 @@
+rule train_attribute_model:
+    input:
+        src=src("train_attribute_model", attribute_kinds),
+        train=rules.synthesize_dataset.output.train,
+        test=rules.synthesize_dataset.output.test,
+    output:
+        model="results/{study}/{scale}/attribute_models/{dataset}/{ratio}/{evaluation}.safetensors",
+    log:
+        "results/{study}/{scale}/logs/train_attribute_model/{dataset}/{ratio}/{evaluation}.log",
+    benchmark:
+        "results/{study}/{scale}/benchmarks/train_attribute_model/{dataset}/{ratio}/{evaluation}.tsv"
+    wildcard_constraints:
+        evaluation=evaluations_of("images"),
+    conda:
+        "../../envs/torch.yaml"
+    threads: study.config["threads"]
+    params:
+        code=code("train_attribute_model", attribute_kinds),
+        settings=attribute_settings,
+        network=evaluation_network,
+        device=study.config["device"],
+        threads=study.config["threads"],
+    message:
+        "Train the attribute classifier of {wildcards.evaluation} on {wildcards.dataset} {wildcards.ratio}"
+    script:
+        "../scripts/train_attribute_model.py"

@@ -1,0 +1,28 @@
+"""Train the classifier that reads the attribute of distilled images of one data set.
+
+Fails when a split is damaged, has too few images, or the training diverges.
+"""
+
+from ddbias import attribute_model, data, device, job
+
+
+def main(snakemake):
+    params = snakemake.params
+    where = device.prepare(params.device, params.threads)
+    train, test = data.load_split(snakemake.input.train), data.load_split(snakemake.input.test)
+    model = attribute_model.train_attribute_model(
+        train, test, network=params.network, settings=params.settings, device=where
+    )
+    attribute_model.save(
+        snakemake.output.model,
+        model,
+        {
+            "settings": params.settings,
+            "network": params.network,
+            "provenance": device.provenance(where, params.threads, "exact"),
+        },
+    )
+
+
+if "snakemake" in globals():
+    job.run(main, snakemake)
