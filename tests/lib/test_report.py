@@ -297,6 +297,13 @@ def test_missing_pieces_are_named(tmp_path):
     assert "not recorded" in text
 
 
+def test_a_figure_has_its_caption_and_a_hostile_one_is_text(tmp_path):
+    picture = tmp_path / "accuracy.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n")
+    text = page(tmp_path, figures=[picture], captions={"accuracy": "Colour <b>says</b> nothing"})
+    assert "Colour &lt;b&gt;says&lt;/b&gt; nothing</figcaption>" in text
+
+
 def test_an_empty_study_is_a_page_too(tmp_path):
     text = page(tmp_path)
     for words in ("no table", "no figure", "no distilled set"):

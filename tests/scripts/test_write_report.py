@@ -15,7 +15,7 @@ def test_the_script_writes_the_page(tmp_path, monkeypatch):
     snakemake = SimpleNamespace(
         input=InputFiles(fromdict=files),
         output=OutputFiles(toclone=[str(page)]),
-        params=Params(fromdict={"title": "Bias & digits", "distilled": [str(tmp_path / "seed0")]}),
+        params=Params(fromdict={"title": "Bias & digits", "distilled": [str(tmp_path / "seed0")], "captions": {}}),
         wildcards=Wildcards(fromdict={"study": "digits", "scale": "quick"}),
     )
     monkeypatch.setenv("DDBIAS_COMMIT", "abc123")

@@ -24,6 +24,7 @@ rule write_report:
         code=code("write_report"),
         title=study.name,
         distilled=distilled_folders,
+        captions={name: figure["caption"] for name, figure in study.config["figures"].items()},
     message:
         "Write the report"
     script:

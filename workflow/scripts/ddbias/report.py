@@ -69,6 +69,7 @@ def build(
     output: str | Path,
     evaluations: Sequence[str | Path] = (),
     weights: Sequence[str | Path] = (),
+    captions: Mapping[str, str] | None = None,
     template: str | Path = TEMPLATE,
 ) -> None:
     """Write the report page.
@@ -88,6 +89,8 @@ def build(
         The page, e.g. ``report/index.html``.
     evaluations, weights : sequence of path
         Files of the sets' results and of the weights that they were made with; the missing ones are passed over.
+    captions : mapping, optional
+        Figure name to what it shows.
     template : path
         Jinja2 template; ``report.css`` and ``report.js`` lie beside it.
 
@@ -98,7 +101,8 @@ def build(
     """
     runs, missing = collect(distilled, evaluations, weights)
     header = {"study": study, "scale": scale, "title": title, "commit": commit}
-    shown = {"tables": [_table(Path(path)) for path in tables], "figures": [_figure(Path(path)) for path in figures]}
+    pictures = [_figure(Path(path), captions or {}) for path in figures]
+    shown = {"tables": [_table(Path(path)) for path in tables], "figures": pictures}
     page = render(runs, missing, output=Path(output), template=Path(template), **header, **shown)
     # Half a surrogate pair, which JSON may hold, has no bytes.
     store.write_bytes(output, page.encode(errors="replace"))
@@ -229,5 +233,5 @@ def _table(path: Path) -> dict:
     return {"name": path.stem, "html": _trusted(text.split(HTML_BEGIN)[1].split(HTML_END)[0])}
 
 
-def _figure(path: Path) -> dict:
-    return {"name": path.stem, "image": embed(path)}
+def _figure(path: Path, captions: Mapping[str, str]) -> dict:
+    return {"name": path.stem, "caption": captions.get(path.stem) or path.stem, "image": embed(path)}
