@@ -76,7 +76,7 @@ def evaluation(folder, *, name="net", debias="kde", ratio="0.95", seed=0, right=
             counts[network, :, label, 1 - label] = 40 - hits
     cell = {"study": "digits", "scale": "quick", "dataset": "digits", "ratio": ratio, "distiller": "dm"}
     cell |= {"debias": debias, "ipc": "10", "seed": seed, "evaluation": name}
-    rows = [{**row, "repeat": i} for i, one in enumerate(counts) for row in evaluate.rows(one[None], cell)]
+    rows = evaluate.rows(evaluate.Outcome(counts, [None] * len(counts)), cell)
     path = folder / f"evaluation{len(list(folder.glob('evaluation*')))}.parquet"
     meta = {"convention": "balanced", "settings": {"epochs": 150, "note": NASTY}, "network": {"kind": "convnet"}}
     store.write_table(path, {key: [row[key] for row in rows] for key in rows[0]}, meta)
