@@ -2,14 +2,15 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run check-data report test lint bench clean distclean env env-dev
+.PHONY: help run check-data report export test lint bench clean distclean env env-dev
 
 PYTHON ?=
 CONFIG ?=
 CORES ?= all
 SCALE ?=
+TO ?=
 ARGS ?=
-export PYTHON CONFIG CORES SCALE  # recipes read them from the environment: no quoting trouble
+export PYTHON CONFIG CORES SCALE TO  # recipes read them from the environment: no quoting trouble
 
 VENV_PYTHON := .venv/bin/python
 LAUNCH := $(VENV_PYTHON) workflow/launch.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE"
@@ -34,7 +35,7 @@ endef
 
 help: ## list the targets
 	@awk -F ' ## ' '/^[a-z-]+:.* ## /{split($$1, t, ":"); printf "make %-10s %s\n", t[1], $$2}' Makefile
-	@echo "Options: CONFIG=studies/x.yaml CORES=4 SCALE=quick ARGS='more Snakemake or pytest arguments' PYTHON=python3.12"
+	@echo "Options: CONFIG=studies/x.yaml CORES=4 SCALE=quick TO=folder ARGS='more Snakemake or pytest arguments' PYTHON=python3.12"
 
 run: env ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
@@ -44,6 +45,9 @@ check-data: env ## count, compare and check the data sets of the study, and say 
 
 report: env ## build the study's page, and what it still needs
 	@$(LAUNCH) -- report $(ARGS)
+
+export: env ## write the finished distilled sets for Hugging Face, Croissant and DD-Ranking, to TO=folder
+	@$(LAUNCH) --to="$$TO" -- export --quiet rules progress reason host $(ARGS)
 
 test: env-dev ## run all tests
 	@echo "ddbias: running the tests"

@@ -23,6 +23,7 @@ include: "workflow/rules/measure_images.smk"
 include: "workflow/rules/make_table.smk"
 include: "workflow/rules/plot.smk"
 include: "workflow/rules/write_report.smk"
+include: "workflow/rules/write_export.smk"
 
 
 report: "workflow/report/workflow.rst"

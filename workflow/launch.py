@@ -198,7 +198,7 @@ def use_writable_cache() -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(local / "matplotlib"))
 
 
-def snakemake_arguments(config: str, cores: str, scale: str, extra: list[str]) -> list[str]:
+def snakemake_arguments(config: str, cores: str, scale: str, extra: list[str], to: str = "") -> list[str]:
     """Return Snakemake's command-line arguments; `extra` are the user's own, which win.
 
     An option that takes several values swallows a target after it, hence the order.
@@ -210,12 +210,13 @@ def snakemake_arguments(config: str, cores: str, scale: str, extra: list[str]) -
         raise LaunchError(f"CORES={cores} is neither a positive number nor 'all'")
     extra = list(extra)
     arguments = ["--configfile", config] if config else []
-    if scale:
+    settings = [f"{key}={value}" for key, value in (("scale", scale), ("export_to", to)) if value]
+    if settings:
         given = next((i for i, word in enumerate(extra) if word in ("--config", "-C")), None)
         if given is None:
-            arguments += ["--config", f"scale={scale}"]
+            arguments += ["--config", *settings]
         else:
-            extra.insert(given + 1, f"scale={scale}")  # a second --config would replace the first
+            extra[given + 1 : given + 1] = settings  # a second --config would replace the first
     arguments += ["--cores", cores]
     if not any(word.split("=")[0] == "--workflow-profile" for word in extra):
         arguments += ["--workflow-profile", PROFILE]
@@ -225,7 +226,7 @@ def snakemake_arguments(config: str, cores: str, scale: str, extra: list[str]) -
 def launch(options: dict[str, str], extra: list[str]) -> None:
     """Become Snakemake, holding the lock; returns only by an exception."""
     config, cores = options["config"], options["cores"] or "all"
-    arguments = snakemake_arguments(config, cores, options["scale"], extra)
+    arguments = snakemake_arguments(config, cores, options["scale"], extra, options["to"])
     use_writable_cache()
     os.environ.pop(LOCK_FD, None)
     if LOOKING.isdisjoint(extra):
@@ -262,16 +263,17 @@ def say(line: str) -> None:
 
 
 def parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Split ``--config=FILE --cores=N --scale=NAME -- ARGUMENTS OF SNAKEMAKE``; empty values mean the default."""
+    """Split ``--config=FILE --cores=N --scale=NAME --to=FOLDER -- ARGUMENTS OF SNAKEMAKE``; empty means the default."""
     ours, extra = arguments, []
     if "--" in arguments:
         at = arguments.index("--")
         ours, extra = arguments[:at], arguments[at + 1 :]
-    options = {"config": "", "cores": "", "scale": ""}
+    options = {"config": "", "cores": "", "scale": "", "to": ""}
     for word in ours:
         name, _, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or name not in options:
-            raise LaunchError(f"unknown option {word}; known: --config=, --cores=, --scale=, and -- before Snakemake's")
+            known = ", ".join(f"--{name}=" for name in options)
+            raise LaunchError(f"unknown option {word}; known: {known}, and -- before Snakemake's")
         options[name] = value
     return options, extra
 

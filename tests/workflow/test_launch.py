@@ -284,6 +284,8 @@ def test_targets_are_not_swallowed_by_options_with_many_values(launch, folder):
 def test_scale_joins_the_users_own_settings(launch):
     built = launch.snakemake_arguments("", "1", "paper", ["report", "--config", "device=cpu"])
     assert built[-4:] == ["report", "--config", "scale=paper", "device=cpu"]
+    built = launch.snakemake_arguments("", "1", "paper", ["export", "--config", "device=cpu"], "my folder")
+    assert built[-4:] == ["--config", "scale=paper", "export_to=my folder", "device=cpu"]
 
 
 def test_cache_moves_only_when_home_cannot_be_written(launch, folder, monkeypatch):
@@ -317,4 +319,4 @@ def test_what_looks_like_snakemake(launch, command, expected):
 def test_make_help_lists_every_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")}
-    assert listed == {"help", "run", "check-data", "report", "test", "lint", "bench", "clean", "distclean"}
+    assert listed == {"help", "run", "check-data", "report", "export", "test", "lint", "bench", "clean", "distclean"}

@@ -7,13 +7,15 @@ sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scri
 
 import launch
 from ddbias import dependencies, evaluation_kinds, lookup, store
+from ddbias.cell import NATURAL, WHOLE
 from ddbias.costs import estimate
 from ddbias.errors import DdbiasError
-from ddbias.cell import NATURAL, WHOLE
+from ddbias.publish.folder import is_exported
 from ddbias.study import Study, needed_cells
 
 launch.quote_executable()
-launch.name_run(workflow.basedir, workflow.overwrite_configfiles, workflow.config_settings.config)
+given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
+launch.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
 
 try:
     study = Study(config)
@@ -348,7 +350,11 @@ def figure_caption(wildcards):
 
 def shown(paths):
     """Return the paths that a table, figure or page waits for: all, or those that there are."""
-    return [path for path in paths if study.config["unfinished"] == "run" or os.path.exists(path)]
+    return paths if study.config["unfinished"] == "run" else finished(paths)
+
+
+def finished(paths):
+    return [path for path in paths if os.path.exists(path)]
 
 
 def table_evaluations(wildcards):
@@ -411,6 +417,45 @@ def figure_distilled(wildcards):
 
 def distilled_folders(wildcards):
     return [os.path.dirname(path) for path in distilled_files()]
+
+
+# ---- what is exported: the finished sets, whatever is still missing -----------------------------------------------
+
+
+def finished_cells():
+    """Return the cells whose distilled sets there are."""
+    paths = {cell: expand_cells(rules.distill.output.distilled, [cell])[0] for cell in study.cells}
+    return [cell for cell, path in paths.items() if os.path.exists(path)]
+
+
+def finished_distilled(wildcards):
+    return expand_cells(rules.distill.output.distilled, finished_cells())
+
+
+def finished_runs(wildcards):
+    return finished(expand_cells(rules.distill.output.run, finished_cells()))
+
+
+def finished_datasets(wildcards):
+    return finished(expand_cells(rules.synthesize_dataset.output.train, finished_cells()))
+
+
+def finished_evaluations(wildcards):
+    return finished(expand_cells(rules.evaluate.output.evaluation, finished_cells()))
+
+
+def planned_sets(wildcards):
+    return len(distilled_files())
+
+
+def export_folder(wildcards):
+    folder = study.config["export_to"] or os.path.dirname(export_files())
+    return os.path.expanduser(folder)
+
+
+def export_is_lost(wildcards):
+    """Tell whether an export was made whose folders are gone: they are no outputs, so nobody else would notice."""
+    return os.path.exists(export_files()) and not is_exported(export_folder(wildcards))
 
 
 # ---- targets ------------------------------------------------------------------------------------------------------
@@ -487,3 +532,7 @@ def report_sets(wildcards):
 
 def report_files():
     return rules.write_report.output.page.format(study=study.name, scale=study.scale)
+
+
+def export_files():
+    return rules.write_export.output.summary.format(study=study.name, scale=study.scale)

@@ -22,6 +22,10 @@ FILE_NAME = "distilled.safetensors"
 PNG_MODES = {1: "L", 3: "RGB"}
 
 
+class IndicesOnlyError(DdbiasError):
+    """A distilled set names training samples instead of holding images."""
+
+
 @dataclass(frozen=True)
 class DistilledSet:
     """A distilled set in memory.
@@ -64,6 +68,19 @@ class DistilledSet:
         """Return the images to train on as uint8 (M, C, H, W), 0..255; what lies outside is clipped."""
         return denormalize(self.tensors()[0], self.meta["mean"], self.meta["std"])
 
+    def png_images(self) -> list[bytes]:
+        """Return the images to train on, `pixels`, each as the content of a PNG file.
+
+        Raises
+        ------
+        DdbiasError
+            If the images have neither one nor three channels.
+        """
+        mode = PNG_MODES.get(self.images.shape[1])
+        if mode is None:
+            raise DdbiasError(f"images with {self.images.shape[1]} channels cannot be written as PNG (only 1 or 3)")
+        return [_png(image, mode) for image in self.pixels()]
+
     def dataloader(self, batch_size: int = 256, shuffle: bool = True, seed: int = 0) -> DataLoader:
         """Return a loader of (images, labels) batches whose order depends on `seed` alone."""
         generator = stream(seed, "export", "loader")
@@ -88,9 +105,7 @@ class DistilledSet:
         folder = Path(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DdbiasError(f"{folder} is not empty; choose a new folder for the images")
-        mode = PNG_MODES.get(self.images.shape[1])
-        if mode is None:
-            raise DdbiasError(f"images with {self.images.shape[1]} channels cannot be written as PNG (only 1 or 3)")
+        images = self.png_images()
         names = folder_names(self.meta["label_names"])
         part = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(part, ignore_errors=True)
@@ -98,8 +113,8 @@ class DistilledSet:
             for name in names:
                 (part / name).mkdir(parents=True)
             digits = len(str(max(len(self) - 1, 0)))
-            for index, (image, label) in enumerate(zip(self.pixels(), self.tensors()[1].tolist(), strict=True)):
-                (part / names[label] / f"{index:0{digits}d}.png").write_bytes(_png(image, mode))
+            for index, (image, label) in enumerate(zip(images, self.tensors()[1].tolist(), strict=True)):
+                (part / names[label] / f"{index:0{digits}d}.png").write_bytes(image)
             part.replace(folder)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
@@ -140,7 +155,8 @@ def load_distilled(path: str | Path) -> DistilledSet:
     Raises
     ------
     DdbiasError
-        If there is no such file, it is damaged, is no distilled set, or holds indices instead of images.
+        If there is no such file, it is damaged, is no distilled set, or holds indices instead of images
+        (`IndicesOnlyError`).
 
     Examples
     --------
@@ -154,7 +170,7 @@ def load_distilled(path: str | Path) -> DistilledSet:
     if not isinstance(meta, dict) or meta.get("kind") != "distilled":
         raise DdbiasError(f"{path} is not a distilled set; choose a {FILE_NAME} that the stage distill has written")
     if "images" not in tensors and "index" in tensors:
-        raise DdbiasError(
+        raise IndicesOnlyError(
             f"{path} (distiller {meta.get('distiller')}) holds only indices of training samples; open its train.arrow "
             "with ddbias.data.load_split instead"
         )

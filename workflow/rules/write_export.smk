@@ -1,0 +1,40 @@
+rule write_export:
+    input:
+        src=src("write_export"),
+        card="workflow/resources/dataset_card.md",
+        readme="workflow/resources/dd_ranking.md",
+        distilled=finished_distilled,
+        runs=finished_runs,
+        trains=finished_datasets,
+        evaluations=finished_evaluations,
+    output:
+        # The folders are not outputs: Snakemake would empty them first, whatever they hold.
+        summary="results/{study}/{scale}/export/summary.md",
+    log:
+        "results/{study}/{scale}/logs/write_export.log",
+    localrule: True
+    conda:
+        "../../envs/torch.yaml"
+    params:
+        code=code("write_export"),
+        folder=export_folder,
+        planned=planned_sets,
+        lost=export_is_lost,
+    message:
+        "Export the finished distilled sets"
+    script:
+        "../scripts/write_export.py"
+
+
+rule export:
+    input:
+        export_files(),
+    log:
+        f"results/{study.name}/{study.scale}/logs/export.md",
+    localrule: True
+    conda:
+        "../../envs/plot.yaml"
+    message:
+        "What was exported, and what is missing"
+    shell:
+        "cat -- {input:q} | tee -- {log:q}"
