@@ -5,6 +5,7 @@ import inspect
 
 import pytest
 import yaml
+from ddbias import calibration, comparisons, image_metrics, metrics, results
 from ddbias.config import ConfigErrors, complete, load_schema
 from hypothesis import given
 from hypothesis import strategies as st
@@ -346,3 +347,10 @@ def test_published_defaults_of_networks_are_those_of_the_code():
             setting = SCHEMA["$defs"]["network"][name]["properties"][option]
             if "default" in setting:
                 assert setting["default"] == code[option].default, (name, option)
+
+
+def test_every_metric_that_is_measured_can_be_asked_for():
+    measured = [*metrics.METRICS, calibration.METRIC, *image_metrics.METRICS]
+    definitions = load_schema()["$defs"]
+    assert definitions["metric"]["enum"] == results.schema()["properties"]["metric"]["enum"] == measured
+    assert definitions["table_metric"]["enum"] == [*measured, *comparisons.METRICS]
