@@ -20,7 +20,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 PREVIEWS = 12 * 2**20  # bytes of all previews of a page together
 LARGEST = 64 * 2**10  # bytes of one preview
 SMALLEST_SIDE = 64  # pixels below which a preview is not halved
-QUALITIES = (85, 60, 35)
+QUALITIES = (85, 60, 35, 15)
 LARGEST_FACTOR = 16  # by which `ddbias.preview` may have enlarged the images
 WIDTH, HEIGHT = 240, 60  # of a drawing
 POINTS = 120
@@ -119,19 +119,18 @@ def _webp(picture, limit: int) -> bytes:
     """Encode a picture in at most `limit` bytes: exactly if that is likely to fit, else ever more roughly."""
     from PIL import Image
 
-    # Noise takes two bytes a pixel without loss; digits on one colour take far less.
-    options = [{"lossless": True}] if picture.width * picture.height <= 4 * limit else []
-    options += [{"quality": quality} for quality in QUALITIES]
-    for chosen in options:
-        content = io.BytesIO()
-        picture.save(content, "WEBP", method=2, **chosen)
-        if len(content.getvalue()) <= limit:
-            break
-    else:
-        if min(picture.size) >= 2 * SMALLEST_SIDE:
-            half = (picture.width // 2, picture.height // 2)
-            return _webp(picture.resize(half, Image.Resampling.BOX), limit)
-    return content.getvalue()
+    half = (picture.width // 2, picture.height // 2)
+    options = [{"quality": quality} for quality in QUALITIES]
+    # What is likely, of distilled images: two bytes a pixel without loss, a tenth of one at the lowest quality.
+    if picture.width * picture.height <= 4 * limit:
+        options.insert(0, {"lossless": True})
+    if picture.width * picture.height <= 12 * limit or min(half) < SMALLEST_SIDE:
+        for chosen in options:
+            content = io.BytesIO()
+            picture.save(content, "WEBP", method=2, **chosen)
+            if len(content.getvalue()) <= limit or (chosen is options[-1] and min(half) < SMALLEST_SIDE):
+                return content.getvalue()
+    return _webp(picture.resize(half, Image.Resampling.BOX), limit)
 
 
 def curve(name: str, values: Sequence[float | None]) -> Curve | None:
