@@ -27,7 +27,11 @@ def splits():
 
 @pytest.fixture(scope="module")
 def trained(splits):
-    return train_attribute_model(*splits, network=NETWORK, settings=SETTINGS, device=CPU)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the tests that train another one: several threads add up in another order
+    model = train_attribute_model(*splits, network=NETWORK, settings=SETTINGS, device=CPU)
+    torch.set_num_threads(threads)
+    return model
 
 
 def test_reads_the_colours_of_images_that_it_has_not_seen(splits, trained):

@@ -34,6 +34,8 @@ def test_metrics_follow_the_pairing():
     crossed = metrics.group_metrics(counts, [1, 0])
     assert (crossed["aligned_accuracy"], crossed["conflicting_accuracy"]) == (3 / 8, 7 / 8)
     unpaired = metrics.group_metrics(counts, None)
-    assert straight == {**crossed, **{k: straight[k] for k in ("aligned_accuracy", "conflicting_accuracy")}}
-    assert set(straight) - set(unpaired) == {"aligned_accuracy", "conflicting_accuracy"}
+    assert (straight["attribute_accuracy"], crossed["attribute_accuracy"]) == (12 / 16, 4 / 16)
+    paired = ("aligned_accuracy", "conflicting_accuracy", "attribute_accuracy")
+    assert straight == {**crossed, **{k: straight[k] for k in paired}}
+    assert set(straight) - set(unpaired) == set(paired)
     assert metrics.group_support(counts, [1, 1])["aligned_accuracy"] == 8

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from ddbias import device, distilled_set, job, metrics, store
+from ddbias.calibration import calibration_error
 from ddbias.distill import half_precision
 from ddbias.distill.engine import Distilled
 
@@ -86,7 +87,9 @@ def test_outputs(rule, splits):
     assert counts.shape == (2, 10, 3, 3)
     assert counts.sum((1, 2, 3)).tolist() == [len(splits.test_split)] * 2
     for row in rows:
-        assert row["value"] == metrics.group_metrics(counts[row["repeat"]])[row["metric"]]
+        bins = meta["confidence"][row["repeat"]]
+        values = metrics.group_metrics(counts[row["repeat"]]) | {"calibration_error": calibration_error(bins)}
+        assert row["value"] == values[row["metric"]]
     assert meta["convention"] == "balanced"
     assert (meta["settings"], meta["network"]) == (SETTINGS, NETWORK)
     again = rule("b")

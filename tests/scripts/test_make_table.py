@@ -18,10 +18,11 @@ def test_the_script_writes_every_output(tmp_path, monkeypatch):
     store.write_table(file, {name: [value] for name, value in columns.items()}, {"convention": "balanced"})
     outputs = {form: str(tmp_path / "tables" / f"main.{form}") for form in ("csv", "md", "tex", "html")}
     published = str(WORKFLOW / "resources" / "published_results.csv")
+    rows = [{**CELL, "metric": "accuracy", "published": None}]
     snakemake = SimpleNamespace(
         input=InputFiles(fromdict={"src": ["x.py"], "published": published, "evaluations": [str(file)]}),
         output=OutputFiles(fromdict=outputs),
-        params=Params(fromdict={"rows": [{**CELL, "metric": "accuracy", "published": None}], "caption": "Main"}),
+        params=Params(fromdict={"rows": rows, "caption": "Main", "spread": "deviation"}),
         wildcards=Wildcards(fromdict={"study": "digits", "scale": "quick", "table": "main"}),
     )
     monkeypatch.setenv("DDBIAS_COMMIT", "abc123")
@@ -29,18 +30,18 @@ def test_the_script_writes_every_output(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.main(snakemake)
-    assert "0.95,dm,kde,10,net,accuracy,50.00,,1,,,quick" in Path(outputs["csv"]).read_text()
+    assert "0.95,dm,kde,10,net,accuracy,50.00,,,1,,,quick" in Path(outputs["csv"]).read_text()
     assert all("abc123" in Path(outputs[form]).read_text() for form in ("md", "tex", "html"))
 
 
 def test_captions_render_with_what_the_rules_have():
     snakemake = SimpleNamespace(
         config={"study": "digits", "scale": "quick", "plugins": []},
-        wildcards=SimpleNamespace(study="digits", scale="quick", table="main", figure="bars"),
+        wildcards=SimpleNamespace(study="digits", scale="quick", table="main", figure="bars", seed="0", **CELL),
         params=SimpleNamespace(caption="What it shows.", kind="accuracy"),
     )
     captions = sorted((WORKFLOW / "report").glob("*.rst"))
-    assert {path.stem for path in captions} == {"workflow", "table", "figure"}
+    assert {path.stem for path in captions} == {"workflow", "table", "figure", "page", "distilled"}
     for path in captions:
         template = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined)
         text = template.render(snakemake=snakemake)
