@@ -109,6 +109,7 @@ def history(folder, *, height=1.0, seed=0, known=True, steps=120):
         "loss": 5 * np.exp(-step / 40) + 0.2,
         "separation": np.where(measured, 0.1 + shape, np.nan),
         "auc": np.where(measured & known, 0.5 + 0.45 * np.clip(shape, 0, 1), np.nan),
+        "conflicting_share": np.where(measured & known, 0.05 + 0.7 * np.clip(shape, 0, 1), np.nan),
     }
     store.write_table(folder / "seed0" / "history.parquet", columns, {"seed": 0})
     return folder / "seed0" / "history.parquet"
@@ -250,10 +251,10 @@ def test_separation_and_auc_are_drawn_where_they_were_measured(tmp_path):
     paths = [history(tmp_path / "d" / ratio / name, height=h, seed=1) for ratio in ("0.95", "0.5") for name, h in
              (("supcon", 1.0), ("lff", 0.5))]  # fmt: skip
     figure = surrogate_plot.draw(histories=paths, settings={})
-    above, below = figure.axes[:2], figure.axes[2:]
+    above, below, share = figure.axes[:2], figure.axes[2:4], figure.axes[4:]
     assert [axis.get_title() for axis in above] == ["ratio 0.5", "ratio 0.95"]
     table = store.read_table(paths[0])[0].to_pandas().dropna()
-    for axis, column in ((above[1], "separation"), (below[1], "auc")):
+    for axis, column in ((above[1], "separation"), (below[1], "auc"), (share[1], "conflicting_share")):
         lines = [line for line in axis.lines if len(line.get_xdata()) == len(table)]
         np.testing.assert_array_equal(lines[0].get_xdata(), np.arange(10, 121, 10))
         np.testing.assert_allclose(lines[0].get_ydata(), table[column])
@@ -390,7 +391,7 @@ def test_a_foreign_file_of_a_surrogate_is_one_line(kind, tmp_path):
     else:
         store.write_arrow(path, {"label": np.arange(2)}, {})
         given = {"embeddings": [path]}
-    with pytest.raises(DdbiasError, match=r"it lacks (separation, auc|embedding); train it again"):
+    with pytest.raises(DdbiasError, match=r"it lacks (separation, auc, conflicting_share|embedding); train it again"):
         plot(kind=kind, outputs={"png": tmp_path / "f.png"}, **given)
 
 

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import KernelDensity
 
 CPU = torch.device("cpu")
 
@@ -150,6 +151,20 @@ def test_the_state_of_the_best_separation_is_kept(split, stopped):
     assert history["auc"][best - 1] == pytest.approx(roc_auc_score(split.conflicting, -found), rel=1e-9)
 
 
+def test_the_weight_of_conflicting_samples_is_that_of_inverse_densities(split, stopped):
+    objective, history = stopped
+    points = surrogate.embed(objective, split, device=CPU)["embedding"].astype(np.float64)
+    weights = np.empty(len(split))
+    for label in range(4):
+        members = split.labels == label
+        density = KernelDensity(bandwidth=0.02**0.5).fit(points[members]).score_samples(points[members])
+        inverse = np.exp(-np.maximum(density, np.quantile(density, 0.01)))
+        weights[members] = inverse / inverse.mean()
+    share = weights[split.conflicting].sum() / weights.sum()
+    best = int(np.nanargmax(history["separation"]))
+    assert history["conflicting_share"][best] == pytest.approx(share, rel=1e-6)
+
+
 def test_looking_changes_nothing_but_the_choice(split, stopped):
     _, without = fit(split, early_stopping=False)
     np.testing.assert_array_equal(without["loss"], stopped[1]["loss"])
@@ -164,6 +179,7 @@ def test_attributes_give_the_auc_and_decide_nothing(split, stopped):
         for name, value in objective.model.state_dict().items():
             assert torch.equal(value, stopped[0].model.state_dict()[name])
     assert np.isnan(history["auc"]).all()
+    assert np.isnan(history["conflicting_share"]).all()
 
 
 def test_the_last_step_is_measured_even_if_it_is_the_only_one(split):

@@ -1,4 +1,4 @@
-"""What surrogates show as they are trained: separation without attribute labels, and the AUC of what it separates."""
+"""What surrogates show as they are trained: separation without attribute labels, and what it is worth with them."""
 
 from __future__ import annotations
 
@@ -12,22 +12,27 @@ from ddbias import store
 from ddbias.errors import DdbiasError
 from ddbias.plots import style
 
-COLUMNS = ("step", "separation", "auc")
-ROWS = {"separation": "separation\n(from labels only)", "auc": "AUC of conflicting\n(from attributes)"}
+COLUMNS = ("step", "separation", "auc", "conflicting_share")
+ROWS = {
+    "separation": "separation\n(from labels only)",
+    "auc": "AUC of conflicting\n(from attributes)",
+    "conflicting_share": "weight of conflicting\n(from attributes)",
+}
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vPX"
 
 
 def draw(*, histories: Sequence[str | Path], settings: dict, **_: object) -> Figure:
-    """Draw the separation, and below it the AUC where any is known; one column per ratio, a line per surrogate.
+    """Draw the separation, and below it what is known from attributes; one column per ratio, a line per surrogate.
 
-    A large marker is at the largest separation: the network that early stopping keeps. Chance is an AUC of 0.5.
+    These are the AUC of the margins (chance is 0.5), and the share of the weight that conflicting samples would have
+    under density weights. A large marker is at the largest separation: the network that early stopping keeps.
 
     Parameters
     ----------
     histories : sequence of path
-        ``.../{dataset}/{ratio}/{surrogate}/seed{seed}/history.parquet`` with the columns step, separation and auc, NaN
-        where they were not measured.
+        ``.../{dataset}/{ratio}/{surrogate}/seed{seed}/history.parquet`` with the columns of `COLUMNS`, NaN where they
+        were not measured.
     settings : dict
         Nothing is used.
     """

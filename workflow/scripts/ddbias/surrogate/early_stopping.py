@@ -17,7 +17,10 @@ from ddbias.seeding import stream
 from ddbias.surrogate.embeddings import embed
 from ddbias.surrogate.objective import Objective
 from ddbias.surrogate.separation import margins, separation
+from ddbias.weights import density_weights, kde_density
 
+KERNEL = {"variance": 0.02}  # of the weights whose share is noted: that of studies/cui2024_main.yaml
+CLIP = 0.01
 IMAGES = 4096  # that are looked at: the same ones each time, drawn from the training split
 
 
@@ -28,7 +31,7 @@ class BestState:
     ----------
     objective : Objective
     split : Split
-        Labels decide; attributes, where known, give the AUC of the history, which decides nothing.
+        Labels decide; attributes, where known, give AUC and weight share of the history, which decide nothing.
     settings : mapping
         ``check_every`` (steps between two measurements).
     seed : int
@@ -52,14 +55,16 @@ class BestState:
         ----------
         step : int
             From 0.
-        history : Tensor of float64, shape (steps, 3)
-            Loss, separation and AUC; the last two of this step are filled in. The last step is always measured.
+        history : Tensor of float64, shape (steps, 4)
+            Loss, separation, AUC, and the share of the weight that density weights would give to the conflicting
+            samples; the last three of this step are filled in. The last step is always measured.
         """
         if (step + 1) % self.every and step + 1 < len(history):
             return
         embeddings = embed(self.objective, self.part, device=self.device)["embedding"]
         found = margins(embeddings, self.part.labels)
         history[step, 1], history[step, 2] = separation(found, self.part.labels), _auc(-found, self.part.conflicting)
+        history[step, 3] = _conflicting_share(embeddings, self.part)
         if history[step, 1] > self.separation:
             self.separation = history[step, 1].item()
             self.tensors = {name: value.detach().clone() for name, value in self.objective.model.state_dict().items()}
@@ -87,3 +92,12 @@ def _auc(scores: np.ndarray, conflicting: np.ndarray | None) -> float:
     from sklearn.metrics import roc_auc_score
 
     return float(roc_auc_score(conflicting, scores))
+
+
+def _conflicting_share(embeddings: np.ndarray, split: Split) -> float:
+    """Return the share of the weight, 0..1, that conflicting samples have under density weights, NaN where unknown."""
+    if split.conflicting is None:
+        return math.nan
+    density = kde_density(embeddings, split.labels, **KERNEL)
+    weights = density_weights(density, split.labels, clip=CLIP)
+    return float(weights[split.conflicting].sum() / weights.sum())

@@ -18,7 +18,7 @@ from ddbias.seeding import stream
 from ddbias.surrogate.early_stopping import BestState
 from ddbias.surrogate.objective import Objective
 
-COLUMNS = ("loss", "separation", "auc")  # of the history
+COLUMNS = ("loss", "separation", "auc", "conflicting_share")  # of the history
 
 
 def train(
@@ -35,7 +35,8 @@ def train(
     Returns
     -------
     dict of ndarray
-        ``step`` (int64, from 1), and per step ``loss``, ``separation`` and ``auc`` (float64, NaN where not measured).
+        ``step`` (int64, from 1), and per step ``loss``, ``separation``, ``auc`` and ``conflicting_share`` (float64, NaN
+        where not measured).
     """
     run = _Run(objective.to(device), split, settings, seed, device)
     start = run.restore(*checkpoint.load())
