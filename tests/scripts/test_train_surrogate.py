@@ -66,7 +66,7 @@ def test_outputs(rule, splits, tmp_path):
     assert (meta["seed"], meta["settings"], meta["network"]) == (3, SETTINGS, NETWORK)
     assert set(columns) == {"embedding", "label", "attribute", "index"}
     table, _ = store.read_table(given.output.history)
-    assert table.column_names == ["step", "loss", "separation", "auc"]
+    assert table.column_names == ["step", "loss", "separation", "auc", "conflicting_share"]
     assert table["step"].to_pylist() == list(range(1, STEPS + 1))
     assert np.isfinite(table["loss"].to_numpy()).all()
     assert table["separation"].null_count == 0
@@ -88,7 +88,7 @@ def test_outputs_of_other_kinds(rule, splits, kind, more):
         assert columns["logits"].shape == (60, 3)
         assert columns["logits"].dtype == np.float32
     table, _ = store.read_table(given.output.history)
-    for name in ("separation", "auc"):
+    for name in ("separation", "auc", "conflicting_share"):
         measured = np.flatnonzero(np.isfinite(table[name].to_numpy())) + 1
         assert measured.tolist() == [3, 6, STEPS]
 

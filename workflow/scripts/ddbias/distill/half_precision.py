@@ -45,14 +45,14 @@ class AveragePooling(nn.Module):
 
 def obstacle(network: nn.Module, device: torch.device) -> str | None:
     """Return why `network` cannot compute fast on `device`, or None."""
-    if here := devices.obstacle(device):
-        return here
     # An image's embedding then depends on its batch, so micro-batches would change it.
     if has_batch_norm(network):
         return "the network has batch norm"
     # Its copy would drop in predictions, too.
     dropout = nn.modules.dropout._DropoutNd
-    return "the network has dropout" if any(isinstance(module, dropout) for module in network.modules()) else None
+    if any(isinstance(module, dropout) for module in network.modules()):
+        return "the network has dropout"
+    return devices.obstacle(device)
 
 
 def has_batch_norm(network: nn.Module) -> bool:
