@@ -11,8 +11,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -182,26 +183,17 @@ def summarise(evaluations: pd.DataFrame, row: Mapping, published: Published | No
         two are None for n = 1, and without a value ``state`` tells why: not run yet, or not defined on this test set.
         A metric of several cells has the smallest n of them.
     """
-    if "terms" not in row:
-        mean, std, interval, n, state = _pooled(evaluations, row)
-    else:
-        parts = {part: _pooled(evaluations, cell) for part, cell in row["terms"].items()}
-        state, n = max((p[4] for p in parts.values()), key=STATES.index), min(p[3] for p in parts.values())
-        mean = std = interval = None
-        if not state:
-            mean = comparisons.value(row["metric"], {part: p[0] for part, p in parts.items()})
-            std = comparisons.deviation(row["metric"], {part: p[1] for part, p in parts.items()})
-            interval = comparisons.deviation(row["metric"], {part: p[2] for part, p in parts.items()})
+    found = _compared(evaluations, row) if "terms" in row else _pooled(evaluations, row)
     return Cell(
         key=_texts(row),
         metric=str(row["metric"]),
-        mean=mean,
-        std=std,
-        n=n,
-        interval=interval,
+        mean=found.mean,
+        std=found.std,
+        n=found.n,
+        interval=found.interval,
         published=published.value if published else None,
         published_std=published.std if published else None,
-        state=state,
+        state=found.state,
     )
 
 
@@ -209,19 +201,41 @@ def _texts(row: Mapping) -> dict[str, str]:
     return {name: shortest(row[name]) if name == "ratio" else str(row[name]) for name in KEYS}
 
 
-def _pooled(evaluations: pd.DataFrame, row: Mapping) -> tuple[float | None, float | None, float | None, int, str]:
-    """Return mean, deviation, half of the interval, number of values and state of one metric of one cell."""
+class _Pooled(NamedTuple):
+    """Mean, deviation and half of the interval in percent over n values; without any, the state says why."""
+
+    mean: float | None = None
+    std: float | None = None
+    interval: float | None = None
+    n: int = 0
+    state: str = ""
+
+
+def _pooled(evaluations: pd.DataFrame, row: Mapping) -> _Pooled:
+    """Pool one metric of one cell."""
     runs = evaluations
     for name, value in _texts(row).items():
         runs = runs[runs[name] == value]
     found = runs[runs["metric"] == row["metric"]]
     values = 100 * found["value"].to_numpy(float)
     if not len(values):
-        return None, None, None, 0, "not defined" if len(runs) else "not run yet"
+        return _Pooled(state="not defined" if len(runs) else "not run yet")
     if len(values) == 1:
-        return values.mean(), None, None, 1, ""
+        return _Pooled(values.mean(), n=1)
     seeds = 100 * found.groupby("seed")["value"].mean().to_numpy(float)
-    return values.mean(), values.std(), half_interval(seeds if len(seeds) > 1 else values), len(values), ""
+    return _Pooled(values.mean(), values.std(), half_interval(seeds if len(seeds) > 1 else values), len(values))
+
+
+def _compared(evaluations: pd.DataFrame, row: Mapping) -> _Pooled:
+    """Put a metric together from its cells."""
+    parts = {part: _pooled(evaluations, cell) for part, cell in row["terms"].items()}
+    n, state = min(p.n for p in parts.values()), max((p.state for p in parts.values()), key=STATES.index)
+    if state:
+        return _Pooled(n=n, state=state)
+    means, stds, intervals = ({part: p[i] for part, p in parts.items()} for i in range(3))
+    mean = comparisons.value(row["metric"], means)
+    spread = partial(comparisons.deviation, row["metric"])
+    return _Pooled(mean, spread(stds), spread(intervals), n)
 
 
 def half_interval(values: np.ndarray) -> float:

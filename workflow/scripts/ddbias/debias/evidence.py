@@ -4,7 +4,8 @@ A hard sample is one the classifier is undecided about; a conflicting one is one
 is the share of contradicted samples whose label has less than 1/(2K) of the probability of the predicted class (K
 classes). Measured on whole training sets (seed 0): .69 and .64 on CMNIST with 5 and 1 % conflicting samples, .61 on
 background Fashion-MNIST; .11 on CMNIST where colour says nothing (aligned ratio .1) and .10 on Corrupted CIFAR-10,
-whose corruptions are not learnt first.
+whose corruptions are not learnt first. The bound lies between these; what did not set it: .79 on C-MNIST (FG), .47 on
+FairFace with 1 % conflicting samples.
 """
 
 from __future__ import annotations
