@@ -11,6 +11,12 @@ if not workflow.overwrite_configfiles:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/code.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/params.smk"
+include: "workflow/rules/resources.smk"
+include: "workflow/rules/shown.smk"
+include: "workflow/rules/targets.smk"
 include: "workflow/rules/synthesize_dataset.smk"
 include: "workflow/rules/check_data.smk"
 include: "workflow/rules/train_surrogate.smk"

@@ -10,6 +10,9 @@ rule check_data:
         "results/{study}/{scale}/logs/check_data/{dataset}/{ratio}.log",
     conda:
         "../../envs/torch.yaml"
+    resources:
+        mem_mb=memory_mb("check_data"),
+        runtime=minutes("check_data"),
     params:
         code=code("check_data", dataset_kinds),
         source=dataset_param("source"),

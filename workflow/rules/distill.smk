@@ -22,6 +22,10 @@ rule distill:
     conda:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
+    resources:
+        mem_mb=memory_mb("distill"),
+        runtime=minutes("distill"),
+        gpu=gpu,
     params:
         code=code("distill", distiller_kinds),
         settings=distiller_settings,

@@ -11,6 +11,9 @@ rule estimate_weights:
     conda:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
+    resources:
+        mem_mb=memory_mb("estimate_weights"),
+        runtime=minutes("estimate_weights"),
     params:
         code=code("estimate_weights", debias_kinds),
         settings=debias_settings,

@@ -15,6 +15,10 @@ rule evaluate:
     conda:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
+    resources:
+        mem_mb=memory_mb("evaluate"),
+        runtime=minutes("evaluate"),
+        gpu=gpu,
     params:
         code=code("evaluate", training_kinds),
         settings=evaluation_settings,

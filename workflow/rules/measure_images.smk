@@ -18,6 +18,10 @@ rule measure_images:
     conda:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
+    resources:
+        mem_mb=memory_mb("measure_images"),
+        runtime=minutes("measure_images"),
+        gpu=gpu,
     params:
         code=code("measure_images", image_kinds),
         settings=evaluation_settings,

@@ -12,6 +12,10 @@ rule pretrain_models:
     conda:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
+    resources:
+        mem_mb=memory_mb("pretrain_models"),
+        runtime=minutes("pretrain_models"),
+        gpu=gpu,
     params:
         code=code("pretrain_models", pool_kinds),
         settings=pool_settings,

@@ -12,6 +12,9 @@ rule synthesize_dataset:
         "results/{study}/{scale}/benchmarks/synthesize_dataset/{dataset}/{ratio}.tsv"
     conda:
         "../../envs/torch.yaml"
+    resources:
+        mem_mb=memory_mb("synthesize_dataset"),
+        runtime=minutes("synthesize_dataset"),
     params:
         code=code("synthesize_dataset", dataset_kinds),
         files=source_digests,

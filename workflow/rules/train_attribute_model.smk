@@ -14,6 +14,10 @@ rule train_attribute_model:
     conda:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
+    resources:
+        mem_mb=memory_mb("train_attribute_model"),
+        runtime=minutes("train_attribute_model"),
+        gpu=gpu,
     params:
         code=code("train_attribute_model", attribute_kinds),
         settings=attribute_settings,

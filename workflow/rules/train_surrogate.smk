@@ -13,6 +13,10 @@ rule train_surrogate:
     conda:
         "../../envs/torch.yaml"
     threads: study.config["threads"]
+    resources:
+        mem_mb=memory_mb("train_surrogate"),
+        runtime=minutes("train_surrogate"),
+        gpu=gpu,
     params:
         code=code("train_surrogate", surrogate_kinds),
         settings=surrogate_settings,

@@ -84,3 +84,13 @@ def _duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.0f} hours" if seconds < 72 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+def memory_mb(study: Study, stage: str, wildcards: object) -> int:
+    """Return the memory in MiB that a job of a stage may take."""
+    return 3000
+
+
+def minutes(study: Study, stage: str, wildcards: object) -> int:
+    """Return the time in minutes that a job of a stage may take."""
+    return 60

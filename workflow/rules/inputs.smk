@@ -1,0 +1,88 @@
+# The input files of each stage.
+def source_files(wildcards):
+    """Return the files of a source that the user owns, wherever they lie: a change of one reruns what it made."""
+    source = study.config["datasets"][wildcards.dataset]["source"]
+    named = [source.get(key) for key in ("train", "test", "file")]
+    named.append((source.get("attribute") or {}).get("file") if source["kind"] == "image_folder" else None)
+    return [found for path in named if path and (found := found_file(path))]
+
+
+def source_folders(wildcards):
+    """Return the folders of images that the user owns: of a source, or of pictures of frost."""
+    settings = study.config["datasets"][wildcards.dataset]
+    source = settings["source"]
+    named = [source["train"], source["test"]] if source["kind"] == "image_folder" else []
+    named.append(settings["bias"].get("frost"))
+    return [found for path in named if path and (found := found_folder(path))]
+
+
+def found_file(path):
+    """Return where a source file lies, or None; the job that reads it has more to say about a missing one."""
+    try:
+        return str(lookup.find(path, study.config["data"]))
+    except DdbiasError:
+        return None
+
+
+def found_folder(path):
+    try:
+        return lookup.find_folder(path, study.config["data"])
+    except DdbiasError:
+        return None
+
+
+def source_digests(wildcards):
+    """Return the content of the user's own files in short: a file with an older date is another file, too.
+
+    Of folders, which may hold very many, the names, sizes and dates of the files.
+    """
+    files = [store.file_sha256(path) for path in source_files(wildcards)]
+    return files + [store.folder_sha256(path) for path in source_folders(wildcards)]
+
+
+def embeddings(wildcards):
+    surrogate = study.config["debias"][wildcards.debias]["surrogate"]
+    return rules.train_surrogate.output.embeddings.format(surrogate=surrogate, **wildcards)
+
+
+def embedding_model(wildcards):
+    """Return the surrogate that embeds distilled images, if one is named."""
+    name = evaluation_settings(wildcards)["surrogate"]
+    return rules.train_surrogate.output.model.format(surrogate=name, **wildcards) if name else []
+
+
+def sample_weights(wildcards):
+    """Return the weights file of a debias that has one."""
+    if not study.needs_surrogate(wildcards.debias):
+        return []
+    return rules.estimate_weights.output.weights.format(**wildcards)
+
+
+def model_files(wildcards):
+    """Return the members of every pool of models that a distiller uses."""
+    found = []
+    for name in study.pools(wildcards.distiller):
+        members = range(study.config["models"][name]["count"])
+        fields = {**wildcards, "models": name}
+        found += [rules.pretrain_models.output.member.format(member=member, **fields) for member in members]
+    return found
+
+
+def pool_train_split(wildcards):
+    """Return the training split of a pool: that of the data set, or of its domain."""
+    domain = pool_settings(wildcards)["domain"] or wildcards.dataset
+    return rules.synthesize_dataset.output.train.format(**{**wildcards, "dataset": domain})
+
+
+def pool_weights(wildcards):
+    """Return the weights that enter the training of a pool, of the pool's own seed; a domain has none."""
+    if pool_settings(wildcards)["domain"] or not study.needs_surrogate(wildcards.debias):
+        return []
+    return rules.estimate_weights.output.weights.format(seed=pool_settings(wildcards)["seed"], **wildcards)
+
+
+def train_split_of_rows(wildcards):
+    """Return the training split when the distilled set holds rows of it instead of images."""
+    if study.config["distillers"][wildcards.distiller]["kind"] != "whole":
+        return []
+    return rules.synthesize_dataset.output.train.format(**wildcards)

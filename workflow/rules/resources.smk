@@ -1,0 +1,16 @@
+# What a job takes. No result depends on it, so it is no parameter.
+
+
+def gpu(wildcards):
+    """Return the number of GPUs of a job that computes with networks."""
+    return 0 if study.config["device"] == "cpu" else 1
+
+
+def memory_mb(stage):
+    """Return the function that asks for a job's memory: what the cost table expects, more with every attempt."""
+    return lambda wildcards, attempt: attempt * costs.memory_mb(study, stage, wildcards)
+
+
+def minutes(stage):
+    """Return the function that asks for a job's time in minutes, more with every attempt."""
+    return lambda wildcards, attempt: attempt * costs.minutes(study, stage, wildcards)
