@@ -2,18 +2,19 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run check-data report export test lint bench clean distclean env env-dev
+.PHONY: help run check-data report export test test-slurm lint bench clean distclean env env-dev env-slurm env-profile
 
 PYTHON ?=
 CONFIG ?=
 CORES ?= all
 SCALE ?=
+PROFILE ?=
 TO ?=
 ARGS ?=
-export PYTHON CONFIG CORES SCALE TO  # recipes read them from the environment: no quoting trouble
+export PYTHON CONFIG CORES SCALE PROFILE TO  # recipes read them from the environment: no quoting trouble
 
 VENV_PYTHON := .venv/bin/python
-LAUNCH := $(VENV_PYTHON) workflow/launch.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE"
+LAUNCH := $(VENV_PYTHON) workflow/launch.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"
 
 # Sets $$py to a Python >= 3.11, if possible one that can make environments; PYTHON=... names one.
 define FIND_PYTHON
@@ -34,24 +35,28 @@ define INSTALL
 endef
 
 help: ## list the targets
-	@awk -F ' ## ' '/^[a-z-]+:.* ## /{split($$1, t, ":"); printf "make %-10s %s\n", t[1], $$2}' Makefile
-	@echo "Options: CONFIG=studies/x.yaml CORES=4 SCALE=quick TO=folder ARGS='more Snakemake or pytest arguments' PYTHON=python3.12"
+	@awk -F ' ## ' '/^[a-z-]+:.* ## /{split($$1, t, ":"); printf "make %-12s %s\n", t[1], $$2}' Makefile
+	@echo "Options: CONFIG=studies/x.yaml CORES=4 SCALE=quick PROFILE=slurm TO=folder ARGS='more Snakemake or pytest arguments' PYTHON=python3.12"
 
-run: env ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
+run: env-profile ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
 
-check-data: env ## count, compare and check the data sets of the study, and say what would go wrong
+check-data: env-profile ## count, compare and check the data sets of the study, and say what would go wrong
 	@$(LAUNCH) -- check --quiet rules progress reason host $(ARGS)
 
-report: env ## build the study's page, and what it still needs
+report: env-profile ## build the study's page, and what it still needs
 	@$(LAUNCH) -- report $(ARGS)
 
-export: env ## write the finished distilled sets for Hugging Face, Croissant and DD-Ranking, to TO=folder
+export: env-profile ## write the finished distilled sets for Hugging Face, Croissant and DD-Ranking, to TO=folder
 	@$(LAUNCH) --to="$$TO" -- export --quiet rules progress reason host $(ARGS)
 
 test: env-dev ## run all tests
 	@echo "ddbias: running the tests"
 	@$(VENV_PYTHON) -m pytest $(ARGS)
+
+test-slurm: env-dev env-slurm ## run the tests on a SLURM cluster of one node (as root, with SLURM's packages)
+	@echo "ddbias: running the tests on SLURM"
+	@$(VENV_PYTHON) -m pytest --override-ini addopts= --import-mode=importlib -ra -m slurm tests/workflow/slurm $(ARGS)
 
 lint: env-dev ## check code and workflow: ruff, snakefmt, snakemake --lint
 	@echo "ddbias: checking code and workflow"
@@ -77,3 +82,11 @@ env:
 
 env-dev:
 	@$(call INSTALL,dev)
+
+env-slurm:
+	@$(call INSTALL,slurm)
+
+# A profile that submits to SLURM needs a package more.
+env-profile:
+	@if grep -qs '^executor: *slurm' "workflow/profiles/$$PROFILE/config.yaml" "$$PROFILE/config.yaml"; \
+	then $(MAKE) env-slurm; else $(MAKE) env; fi

@@ -1,6 +1,6 @@
 """Keep `.venv` equal to a lock file: run by the Makefile, standard library only.
 
-``python envs/install.py run|dev`` builds what is missing, ``--check`` only answers by its exit status. A stamp inside
+``python envs/install.py run|dev|slurm`` builds what is missing, ``--check`` only answers by its exit status. A stamp inside
 `.venv` holds the lock's text and the Python version it was installed for, and is written last: an interrupted
 installation has no stamp and is made afresh, a changed lock or Python does not match it.
 """
@@ -17,7 +17,11 @@ from pathlib import Path
 
 ENVS = Path(__file__).resolve().parent
 VENV = Path(".venv")  # relative: the folder of the checkout may hold spaces, and may be moved
-LOCKS = {"run": ["requirements.lock"], "dev": ["requirements.lock", "requirements-dev.lock"]}
+LOCKS = {
+    "run": ["requirements.lock"],
+    "dev": ["requirements.lock", "requirements-dev.lock"],
+    "slurm": ["requirements.lock", "requirements-slurm.lock"],
+}
 
 
 class InstallError(Exception):
@@ -25,7 +29,7 @@ class InstallError(Exception):
 
 
 def expected_stamp(kind: str, version: tuple[int, int]) -> str:
-    """Return the stamp of a finished environment of `kind` ("run" or "dev") for Python `version`."""
+    """Return the stamp of a finished environment of `kind` ("run", "dev" or "slurm") for Python `version`."""
     locks = "".join((ENVS / name).read_text() for name in LOCKS[kind])
     return f"python {version[0]}.{version[1]} {sys.platform} {platform.machine()}\n{locks}"
 
@@ -118,10 +122,11 @@ def ensure(kind: str) -> None:
     started = time.monotonic()
     if not (is_current("run", version) and works(version)):
         create()
+    kept = [other for other in LOCKS if is_current(other, version)]  # additions do not disturb each other
     for other in LOCKS:  # from here until pip is done, nothing is valid
         stamp_path(other).unlink(missing_ok=True)
     install(kind)
-    for other in ("run", kind):
+    for other in {"run", kind, *kept}:
         write_stamp(other, expected_stamp(other, version))
     say(f"environment ready after {time.monotonic() - started:.0f} s")
 

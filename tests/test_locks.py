@@ -34,12 +34,14 @@ def wanted(path):
 
 
 RUN, DEV = pins(ENVS / "requirements.lock"), pins(ENVS / "requirements-dev.lock")
+SLURM = pins(ENVS / "requirements-slurm.lock")
+ADDITIONS = ["requirements-dev.lock", "requirements-slurm.lock"]
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])
+@pytest.mark.parametrize("name", ["requirements.lock", *ADDITIONS])
 def test_every_line_is_an_exact_public_pin(name):
     lines = requirements(ENVS / name)
-    if name == "requirements-dev.lock":
+    if name in ADDITIONS:
         assert lines.pop(0) == "-r requirements.lock"
     assert [line for line in lines if not PIN.fullmatch(line)] == []
     assert len(lines) == len(pins(ENVS / name)), "a package is pinned twice"
@@ -49,8 +51,8 @@ def test_every_line_is_an_exact_public_pin(name):
 
 
 def test_nothing_is_pinned_that_depends_on_the_machine():
-    machine = {name for name in RUN | DEV if name.startswith(("nvidia", "triton", "cuda"))}
-    assert machine | ({"pip", "setuptools", "wheel"} & (RUN | DEV).keys()) == set()
+    machine = {name for name in RUN | DEV | SLURM if name.startswith(("nvidia", "triton", "cuda"))}
+    assert machine | ({"pip", "setuptools", "wheel"} & (RUN | DEV | SLURM).keys()) == set()
 
 
 def test_runtime_lock_holds_what_the_workflow_needs_and_no_test_tool():
@@ -59,6 +61,8 @@ def test_runtime_lock_holds_what_the_workflow_needs_and_no_test_tool():
     assert tools <= DEV.keys()
     assert not tools & RUN.keys()
     assert not RUN.keys() & DEV.keys()
+    assert wanted(ENVS / "requirements-slurm.in") <= SLURM.keys()
+    assert not RUN.keys() & SLURM.keys()
 
 
 def test_locks_are_complete():
@@ -96,7 +100,8 @@ def install(tmp_path, monkeypatch):
     (folder / "envs").mkdir(parents=True)
     (folder / "envs/install.py").write_text((ENVS / "install.py").read_text())
     (folder / "envs/requirements.lock").write_text("# nothing\n")
-    (folder / "envs/requirements-dev.lock").write_text("-r requirements.lock\n")
+    for name in ADDITIONS:
+        (folder / "envs" / name).write_text("-r requirements.lock\n")
     monkeypatch.chdir(folder)
     spec = importlib.util.spec_from_file_location("install", folder / "envs/install.py")
     module = importlib.util.module_from_spec(spec)
@@ -120,6 +125,9 @@ def test_environment_follows_its_lock(install):
     assert status == 0
     assert "replacing" not in said  # the test tools are added to the runtime packages
     assert call("--check", "dev")[0] == call("--check", "run")[0] == 0
+
+    assert call("slurm")[0] == 0
+    assert call("--check", "slurm")[0] == call("--check", "dev")[0] == 0  # additions do not disturb each other
 
     lock = Path("envs/requirements-dev.lock")
     lock.write_text(lock.read_text() + "./no-such-package\n")

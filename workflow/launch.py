@@ -19,13 +19,16 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import slurm_leftovers
+
 LOCK = Path(".snakemake/ddbias.lock")
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 LOCK_FD = "DDBIAS_LOCK_FD"  # tells the Snakefile which descriptor holds the lock
 RUN_PID = "DDBIAS_RUN_PID"  # tells jobs which process they belong to and end with
 COMMIT = "DDBIAS_COMMIT"  # tells jobs which commit to show
 GIVEN = "DDBIAS_GIVEN"  # tells jobs which study files and settings were given, quoted for a shell
-PROFILE = "workflow/profiles/workstation"
+PROFILES = Path("workflow/profiles")
+PROFILE = "workstation"
 DYING = 2.0  # seconds that a killed process may take to let go of the lock
 # With these Snakemake only looks and takes no lock of its own, so they may be asked during a run.
 LOOKING = {"-n", "--dry-run", "--dryrun", "--lint", "--summary", "-S", "--detailed-summary", "-D"}
@@ -198,7 +201,23 @@ def use_writable_cache() -> None:
     os.environ.setdefault("MPLCONFIGDIR", str(local / "matplotlib"))
 
 
-def snakemake_arguments(config: str, cores: str, scale: str, extra: list[str], to: str = "") -> list[str]:
+def find_profile(name: str) -> Path:
+    """Return the folder of a profile, given its name under `workflow/profiles` or a folder of one's own."""
+    for folder in (PROFILES / name, Path(name)):
+        if (folder / "config.yaml").is_file():
+            return folder
+    known = ", ".join(sorted(path.parent.name for path in PROFILES.glob("*/config.yaml")))
+    raise LaunchError(f"there is no profile '{name}'; known profiles: {known}, or a folder with a config.yaml")
+
+
+def submits(profile: Path) -> bool:
+    """Tell whether a profile hands jobs to a cluster; the cores of this machine are then not what they run on."""
+    return any(line.startswith("executor:") for line in (profile / "config.yaml").read_text().splitlines())
+
+
+def snakemake_arguments(
+    config: str, cores: str, scale: str, extra: list[str], to: str = "", profile: str = ""
+) -> list[str]:
     """Return Snakemake's command-line arguments; `extra` are the user's own, which win.
 
     An option that takes several values swallows a target after it, hence the order.
@@ -217,26 +236,31 @@ def snakemake_arguments(config: str, cores: str, scale: str, extra: list[str], t
             arguments += ["--config", *settings]
         else:
             extra[given + 1 : given + 1] = settings  # a second --config would replace the first
-    arguments += ["--cores", cores]
+    folder = find_profile(profile or PROFILE)
+    if cores != "all" or not submits(folder):
+        arguments += ["--cores", cores]
     if not any(word.split("=")[0] == "--workflow-profile" for word in extra):
-        arguments += ["--workflow-profile", PROFILE]
+        arguments += ["--workflow-profile", str(folder)]
     return [*arguments, "--rerun-incomplete", *extra]
 
 
 def launch(options: dict[str, str], extra: list[str]) -> None:
     """Become Snakemake, holding the lock; returns only by an exception."""
     config, cores = options["config"], options["cores"] or "all"
-    arguments = snakemake_arguments(config, cores, options["scale"], extra, options["to"])
+    arguments = snakemake_arguments(config, cores, options["scale"], extra, options["to"], options["profile"])
     use_writable_cache()
     os.environ.pop(LOCK_FD, None)
     if LOOKING.isdisjoint(extra):
         descriptor = take_lock()
         clear_stale_lock()
+        if submits(find_profile(options["profile"] or PROFILE)):
+            slurm_leftovers.cancel(say)
         os.set_inheritable(descriptor, True)  # through the exec; Snakemake's own children close it
         os.environ[LOCK_FD] = str(descriptor)
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         shown = f"all {available}" if cores == "all" else cores
-        say(f"running {config or 'config.yaml'} with {shown} cores")
+        where = f"with {shown} cores" if "--cores" in arguments else f"with the profile {options['profile']}"
+        say(f"running {config or 'config.yaml'} {where}")
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
 
 
@@ -263,12 +287,12 @@ def say(line: str) -> None:
 
 
 def parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
-    """Split ``--config=FILE --cores=N --scale=NAME --to=FOLDER -- ARGUMENTS OF SNAKEMAKE``; empty means the default."""
+    """Split ``--config= --cores= --scale= --profile= --to= -- ARGUMENTS OF SNAKEMAKE``; empty means the default."""
     ours, extra = arguments, []
     if "--" in arguments:
         at = arguments.index("--")
         ours, extra = arguments[:at], arguments[at + 1 :]
-    options = {"config": "", "cores": "", "scale": "", "to": ""}
+    options = {"config": "", "cores": "", "scale": "", "profile": "", "to": ""}
     for word in ours:
         name, _, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or name not in options:
@@ -285,7 +309,7 @@ def main(arguments: list[str]) -> int:
             clean()
         else:
             launch(*parse(arguments))
-    except LaunchError as error:
+    except (LaunchError, slurm_leftovers.LeftoverError) as error:
         say(str(error))
         return 1
     except OSError as error:

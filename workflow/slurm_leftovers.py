@@ -1,0 +1,56 @@
+"""Jobs that a killed run left in SLURM: they would write what the next run makes. Standard library only.
+
+Snakemake cancels its jobs when it is interrupted, but not when it is killed (a login node that restarts, a session that
+ends). The holder of a folder's lock may take every job of that folder as left behind.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import time
+from collections.abc import Callable
+
+PATIENCE = 90.0  # seconds: SLURM gives a cancelled job 30 to end before it is killed, and looks every 30
+
+
+class LeftoverError(Exception):
+    """What is wrong and what to do about it, in one line."""
+
+
+def cancel(say: Callable[[str], None], patience: float = PATIENCE) -> None:
+    """Cancel the jobs of this folder that SLURM still has, and wait until they are gone.
+
+    A cancelled job keeps its state, so the same job of the next run goes on from there. Does nothing where SLURM
+    cannot be asked: Snakemake's own message about that comes next. Raises `LeftoverError` when they do not end.
+    """
+    left = jobs_here()
+    if not left:
+        return
+    say(f"cancelling {len(left)} jobs that a killed run left in SLURM; their states are kept")
+    subprocess.run(["scancel", *left], check=False)
+    deadline = time.monotonic() + patience
+    while left := jobs_here():
+        if time.monotonic() > deadline:
+            raise LeftoverError(
+                f"SLURM still runs jobs of a killed run in this folder ({', '.join(left)}); "
+                "wait until squeue no longer shows them and run again"
+            )
+        time.sleep(1)
+
+
+def jobs_here() -> list[str]:
+    """Return the ids of this user's pending and running jobs that work in this folder and are Snakemake's."""
+    call = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%A|%k|%Z"]
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    here = os.path.realpath(".")
+    found = []
+    for line in done.stdout.splitlines():
+        job, comment, folder = line.split("|", 2)
+        if comment.startswith("rule_") and os.path.realpath(folder) == here:
+            found.append(job)
+    return list(dict.fromkeys(found))  # the tasks of an array share their id
