@@ -56,7 +56,7 @@ test: env-dev ## run all tests
 
 test-slurm: env-dev env-slurm ## run the tests on a SLURM cluster of one node (as root, with SLURM's packages)
 	@echo "ddbias: running the tests on SLURM"
-	@$(VENV_PYTHON) -m pytest --override-ini addopts= --import-mode=importlib -ra -m slurm tests/workflow/slurm $(ARGS)
+	@$(VENV_PYTHON) -m pytest -m slurm tests/workflow/slurm $(ARGS)
 
 lint: env-dev ## check code and workflow: ruff, snakefmt, snakemake --lint
 	@echo "ddbias: checking code and workflow"

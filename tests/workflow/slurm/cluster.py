@@ -68,10 +68,10 @@ def why_not():
         return "a SLURM of one's own needs root"
     if os.path.lexists(CONFIG):
         return f"{CONFIG} belongs to a SLURM that is installed here"
-    running = [
-        name for name in DAEMONS if subprocess.run(["pgrep", "-x", name], stdout=subprocess.DEVNULL).returncode == 0
-    ]
-    return f"{', '.join(running)} is running already" if running else None
+    for name in ("slurmctld", "slurmd"):  # a munged may run: ours has a socket of its own
+        if subprocess.run(["pgrep", "-x", name], stdout=subprocess.DEVNULL).returncode == 0:
+            return f"{name} is running already"
+    return None
 
 
 class Cluster:

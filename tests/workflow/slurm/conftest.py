@@ -42,6 +42,7 @@ def cluster():
     finally:
         started.stop()
     assert module.why_not() is None, "something of SLURM was left behind"
+    assert not list(Path(state).glob("*.pid"))
     shutil.rmtree(state)
 
 

@@ -56,3 +56,30 @@ def test_job_that_fails_shows_its_log(submitted):
     assert status == 1
     assert "RuntimeError: on purpose" in output
     assert submitted.counts() == {"synthesize_dataset": 1}
+
+
+@pytest.mark.long
+def test_jobs_of_a_rule_as_one_array(submitted, finished_locally):
+    config = submitted.study()
+    status, output = submitted.run(config, "--slurm-array-jobs", "distill,evaluate")
+    assert status == 0, output
+    tasks = {job["rule"]: [] for job in submitted.jobs()}
+    for job in submitted.jobs():
+        tasks[job["rule"]].append(job["id"])
+    assert len(tasks["distill"]) == 4  # three of them at once, and the one that waits for weights
+    assert sum("_" in job for job in tasks["distill"]) == 3
+    assert len({job.split("_")[0] for job in tasks["distill"]}) == 2
+    assert submitted.results() == finished_locally()
+
+
+@pytest.mark.long
+def test_group_is_one_job(submitted, finished_locally):
+    """A set and its evaluation, two cells at a time: what pays where jobs are short."""
+    config = submitted.study()
+    groups = ("--groups", "distill=cell", "evaluate=cell", "--group-components", "cell=2")
+    status, output = submitted.run(config, *groups)
+    assert status == 0, output
+    counts = submitted.counts()
+    assert counts["distill"] == counts["evaluate"] == 0
+    assert 2 <= counts["cell"] <= 3  # instead of eight jobs
+    assert submitted.results() == finished_locally()
