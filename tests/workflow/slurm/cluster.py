@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 CONFIG = Path("/etc/slurm/slurm.conf")  # SLURM_CONF would not reach the step inside a job
+PREFIX = "ddbias-slurm-"  # of state folders
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel")
 DAEMONS = ("slurmd", "slurmctld", "munged")
 SETTINGS = """\
@@ -72,6 +73,13 @@ def why_not():
         if subprocess.run(["pgrep", "-x", name], stdout=subprocess.DEVNULL).returncode == 0:
             return f"{name} is running already"
     return None
+
+
+def stop_leftover():
+    """Stop a cluster that killed tests have left behind."""
+    if CONFIG.is_symlink() and (state := Path(os.readlink(CONFIG)).parent).name.startswith(PREFIX):
+        Cluster(state).stop()
+        shutil.rmtree(state, ignore_errors=True)
 
 
 class Cluster:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -31,10 +32,12 @@ def load(name):
 def cluster():
     """A running cluster; the tests end at once, saying why, where there can be none."""
     module = load("cluster")
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ddbias: the tests were terminated", returncode=143))
+    module.stop_leftover()
     reason = module.why_not()
     if reason:
         pytest.exit(f"ddbias: no SLURM to test on: {reason}", returncode=1)
-    state = tempfile.mkdtemp(prefix="ddbias-slurm-")  # not below pytest's folder, which only its owner may enter
+    state = tempfile.mkdtemp(prefix=module.PREFIX)  # not below pytest's folder, which only its owner may enter
     started = module.Cluster(state)
     try:
         started.start()
