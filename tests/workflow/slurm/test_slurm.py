@@ -81,5 +81,5 @@ def test_group_is_one_job(submitted, finished_locally):
     assert status == 0, output
     counts = submitted.counts()
     assert counts["distill"] == counts["evaluate"] == 0
-    assert 2 <= counts["cell"] <= 3  # instead of eight jobs
+    assert 2 <= counts["cell_distill_evaluate"] <= 3  # instead of eight jobs
     assert submitted.results() == finished_locally()
