@@ -29,6 +29,15 @@ def splits(few_digits, tmp_path):
 
 
 @pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """Switch the cache between studies on; the source that `snakemake` makes up counts as the library's."""
+    from ddbias import cache
+
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "shared"))
+    monkeypatch.setattr(cache, "LIBRARY", tmp_path)
+
+
+@pytest.fixture
 def snakemake(tmp_path, torch_as_before, monkeypatch):
     """Build what Snakemake hands to a script: `snakemake(rule, input=, output=, params=, wildcards=)`."""
     from ddbias import job

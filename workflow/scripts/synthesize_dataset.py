@@ -1,10 +1,14 @@
 """Rule synthesize_dataset: inject a bias into a source; write the training and the test split and a preview."""
 
-from ddbias import job
+from ddbias import cache, job, sources
 from ddbias.synthesis import write_dataset
 
 
 def main(snakemake):
+    data = snakemake.config["data"]
+    shared = cache.Entry(snakemake, lambda: sources.origin(snakemake.params.source, data=data))
+    if shared.take():
+        return
     write_dataset(
         train_path=snakemake.output.train,
         test_path=snakemake.output.test,
@@ -18,8 +22,9 @@ def main(snakemake):
         pad=snakemake.params.pad,
         seed=snakemake.params.seed,
         # Not a param: where the files lie does not change the result, so moving them must not rerun this rule.
-        data=snakemake.config["data"],
+        data=data,
     )
+    shared.keep()
 
 
 if "snakemake" in globals():

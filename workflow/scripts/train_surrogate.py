@@ -3,16 +3,20 @@
 Fails when the training split is damaged or the embedding is not finite.
 """
 
-from ddbias import data, device, job, store, surrogate
+from ddbias import cache, data, device, job, store, surrogate
 from ddbias.checkpoint import Checkpoint, fingerprint
 
 
 def main(snakemake):
     params = snakemake.params
     where = device.prepare(params.device, params.threads)
-    split = data.load_split(snakemake.input.train)
     provenance = device.provenance(where, params.threads, "exact")
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
+    shared = cache.Entry(snakemake, lambda: provenance)
+    if shared.take():
+        checkpoint.remove()
+        return
+    split = data.load_split(snakemake.input.train)
     objective, history = surrogate.train_surrogate(
         split,
         network=params.network,
@@ -32,6 +36,7 @@ def main(snakemake):
     paired = {**meta, "pairing": split.meta["pairing"]}
     surrogate.save_embeddings(snakemake.output.embeddings, columns.pop("embedding"), split, paired, **columns)
     store.write_table(snakemake.output.history, history, meta)
+    shared.keep()
     checkpoint.remove()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ddbias import lookup
+from ddbias import lookup, store
 from ddbias.errors import DdbiasError
 from ddbias.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.sources.images import check_size
@@ -18,6 +18,11 @@ LABELS = ["young", "old"]
 ATTRIBUTES = ["female", "male"]  # numbered like the label that they are aligned with
 # Label and bias are the last two fields: what stands before them, folders included, may hold anything.
 _NAME = re.compile(r".*_([01])_([01])")
+
+
+def origin(*, folder: str = "bffhq", data: Mapping[str, object], **_: object) -> list[str]:
+    """Return a digest of the names, sizes and dates of all files in the folder."""
+    return [store.folder_sha256(lookup.find_folder(folder, data))]
 
 
 def load_bffhq(

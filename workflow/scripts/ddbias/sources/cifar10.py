@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddbias import lookup
+from ddbias import lookup, store
 from ddbias.errors import DdbiasError
 from ddbias.log import logger
 from ddbias.sources.archive import download, locked, read_verified
@@ -26,6 +26,15 @@ CREDITS = {
     "citation": "A. Krizhevsky, Learning multiple layers of features from tiny images, 2009",
     "licence": "no separate terms stated",
 }
+
+
+def origin(*, data: Mapping[str, object]) -> list[str]:
+    """Return a digest of the names, sizes and dates of the JPEG copies, if they would be read; else nothing."""
+    from ddbias.torchvision_compat import torchvision
+
+    places = lookup.places(data)
+    copies = None if _place(torchvision.datasets.CIFAR10, places) else _copies(places)
+    return [] if copies is None else [store.folder_sha256(copies)]
 
 
 def load_cifar10(*, data: Mapping[str, object]) -> dict[str, RawImages]:
@@ -49,11 +58,12 @@ def load_cifar10(*, data: Mapping[str, object]) -> dict[str, RawImages]:
 
     published = torchvision.datasets.CIFAR10
     places = lookup.places(data)
-    found = next((reader for place in places if (reader := _originals(published, place)) is not None), None)
-    if found is None:
-        copies = next((folder for place in places if _has_copies(folder := place / COPIES)), None)
-        if copies is not None:
-            return _from_copies(copies, data)
+    place = _place(published, places)
+    if place is not None:
+        found = _originals(published, place)
+    elif (copies := _copies(places)) is not None:
+        return _from_copies(copies, data)
+    else:
         found = _downloaded(published, places)
     files = {"train": published.train_list, "test": published.test_list}
     provenance = {**CREDITS, "files": {name: md5 for part in files.values() for name, md5 in part}}
@@ -64,13 +74,22 @@ def load_cifar10(*, data: Mapping[str, object]) -> dict[str, RawImages]:
 Reader = Callable[[str, str], tuple[np.ndarray, np.ndarray]]  # from name and MD5 of a batch to images and labels
 
 
-def _originals(published: type, place: Path) -> Reader | None:
-    """Return what reads the original batches in a folder, unpacked or not; None if they are not all there."""
-    folder, archive = place / published.base_folder, place / published.filename
+def _place(published: type, places: list[Path]) -> Path | None:
+    """Return the first folder that has the original batches, unpacked or not."""
+    return next((p for p in places if _unpacked(published, p) or (p / published.filename).is_file()), None)
+
+
+def _unpacked(published: type, place: Path) -> bool:
     names = [name for name, _ in (*published.train_list, *published.test_list)]
-    if all((folder / name).is_file() for name in names):
-        return lambda name, md5: _batch(read_verified(folder / name, md5), folder / name)
-    return _from_archive(published, archive) if archive.is_file() else None
+    return all((place / published.base_folder / name).is_file() for name in names)
+
+
+def _originals(published: type, place: Path) -> Reader:
+    """Return what reads the original batches in a folder that has them."""
+    if not _unpacked(published, place):
+        return _from_archive(published, place / published.filename)
+    folder = place / published.base_folder
+    return lambda name, md5: _batch(read_verified(folder / name, md5), folder / name)
 
 
 def _from_archive(published: type, path: Path) -> Reader:
@@ -106,8 +125,10 @@ def _join(batches: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
     return tuple(np.concatenate(parts) for parts in zip(*batches, strict=True))
 
 
-def _has_copies(folder: Path) -> bool:
-    return all((folder / f"{split}.parquet").is_file() for split in ("train", "test"))
+def _copies(places: list[Path]) -> Path | None:
+    """Return the first folder that holds JPEG copies of both splits."""
+    folders = (place / COPIES for place in places)
+    return next((f for f in folders if all((f / f"{split}.parquet").is_file() for split in ("train", "test"))), None)
 
 
 def _from_copies(folder: Path, data: Mapping[str, object]) -> dict[str, RawImages]:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from ddbias import lookup
+from ddbias import lookup, store
 from ddbias.errors import DdbiasError
 from ddbias.log import logger
 from ddbias.seeding import derive
@@ -25,6 +25,11 @@ SPLIT_SEED = 0  # fixed: the split is part of the data set, not of a run
 SIZE = 64
 STRANGE_SHARE = 0.01  # the published set has three misnamed files
 _NAME = re.compile(r"(\d{1,3})_[01]_([0-4])_[^_]+")  # [age]_[gender]_[race]_[date&time]
+
+
+def origin(*, folder: str = "UTKFace", data: Mapping[str, object], **_: object) -> list[str]:
+    """Return a digest of the names, sizes and dates of all files in the folder."""
+    return [store.folder_sha256(lookup.find_folder(folder, data))]
 
 
 def load_utkface(
