@@ -87,14 +87,14 @@ class Submitted:
         self.checkout, self.cluster, self.profile = checkout, cluster, profile
         self.before = {job["id"] for job in cluster.jobs()}
 
-    def start(self, config, *extra, profile=None):
+    def start(self, config, *extra, profile=None, **variables):
         """Start `make run CONFIG=config PROFILE=... ARGS=extra`."""
         words = ("workflow/launch.py", f"--config={config}", "--cores=all", f"--profile={profile or self.profile}")
-        return self.checkout.start(*words, "--", *OPTIONS, *extra, **self.cluster.environment, **STATES)
+        return self.checkout.start(*words, "--", *OPTIONS, *extra, **self.cluster.environment, **STATES, **variables)
 
-    def run(self, config, *extra, profile=None):
+    def run(self, config, *extra, profile=None, **variables):
         """The same, to its end; returns exit status and output."""
-        process = self.start(config, *extra, profile=profile)
+        process = self.start(config, *extra, profile=profile, **variables)
         output, _ = process.communicate(timeout=1500)
         return process.returncode, output
 
