@@ -1,8 +1,17 @@
 import logging
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def ended_by_sigterm():
+    """A job ignores SIGTERM at its end; these tests and what they start must not."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Killing is expected: nothing outlives its run, nothing is lost, and the result is the same to the last bit."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -101,17 +102,59 @@ def test_killed_group(running, undisturbed):
     complete(checkout, undisturbed)
 
 
-def test_killed_job(running, undisturbed):
-    checkout, process = running
-    # The interpreter of the script, not the shell that Snakemake puts around it.
+def script(checkout):
+    """Return the id of the interpreter of the running script, not of the shell that Snakemake puts around it."""
     scripts = [pid for pid, command in processes(checkout).items() if ".snakemake/scripts/" in command]
     (job,) = [pid for pid in scripts if "python" in os.readlink(f"/proc/{pid}/exe")]
-    os.kill(job, signal.SIGKILL)
+    return job
+
+
+def test_killed_job(running, undisturbed):
+    checkout, process = running
+    os.kill(script(checkout), signal.SIGKILL)
     status, output = checkout.finish(process)
     assert status != 0
     assert "distill" in output
     assert gone(checkout, 2), processes(checkout)
     complete(checkout, undisturbed)
+
+
+def stopped(checkout, process, undisturbed):
+    """A run whose job got SIGTERM ends, says so, and loses no step but the one that was under way."""
+    began = time.monotonic()
+    status, output = checkout.finish(process)
+    assert status != 0
+    assert time.monotonic() - began < 10
+    assert gone(checkout, 2), processes(checkout)
+    # At the end of a step, or at once where the last one had just been saved.
+    line = r"ddbias: stopped by SIGTERM(?: at|; the state of) step ([\d,]+)(?:; the state)? is kept, run again"
+    (step,) = re.findall(line, (checkout / LOG).read_text())
+    assert re.search(line, output)  # without opening a log
+    assert "Traceback" not in (checkout / LOG).read_text()
+    complete(checkout, undisturbed)
+    assert f"going on from step {step.replace(',', '')}\n" in (checkout / LOG).read_text()
+
+
+def test_stopped_job(running, undisturbed):
+    checkout, process = running
+    os.kill(script(checkout), signal.SIGTERM)
+    stopped(checkout, process, undisturbed)
+
+
+def test_stopped_group(running, undisturbed):
+    checkout, process = running
+    os.killpg(process.pid, signal.SIGTERM)
+    stopped(checkout, process, undisturbed)
+
+
+def test_a_stopped_snakemake_lets_its_job_finish(running):
+    checkout, process = running
+    process.terminate()
+    assert checkout.finish(process)[0] != 0
+    assert gone(checkout, 2), processes(checkout)
+    assert (checkout / RESULTS / FOLDER / "distilled.safetensors").exists()
+    assert not (checkout / STATE).exists()
+    assert not (checkout / RESULTS / FOLDER.replace("distilled", "evaluations")).exists()  # what would come next
 
 
 def test_interrupt_ends_the_jobs_and_keeps_the_state(running):

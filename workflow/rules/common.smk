@@ -16,6 +16,10 @@ launch.quote_executable()
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
 launch.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
 
+# SIGTERM often reaches all processes around a job. The shell waits for it then, and Snakemake with it, until the job has
+# written its state: without the trap it would end at once, and what follows (a SLURM step ends) would kill the job.
+shell.prefix("set -euo pipefail; trap : TERM; ")
+
 try:
     study = Study(config)
 except DdbiasError as error:

@@ -30,7 +30,16 @@ REGISTRIES = {
     "plots": "PLOTS",
 }
 # What these say or do changes no result.
-WITHOUT_EFFECT = {"log.py", "errors.py", "job.py", "checkpoint.py", "cache.py", "plugins.py", "plugin_declarations.py"}
+WITHOUT_EFFECT = {
+    "log.py",
+    "errors.py",
+    "job.py",
+    "checkpoint.py",
+    "cache.py",
+    "stopping.py",
+    "plugins.py",
+    "plugin_declarations.py",
+}
 
 
 def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What every rule script shares: its log, its last words, and dying with the run that started it."""
+"""What every rule script shares: its log, its last words, stopping when asked to, and dying with its run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ import time
 import traceback
 from collections.abc import Callable
 
-from ddbias import plugins
+from ddbias import plugins, stopping
 from ddbias.errors import DdbiasError
 from ddbias.log import log_to, logger
 
 RUN_PID = "DDBIAS_RUN_PID"  # set by the Snakefile: the Snakemake process that this job belongs to
+ORPHAN_SECONDS = 1.0  # for the step under way and its state, when the run is gone: a new run may start at any moment
 
 
 def die_with_run(run_pid: int) -> None:
-    """Kill this process as soon as process `run_pid` is gone.
+    """Kill this process as soon as process `run_pid` is gone; with unsaved steps it gets a second to write its state.
 
     A script job is a grandchild of Snakemake (a shell lies between), so ``PR_SET_PDEATHSIG`` would not fire when
     Snakemake is killed. A thread waits on the process itself: without polling where pidfd exists (Linux), else
@@ -30,7 +31,7 @@ def die_with_run(run_pid: int) -> None:
         try:
             descriptor = os.pidfd_open(run_pid)
         except ProcessLookupError:
-            os.kill(os.getpid(), signal.SIGKILL)
+            pass
         except (AttributeError, OSError):
             while _alive(run_pid):
                 time.sleep(1)
@@ -38,6 +39,9 @@ def die_with_run(run_pid: int) -> None:
             import select
 
             select.select([descriptor], [], [])
+        if stopping.has_unsaved_steps():
+            stopping.ask("the end of its run")
+            time.sleep(ORPHAN_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="die-with-run", daemon=True).start()
@@ -82,13 +86,18 @@ def run(main: Callable, snakemake: object) -> None:
     if RUN_PID in os.environ:
         die_with_run(int(os.environ[RUN_PID]))
     path = snakemake.log[0] if snakemake.log else None
+    stopping.listen()
     try:
         log_to(path)
         plugins.use(snakemake.config["plugins"])
         main(snakemake)
+    except stopping.Stopped as stopped:
+        stopping.leave(str(stopped))
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        if stopping.asked():  # what it depends on was stopped too, or a library hid the stop in an error of its own
+            stopping.leave()
         line = explain(error)
         if line is None:
             logger.error(
@@ -99,3 +108,5 @@ def run(main: Callable, snakemake: object) -> None:
         else:
             logger.error("ddbias: %s", line)
         sys.exit(1)
+    finally:
+        stopping.ignore()
