@@ -10,7 +10,15 @@ import yaml
 pytestmark = pytest.mark.slow
 LIBRARY = "workflow/scripts/ddbias"
 SHOWN = {"make_table": 1, "plot": 1, "write_report": 1}  # what follows from new evaluations; weights are not replotted
-WITHOUT_EFFECT = {"log.py", "errors.py", "job.py", "checkpoint.py", "plugins.py", "plugin_declarations.py"}
+WITHOUT_EFFECT = {
+    "log.py",
+    "errors.py",
+    "job.py",
+    "gpu_slots.py",
+    "checkpoint.py",
+    "plugins.py",
+    "plugin_declarations.py",
+}
 
 
 def changed(checkout, change):

@@ -30,7 +30,15 @@ REGISTRIES = {
     "plots": "PLOTS",
 }
 # What these say or do changes no result.
-WITHOUT_EFFECT = {"log.py", "errors.py", "job.py", "checkpoint.py", "plugins.py", "plugin_declarations.py"}
+WITHOUT_EFFECT = {
+    "log.py",
+    "errors.py",
+    "job.py",
+    "gpu_slots.py",
+    "checkpoint.py",
+    "plugins.py",
+    "plugin_declarations.py",
+}
 
 
 def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:

@@ -1,4 +1,4 @@
-"""What every rule script shares: its log, its last words, and dying with the run that started it."""
+"""What every rule script shares: its log, its GPU, its last words, and dying with the run that started it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from ddbias import plugins
+from ddbias import gpu_slots, plugins
 from ddbias.errors import DdbiasError
 from ddbias.log import log_to, logger
 
@@ -84,6 +84,8 @@ def run(main: Callable, snakemake: object) -> None:
     path = snakemake.log[0] if snakemake.log else None
     try:
         log_to(path)
+        if gpu_slots.SLOTS in os.environ:
+            gpu_slots.take(snakemake.resources)
         plugins.use(snakemake.config["plugins"])
         main(snakemake)
     except KeyboardInterrupt:
