@@ -5,6 +5,7 @@ import sys
 
 sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
 
+import compile_cache
 import gpus
 import launch
 from ddbias import costs, dependencies, evaluation_kinds, lookup, store
@@ -16,6 +17,7 @@ from ddbias.study import Study, needed_cells
 launch.quote_executable()
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
 launch.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
+compile_cache.use()
 if not workflow.subprocess_exec:  # a part of a run: what the run has told holds for it, too
     gpus.share(False)
 
