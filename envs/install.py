@@ -1,8 +1,8 @@
 """Keep `.venv` equal to a lock file: run by the Makefile, standard library only.
 
-``python envs/install.py KIND`` (run, dev or slurm) builds what is missing, ``--check`` only answers by its exit status. A stamp in
-`.venv` holds the lock's text and the Python version it was installed for, and is written last: an interrupted
-installation has no stamp and is made afresh, a changed lock or Python does not match it.
+``python envs/install.py KIND``, run, dev or slurm, builds what is missing, ``--check`` only answers by its exit status.
+A stamp inside `.venv` holds the lock's text and the Python version it was installed for, and is written last: an
+interrupted installation has no stamp and is made afresh, a changed lock or Python does not match it.
 """
 
 from __future__ import annotations

@@ -216,11 +216,12 @@ def submits(profile: Path) -> bool:
 
 
 def snakemake_arguments(
-    config: str, cores: str, scale: str, extra: list[str], to: str = "", profile: str = ""
+    config: str, cores: str, scale: str, extra: list[str], to: str = "", profile: str = "", gpus: int = 0
 ) -> list[str]:
     """Return Snakemake's command-line arguments; `extra` are the user's own, which win.
 
-    An option that takes several values swallows a target after it, hence the order.
+    `gpus` is how many jobs this machine's GPUs hold at once, 0 without one. An option that takes several values
+    swallows a target after it, hence the order.
     """
     if config and not Path(config).is_file():
         known = ", ".join(str(path) for path in sorted(Path("studies").glob("*.yaml"))) or "none in studies/"
@@ -230,12 +231,9 @@ def snakemake_arguments(
     extra = list(extra)
     arguments = ["--configfile", config] if config else []
     settings = [f"{key}={value}" for key, value in (("scale", scale), ("export_to", to)) if value]
-    if settings:
-        given = next((i for i, word in enumerate(extra) if word in ("--config", "-C")), None)
-        if given is None:
-            arguments += ["--config", *settings]
-        else:
-            extra[given + 1 : given + 1] = settings  # a second --config would replace the first
+    arguments += _joined("--config", "-C", settings, extra)
+    if gpus and not any(word.startswith("gpu=") for word in extra):
+        arguments += _joined("--resources", "--res", [f"gpu={gpus}"], extra)
     folder = find_profile(profile or PROFILE)
     if cores != "all" or not submits(folder):
         arguments += ["--cores", cores]
@@ -244,22 +242,47 @@ def snakemake_arguments(
     return [*arguments, "--rerun-incomplete", *extra]
 
 
+def _joined(option: str, alias: str, values: list[str], extra: list[str]) -> list[str]:
+    """Return an option with its values, or nothing where they join the user's own: a second one would replace it."""
+    given = next((i for i, word in enumerate(extra) if word in (option, alias)), None)
+    if given is None:
+        return [option, *values] if values else []
+    extra[given + 1 : given + 1] = values
+    return []
+
+
+def gpu_jobs(extra: list[str]) -> int:
+    """Return how many jobs the GPUs of this machine hold at once; 0 where jobs may run on another one."""
+    elsewhere = ("--executor", "-e", "--profile", "--workflow-profile")
+    if os.environ.get("SNAKEMAKE_PROFILE") or any(word.split("=")[0] in elsewhere for word in extra):
+        return 0
+    import gpus  # beside this file; `--clean` and the tests of this file alone do without
+
+    try:
+        return gpus.count()
+    except gpus.GpuError as error:
+        raise LaunchError(str(error)) from None
+
+
 def launch(options: dict[str, str], extra: list[str]) -> None:
     """Become Snakemake, holding the lock; returns only by an exception."""
     config, cores = options["config"], options["cores"] or "all"
-    arguments = snakemake_arguments(config, cores, options["scale"], extra, options["to"], options["profile"])
+    folder = find_profile(options["profile"] or PROFILE)
+    gpus = 0 if LOOKING.intersection(extra) or submits(folder) else gpu_jobs(extra)
+    arguments = snakemake_arguments(config, cores, options["scale"], extra, options["to"], str(folder), gpus)
     use_writable_cache()
     os.environ.pop(LOCK_FD, None)
     if LOOKING.isdisjoint(extra):
         descriptor = take_lock()
         clear_stale_lock()
-        if submits(find_profile(options["profile"] or PROFILE)):
+        if submits(folder):
             slurm_leftovers.cancel(say)
         os.set_inheritable(descriptor, True)  # through the exec; Snakemake's own children close it
         os.environ[LOCK_FD] = str(descriptor)
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         shown = f"all {available}" if cores == "all" else cores
-        where = f"with {shown} cores" if "--cores" in arguments else f"with the profile {options['profile']}"
+        at_once = f", at most {gpus} GPU jobs at once" if gpus else ""
+        where = f"with {shown} cores{at_once}" if "--cores" in arguments else f"with the profile {folder}"
         say(f"running {config or 'config.yaml'} {where}")
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
 

@@ -68,7 +68,8 @@ def launch(monkeypatch):
 def make_folder(folder):
     """A checkout with a tiny workflow, in a folder with a space."""
     (folder / "workflow").mkdir(parents=True)
-    shutil.copy(ROOT / "workflow/launch.py", folder / "workflow")
+    for name in ("launch.py", "gpus.py"):
+        shutil.copy(ROOT / "workflow" / name, folder / "workflow")
     shutil.copytree(ROOT / "workflow/profiles", folder / "workflow/profiles")
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "wait.py").write_text(SCRIPT)
@@ -196,6 +197,45 @@ def test_interrupt_reaches_snakemake(folder):
     (folder / "finish").touch()
     assert finish(first)[0] != 0
     assert not list((folder / ".snakemake").glob("locks/*"))
+
+
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        (["report"], ["--resources", "gpu=4", "--cores"]),
+        (["--resources", "mem_mb=9000", "--", "report"], ["--resources", "gpu=4", "mem_mb=9000", "--"]),
+        (["--res", "mem_mb=9000"], ["--res", "gpu=4", "mem_mb=9000"]),
+        (["--resources", "mem_mb=9000", "gpu=1"], ["--resources", "mem_mb=9000", "gpu=1"]),
+        (["--resources=gpu=1"], ["--resources=gpu=1"]),
+    ],
+)
+def test_gpus_are_counted_for_snakemake_unless_the_user_did(launch, extra, expected):
+    built = launch.snakemake_arguments("", "2", "", extra, gpus=4)
+    at = built.index(expected[0])
+    assert built[at : at + len(expected)] == expected
+    given = [word for word in built if word.startswith("--res") and not word.startswith("--rerun")]
+    assert len(given) == 1 or built.index(given[0]) < built.index("--rerun-incomplete"), "the user's comes last"
+    assert not [word for word in launch.snakemake_arguments("", "2", "", ["report"]) if "gpu" in word]
+
+
+@pytest.mark.parametrize(
+    "extra", [["--executor", "slurm"], ["-e", "slurm"], ["--profile=mine"], ["--workflow-profile", "x"]]
+)
+def test_gpus_of_this_machine_are_not_counted_for_jobs_of_another(launch, monkeypatch, extra):
+    monkeypatch.setenv("DDBIAS_GPUS", "GPU-a,GPU-b")
+    monkeypatch.setenv("DDBIAS_JOBS_PER_GPU", "3")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert launch.gpu_jobs(["report"]) == 6
+    assert launch.gpu_jobs(extra) == 0
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "mine")
+    assert launch.gpu_jobs(["report"]) == 0
+
+
+def test_a_wrong_number_of_jobs_per_gpu_is_one_line(folder, monkeypatch):
+    monkeypatch.setenv("DDBIAS_JOBS_PER_GPU", "many")
+    status, output = finish(start("workflow/launch.py", "--cores=1", "--", "quick"))
+    assert (status, output.count("\n")) == (1, 1)
+    assert output.startswith("ddbias: DDBIAS_JOBS_PER_GPU=many is not a positive number; set how many jobs share a GPU")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ WITHOUT_EFFECT = {
     "log.py",
     "errors.py",
     "job.py",
+    "gpu_slots.py",
     "checkpoint.py",
     "cache.py",
     "stopping.py",

@@ -5,6 +5,8 @@ import sys
 
 sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
 
+import compile_cache
+import gpus
 import launch
 from ddbias import costs, dependencies, evaluation_kinds, lookup, store
 from ddbias.cell import NATURAL, WHOLE
@@ -15,6 +17,9 @@ from ddbias.study import Study, needed_cells
 launch.quote_executable()
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
 launch.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
+compile_cache.use()
+if not workflow.subprocess_exec:  # a part of a run: what the run has told holds for it, too
+    gpus.share(False)
 
 # SIGTERM often reaches all processes around a job. The shell waits for it then, and Snakemake with it, until the job has
 # written its state: without the trap it would end at once, and what follows (a SLURM step ends) would kill the job.
@@ -38,6 +43,7 @@ if {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
 
 onstart:
     launch.hold_lock()
+    gpus.share(workflow.local_exec and not workflow.remote_exec)
 
 
 wildcard_constraints:

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ddbias.class_members import class_members
+from ddbias.ranking import auc
 
 LARGEST = 0.01  # share of the samples that ``largest_share`` is about
 
@@ -53,15 +54,9 @@ def _describe(weights: np.ndarray, log_density: np.ndarray | None, conflicting: 
     known = conflicting is not None and 0 < conflicting.sum() < len(conflicting)
     first = len(weights) - max(1, math.ceil(LARGEST * len(weights)))
     return {
-        "auc": _auc(-log_density, conflicting) if known and log_density is not None else None,
+        "auc": auc(-log_density, conflicting) if known and log_density is not None else None,
         "conflicting_share": float(weights[conflicting].sum() / weights.sum()) if known else None,
         "conflicting_ratio": float(conflicting.mean()) if conflicting is not None else None,
         "effective_sample_size": float(weights.sum() ** 2 / (weights**2).sum()),
         "largest_share": float(np.partition(weights, first)[first:].sum() / weights.sum()),
     }
-
-
-def _auc(score: np.ndarray, positive: np.ndarray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(positive, np.nan_to_num(score, posinf=np.finfo(np.float64).max)))

@@ -1,4 +1,4 @@
-"""What every rule script shares: its log, its last words, stopping when asked to, and dying with its run."""
+"""What every rule script shares: its log, its GPU, its last words, stopping when asked to, dying with its run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from ddbias import plugins, stopping
+from ddbias import gpu_slots, plugins, stopping
 from ddbias.errors import DdbiasError
 from ddbias.log import log_to, logger
 
@@ -89,6 +89,8 @@ def run(main: Callable, snakemake: object) -> None:
     stopping.listen()
     try:
         log_to(path)
+        if gpu_slots.SLOTS in os.environ:
+            gpu_slots.take(snakemake.resources)
         plugins.use(snakemake.config["plugins"])
         main(snakemake)
     except stopping.Stopped as stopped:

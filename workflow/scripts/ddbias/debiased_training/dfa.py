@@ -61,7 +61,9 @@ class Learner(learner.Learner):
         super().__init__()
         self.intrinsic, self.bias = (learner.encoder(build(*names)) for names in ((), ("biased",)))
         size = self.intrinsic.embedding_size + self.bias.embedding_size
-        heads = nn.ModuleDict({name: nn.utils.skip_init(nn.Linear, size, classes) for name in ("debiased", "biased")})
+        heads = networks.construct(
+            lambda: nn.ModuleDict({name: nn.Linear(size, classes) for name in ("debiased", "biased")})
+        )
         networks.reset(heads, stream(seed, "heads"))
         self.heads = heads.to(labels.device)
         self.difficulty, self.generator = Difficulty(labels, classes, decay), stream(seed, "swaps")

@@ -24,7 +24,7 @@ from ddbias.networks.resnet import ResNet18, ResNet18AveragePooling
 from ddbias.networks.vgg import VGG11
 from ddbias.seeding import stream
 
-__all__ = ["NETWORKS", "Network", "build", "options", "reset"]
+__all__ = ["NETWORKS", "Network", "build", "construct", "options", "reset"]
 
 # Called with channels, size, classes and the keyword-only options of the architecture.
 NETWORKS: dict[str, Callable[..., nn.Module]] = {

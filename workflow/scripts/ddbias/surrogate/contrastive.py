@@ -74,8 +74,8 @@ class ContrastiveNetwork(nn.Module):
         super().__init__()
         self.encoder = encoder
         size = encoder.embedding_size
-        self.projection = nn.Sequential(
-            nn.utils.skip_init(nn.Linear, size, size), nn.ReLU(), nn.utils.skip_init(nn.Linear, size, dimensions)
+        self.projection = networks.construct(
+            lambda: nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, dimensions))
         )
         networks.reset(self.projection, stream(seed, "init", "projection"))
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from ddbias.data import Split
+from ddbias.ranking import auc
 from ddbias.seeding import stream
 from ddbias.surrogate.embeddings import embed
 from ddbias.surrogate.objective import Objective
@@ -89,9 +90,7 @@ def _auc(scores: np.ndarray, conflicting: np.ndarray | None) -> float:
     """Return how well high scores (N,) tell the conflicting samples, 0..1, or NaN where that is unknown."""
     if conflicting is None or conflicting.all() or not conflicting.any():
         return math.nan
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(conflicting, scores))
+    return auc(scores, conflicting)
 
 
 def _conflicting_share(embeddings: np.ndarray, split: Split) -> float:

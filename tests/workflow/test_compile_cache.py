@@ -1,0 +1,52 @@
+"""Where torch keeps what it compiles."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def compile_cache(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "workflow"))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    (tmp_path / "study").mkdir()
+    monkeypatch.chdir(tmp_path / "study")
+    import compile_cache
+
+    return compile_cache
+
+
+def test_compiled_code_lies_beside_the_results(compile_cache, tmp_path):
+    compile_cache.use()
+    folder = tmp_path / "study/.snakemake/compiled" / compile_cache.processor()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder)
+
+
+def test_another_processor_has_another_part(compile_cache, monkeypatch, tmp_path):
+    names = set()
+    for flags in ("avx2", "avx2 avx512f", "avx2"):
+        cpuinfo = tmp_path / "cpuinfo"
+        core = f"processor\t: 0\nmodel name\t: EPYC\ncpu MHz\t\t: {len(names)}\nflags\t\t: {flags}\n"
+        cpuinfo.write_text(f"{core}\n{core}")
+        names.add(compile_cache.processor(cpuinfo))
+    assert len(names) == 2
+    # What a run told on another machine is not what the user set.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "study/.snakemake/compiled/another"))
+    compile_cache.use()
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).name == compile_cache.processor()
+
+
+def test_the_users_own_place_is_kept(compile_cache, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "mine"))
+    compile_cache.use()
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "mine")
+
+
+def test_not_in_a_folder_that_a_compiler_cannot_be_told(compile_cache, monkeypatch, tmp_path):
+    (tmp_path / "a study").mkdir()
+    monkeypatch.chdir(tmp_path / "a study")
+    compile_cache.use()
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ

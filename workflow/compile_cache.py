@@ -1,0 +1,41 @@
+"""Where jobs keep the code that torch compiles for them: beside the results, for all jobs and runs of a folder.
+
+By default it lies in the temporary folder, of which every node of a cluster has its own and a restart leaves nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+from pathlib import Path
+
+VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+FOLDER = Path(".snakemake/compiled")
+
+
+def use() -> None:
+    """Point torch's compiler into this folder, unless the user has pointed it elsewhere; for the Snakefile.
+
+    Every kind of processor has a part of its own: what is compiled for one (``-march=native``) may end with an
+    illegal instruction on another, and the nodes of a cluster share this folder. Programs of several jobs do not
+    disturb each other: torch writes whole files, under locks.
+    """
+    base = FOLDER.absolute()
+    given = os.environ.get(VARIABLE)
+    if given and base not in Path(given).parents:  # else from the machine where the run was started
+        return
+    os.environ.pop(VARIABLE, None)
+    if shlex.quote(str(base)) == str(base):  # torch 2.13 names the folder to the C++ compiler unquoted
+        os.environ[VARIABLE] = str(base / processor())
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Return a short name for this kind of processor: equal where its model and its instructions are."""
+    try:
+        first = cpuinfo.read_text().split("\n\n")[0]
+    except OSError:
+        first = platform.processor()
+    facts = [line for line in first.splitlines() if line.startswith(("model name", "flags", "CPU part", "Features"))]
+    return f"{platform.machine()}-{hashlib.sha256(chr(10).join(facts or [first]).encode()).hexdigest()[:8]}"
