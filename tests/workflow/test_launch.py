@@ -68,7 +68,7 @@ def launch(monkeypatch):
 def make_folder(folder):
     """A checkout with a tiny workflow, in a folder with a space."""
     (folder / "workflow").mkdir(parents=True)
-    for name in ("launch.py", "gpus.py"):
+    for name in ("launch.py", "gpus.py", "slurm_leftovers.py"):
         shutil.copy(ROOT / "workflow" / name, folder / "workflow")
     shutil.copytree(ROOT / "workflow/profiles", folder / "workflow/profiles")
     (folder / "Snakefile").write_text(SNAKEFILE)
@@ -328,6 +328,35 @@ def test_scale_joins_the_users_own_settings(launch):
     assert built[-4:] == ["--config", "scale=paper", "export_to=my folder", "device=cpu"]
 
 
+def test_profile_by_name_or_folder(launch, folder):
+    built = launch.snakemake_arguments("", "all", "", [])
+    assert built == ["--cores", "all", "--workflow-profile", "workflow/profiles/workstation", "--rerun-incomplete"]
+    # The cores of this machine are not those that jobs of a cluster run on, unless the user says so.
+    built = launch.snakemake_arguments("", "all", "", [], profile="slurm")
+    assert built == ["--workflow-profile", "workflow/profiles/slurm", "--rerun-incomplete"]
+    assert launch.snakemake_arguments("", "4", "", [], profile="slurm")[:2] == ["--cores", "4"]
+    shutil.copytree("workflow/profiles/slurm", "my profile")
+    assert "my profile" in launch.snakemake_arguments("", "all", "", [], profile="my profile")
+
+
+def test_unknown_profile_is_one_line(folder):
+    status, output = finish(start("workflow/launch.py", "--profile=slrum"))
+    assert status == 1
+    assert output == (
+        "ddbias: there is no profile 'slrum'; known profiles: slurm, slurm-gres, workstation, "
+        "or a folder with a config.yaml\n"
+    )
+
+
+def test_a_profile_that_submits_needs_its_own_packages():
+    """`make` tells by the profile's file, wherever it lies."""
+    for profile, needed in (("", "env"), ("workstation", "env"), ("slurm", "env-slurm"), ("slurm-gres", "env-slurm")):
+        call = ["make", "env-profile", "MAKE=echo"]
+        variables = {"PATH": os.environ["PATH"], "PROFILE": profile}
+        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True, env=variables)
+        assert done.stdout.split()[0] == needed, profile
+
+
 def test_cache_moves_only_when_home_cannot_be_written(launch, folder, monkeypatch):
     (folder / "home").mkdir()
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
@@ -359,4 +388,15 @@ def test_what_looks_like_snakemake(launch, command, expected):
 def test_make_help_lists_every_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")}
-    assert listed == {"help", "run", "check-data", "report", "export", "test", "lint", "bench", "clean", "distclean"}
+    assert listed == {
+        "help",
+        "run",
+        "check-data",
+        "report",
+        "export",
+        "test",
+        "lint",
+        "bench",
+        "clean",
+        "distclean",
+    } | {"test-slurm"}
