@@ -2,15 +2,16 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run check-data report export test lint bench clean distclean env env-dev
+.PHONY: help run estimate check-data report export test lint bench clean distclean env env-dev
 
 PYTHON ?=
 CONFIG ?=
 CORES ?= all
 SCALE ?=
+PROFILE ?=
 TO ?=
 ARGS ?=
-export PYTHON CONFIG CORES SCALE TO  # recipes read them from the environment: no quoting trouble
+export PYTHON CONFIG CORES SCALE PROFILE TO  # recipes read them from the environment: no quoting trouble
 
 VENV_PYTHON := .venv/bin/python
 LAUNCH := $(VENV_PYTHON) workflow/launch.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE"
@@ -39,6 +40,9 @@ help: ## list the targets
 
 run: env ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
+
+estimate: env ## tell what a study takes, stage by stage, and what it took so far; runs nothing
+	@$(VENV_PYTHON) workflow/estimate.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"
 
 check-data: env ## count, compare and check the data sets of the study, and say what would go wrong
 	@$(LAUNCH) -- check --quiet rules progress reason host $(ARGS)
