@@ -8,7 +8,8 @@ from functools import cache
 
 from ddbias.study import OWN_ATTRIBUTE, Study
 
-# Training and test images, classes, channels and side of published files; tests compare them with the sources.
+# Training and test images, classes, channels and side; tests compare digits, MNIST and CIFAR-10 with the
+# sources. Those of the faces are about what their papers say.
 PUBLISHED = {
     "digits": (1_200, 597, 10, 1, 8),
     "mnist": (60_000, 10_000, 10, 1, 28),
@@ -59,6 +60,7 @@ def data_size(study: Study, dataset: str) -> DataSize:
     classes = len(source.get("label_names") or ()) or classes
     if bias.get("per_class"):
         train = min(train, classes * bias["per_class"])
+    channels = settings["channels"] or channels
     if channels == 1 and bias["kind"] not in OWN_ATTRIBUTE:
         channels = 3
     side = settings["size"] or side
@@ -68,7 +70,7 @@ def data_size(study: Study, dataset: str) -> DataSize:
         side += 2 * settings["pad"]
     elif settings["pad"]:
         side += settings["pad"][0] + settings["pad"][2]
-    return DataSize(train, test, classes, settings["channels"] or channels, side, known)
+    return DataSize(train, test, classes, channels, side, known)
 
 
 def _in_parquet(source: Mapping, data: Mapping) -> tuple[int, int] | None:
