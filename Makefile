@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run check-data report export test test-slurm lint bench clean distclean env env-dev env-slurm env-profile
+.PHONY: help run estimate check-data report export test test-slurm lint bench clean distclean env env-dev env-slurm env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -40,6 +40,9 @@ help: ## list the targets
 
 run: env-profile ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
+
+estimate: env ## tell what a study takes, stage by stage, and what it took so far; runs nothing
+	@$(VENV_PYTHON) workflow/estimate.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"
 
 check-data: env-profile ## count, compare and check the data sets of the study, and say what would go wrong
 	@$(LAUNCH) -- check --quiet rules progress reason host $(ARGS)

@@ -1,7 +1,7 @@
 """Seconds an iteration and peak memory of every distiller at 1, 10 and 50 images per class.
 
 ConvNet 3 x 128, 32 x 32 RGB, 10 classes, made-up images, 256 real images per class, one core, each in a process of its
-own, two at a time as on a machine with a job on every core. Writes the table that plans are estimated with:
+own, two at a time as on a machine with a job on every core. Writes these rows of the table of `ddbias.job_costs`:
 ``python benchmarks/costs.py workflow/resources/costs.csv``.
 """
 
@@ -29,7 +29,7 @@ KINDS = ("dm", "dc", "dsa", "mtt", "idc")
 IPC = (1, 10, 50)
 SECONDS = 6.0  # a step is repeated for about so long, at least twice
 NETWORK = {"kind": "convnet"}
-COLUMNS = ("distiller", "ipc", "precision", "seconds_per_iteration", "peak_memory_mb", "device", "threads")
+COLUMNS = ("stage", "kind", "ipc", "precision", "unit", "seconds_per_unit", "peak_memory_mb", "device", "threads")
 
 
 class Enough(Exception):
@@ -113,10 +113,12 @@ def measure(kind: str, ipc: int, precision: str) -> dict:
             method = steps_per_iteration(kind, ipc, settings)
             seconds = float(np.median(np.diff(clock.times)[1:])) * method  # the first step compiles
     return {
-        "distiller": kind,
+        "stage": "distill",
+        "kind": kind,
         "ipc": ipc,
         "precision": precision,
-        "seconds_per_iteration": round(seconds, 3),
+        "unit": "iteration",
+        "seconds_per_unit": round(seconds, 3),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
         "threads": 1,
@@ -154,6 +156,8 @@ def main() -> None:
     with ThreadPoolExecutor(2) as two:
         rows = list(two.map(in_a_process, runs))
     if len(sys.argv) == 2:
+        with open(sys.argv[1], newline="") as file:
+            rows += [row for row in csv.DictReader(file) if row["stage"] != "distill"]
         with open(sys.argv[1], "w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()

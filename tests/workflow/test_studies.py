@@ -1,11 +1,13 @@
 """Every study that comes with the repository is right at every scale, can be planned alone, quotes what exists."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
 from ddbias.config import load_schema
+from ddbias.job_list import jobs
 from ddbias.study import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,7 @@ def test_study_can_be_planned(pristine, path, scale):
     assert planned["make_table"] == len(study.config["tables"])
     assert planned["plot"] == len(study.config["figures"])
     assert planned["write_report"] == 1
+    assert planned == Counter(job.stage for job in jobs(study))  # what `make estimate` counts
 
 
 def test_nothing_of_the_default_leaks_into_another_study(checkout):

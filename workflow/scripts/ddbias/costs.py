@@ -1,96 +1,109 @@
-"""How long the distilled sets of a study will take, from a table of measured seconds an iteration.
+"""What a study asks for: memory and time of its jobs, with a margin, and the lines that a dry run begins with.
 
-The table (``workflow/resources/costs.csv``, written by ``benchmarks/costs.py``) holds the published network on 32x32
-RGB images with ten classes; what is not like that is named as not measured. Imported by the Snakefile: no torch.
+What a job is expected to take is told by `ddbias.job_costs`; `ddbias.cost_report` shows it stage by stage. Imported by
+the Snakefile: no torch.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterator
-from pathlib import Path
+import math
+from functools import cache
 
 from ddbias.cell import WHOLE
+from ddbias.cost_report import duration
+from ddbias.job_costs import DEPENDS, Cost, cost, rows
+from ddbias.job_list import jobs
 from ddbias.study import Study
 
-TABLE = Path(__file__).resolve().parents[2] / "resources" / "costs.csv"
-PUBLISHED = {"width": 128, "depth": 3}
+# A job that takes more than it asked for is killed by a scheduler. Nodes are slower than the measured one, `fast` is
+# float32 where the processor has no bfloat16 (up to 2.7 times the time), and memory grows with other versions.
+TIME_MARGIN, MEMORY_MARGIN = 3.0, 1.5
+UNMEASURED = 2.0  # times as much again, of both, for what nobody measured
+LEAST_MINUTES, LEAST_MB = 10, 1000  # starting up on a slow file system, compiling
+GPU_MB = 3000  # of the host's memory: torch with CUDA
+# A GPU was not measured. Steps of these small networks took at least so many times longer on a core than what any GPU
+# of the last ten years reaches by its data sheet with a tenth of its rate; a guess on the safe side.
+GPU_FACTOR = 4.0
+ON_GPU = ("train_surrogate", "pretrain_models", "distill", "evaluate", "train_attribute_model", "measure_images")
 
 
-def estimate(study: Study, table: Path = TABLE) -> list[str]:
-    """Return one line for each distiller and number of images per class, and one for the sum.
+def memory_mb(study: Study, stage: str, wildcards: object) -> int:
+    """Return the memory in MiB that a job of a stage may take: what is expected and a margin.
 
     Parameters
     ----------
     study : Study
-    table : path
-        CSV with the columns distiller, ipc, precision, seconds_per_iteration, peak_memory_mb, device, threads.
+    stage : str
+        The rule.
+    wildcards : object
+        Snakemake's, or anything with attributes of these names.
     """
-    with table.open(newline="") as file:
-        measured = list(csv.DictReader(file))
-    if not measured:
-        return []
-    lines, total = [], 0.0
-    for name, ipc, sets in _sets(study):
-        settings = study.config["distillers"][name]
-        row = _nearest(measured, settings["kind"], ipc, study.config["precision"])
-        if row is None or not _as_measured(study, settings):
-            lines.append(f"{name}, {ipc} images per class: {sets} sets, not measured")
-            continue
-        seconds = settings["iterations"] * float(row["seconds_per_iteration"])
-        total += sets * seconds
-        lines.append(
-            f"{name}, {ipc} images per class: {sets} sets of {settings['iterations']:,} iterations, about "
-            f"{_duration(seconds)} each, {float(row['peak_memory_mb']) / 1000:.1f} GB"
-        )
-    where = measured[0]
-    if total:
-        lines.append(
-            f"together about {_duration(total)} of one core ({where['device']}), rather less: measured beside "
-            "other work with 256 real images per class; data and evaluations come on top"
-        )
-    return lines
-
-
-def _sets(study: Study) -> Iterator[tuple[str, int, int]]:
-    """Yield distiller, images per class and number of sets of those that take iterations."""
-    cells = {(c.dataset, c.ratio, c.distiller, c.debias, c.ipc, c.seed) for c in study.cells if c.ipc != WHOLE}
-    counts: dict[tuple[str, int], int] = {}
-    for _, _, distiller, _, ipc, _ in cells:
-        if "iterations" in study.config["distillers"][distiller]:
-            counts[distiller, int(ipc)] = counts.get((distiller, int(ipc)), 0) + 1
-    for (distiller, ipc), sets in sorted(counts.items()):
-        yield distiller, ipc, sets
-
-
-def _as_measured(study: Study, settings: dict) -> bool:
-    """Tell whether a distiller's network is the one that was measured."""
-    name = settings.get("network") or study.config["models"][settings["models"]]["network"]
-    network = study.config["networks"][name]
-    return network["kind"] == "convnet" and all(network[key] == value for key, value in PUBLISHED.items())
-
-
-def _nearest(measured: list[dict], kind: str, ipc: int, precision: str) -> dict | None:
-    """Return the row of a kind, of this precision if there is one, with the next number of images per class."""
-    rows = [row for row in measured if row["distiller"] == kind]
-    rows = [row for row in rows if row["precision"] == precision] or rows
-    larger = [row for row in rows if int(row["ipc"]) >= ipc]
-    return min(larger or rows, key=lambda row: abs(int(row["ipc"]) - ipc), default=None)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.0f} hours" if seconds < 72 * 3600 else f"{seconds / 86400:.0f} days"
-
-
-def memory_mb(study: Study, stage: str, wildcards: object) -> int:
-    """Return the memory in MiB that a job of a stage may take."""
-    return 3000
+    return _request(study, stage, *_fields(stage, wildcards))[0]
 
 
 def minutes(study: Study, stage: str, wildcards: object) -> int:
-    """Return the time in minutes that a job of a stage may take."""
-    return 60
+    """Return the minutes that a job of a stage may take: what is expected and a margin.
+
+    On ``device: cuda`` a fourth of a core's time; ``auto`` may find no GPU and asks for a core's.
+    """
+    return _request(study, stage, *_fields(stage, wildcards))[1]
+
+
+def _fields(stage: str, wildcards: object) -> tuple[str, ...]:
+    return tuple(getattr(wildcards, name) for name in DEPENDS[stage])
+
+
+@cache
+def _request(study: Study, stage: str, *values: str) -> tuple[int, int]:
+    expected = cost(study, stage, _Named(zip(DEPENDS[stage], values, strict=True)))
+    more = 1.0 if expected.measured else UNMEASURED
+    memory, seconds = expected.memory_mb * MEMORY_MARGIN * more, expected.seconds * TIME_MARGIN * more
+    device = study.config["device"]
+    if stage in ON_GPU and device != "cpu":
+        memory += GPU_MB
+        seconds /= GPU_FACTOR if device == "cuda" else 1
+    return math.ceil(max(memory, LEAST_MB)), math.ceil(seconds / 60) + LEAST_MINUTES
+
+
+class _Named:
+    """Wildcards."""
+
+    def __init__(self, fields: object) -> None:
+        self.__dict__.update(fields)
+
+
+# ---- before a run ------------------------------------------------------------------------------------------------
+
+
+def estimate(study: Study) -> list[str]:
+    """Return one line for each distiller and number of images per class, and one for the sum of all jobs."""
+    sets: dict[tuple[str, int], list[Cost]] = {}
+    total, distilling, guessed = 0.0, 0.0, 0
+    for job in jobs(study):
+        expected = cost(study, job.stage, job.wildcards)
+        total += expected.seconds
+        guessed += not expected.measured
+        if job.stage == "distill":
+            distilling += expected.seconds
+            if job.wildcards.ipc != WHOLE and "iterations" in study.config["distillers"][job.wildcards.distiller]:
+                sets.setdefault((job.wildcards.distiller, int(job.wildcards.ipc)), []).append(expected)
+    lines = [_line(study, name, ipc, costs) for (name, ipc), costs in sorted(sets.items())]
+    share = (
+        f"{duration(distilling)} of it distillation, " if distilling and duration(distilling) != duration(total) else ""
+    )
+    unsure = f", {guessed} jobs by a guess" if guessed else ""
+    where = rows()[0]["device"]
+    lines.append(
+        f"together about {duration(total)} of one core ({share}measured on {where}{unsure}); more: make estimate"
+    )
+    return lines
+
+
+def _line(study: Study, name: str, ipc: int, costs: list[Cost]) -> str:
+    longest, memory = max(one.seconds for one in costs), max(one.memory_mb for one in costs)
+    iterations = study.config["distillers"][name].get("iterations")
+    note = "" if all(one.measured for one in costs) else ", by a guess"
+    return (
+        f"{name}, {ipc} images per class: {len(costs)} sets of {iterations:,} iterations, about {duration(longest)} "
+        f"each, {memory / 1000:.1f} GB{note}"
+    )

@@ -1,0 +1,73 @@
+"""`make estimate`: what a study takes, and what it took."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+
+def estimated(checkout, *options):
+    """Return exit status and output of the command behind `make estimate`."""
+    command = [sys.executable, "workflow/estimate.py", *options]
+    done = subprocess.run(command, cwd=checkout.folder, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def counts(output):
+    """Return jobs and done jobs of each stage."""
+    return {
+        name: (int(jobs), int(done)) for name, jobs, done in re.findall(r"^(\w+) +(\d+) +(\d+) ", output, re.MULTILINE)
+    }
+
+
+@pytest.mark.slow
+def test_what_was_done_and_what_it_took(finished):
+    status, output = estimated(finished, "--config=tiny.yaml", "--cores=3")
+    assert status == 0
+    made = {
+        "synthesize_dataset": 1,
+        "train_surrogate": 1,
+        "estimate_weights": 1,
+        "distill": 4,
+        "train_attribute_model": 1,
+    }
+    made |= {"evaluate": 4, "measure_images": 1, "make_table": 1, "plot": 2, "write_report": 1, "together": 17}
+    assert counts(output) == {name: (count, count) for name, count in made.items()}
+    row = next(line for line in output.splitlines() if line.startswith("distill"))
+    assert re.search(r"distill +4 +4 +\d+ s +\d+ s +\d+ MB +\d+ MB$", row), row  # expected, measured, memory, disk
+    assert "on the clock" not in output  # nothing is left
+
+    for path in (finished / "results/tiny/quick/evaluations").rglob("convnet.parquet"):
+        path.unlink()
+    (finished / "results/tiny/quick/tables/main.csv").unlink()  # else Snakemake sees that nothing needs them
+    status, output = estimated(finished, "--config=tiny.yaml", "--cores=3")
+    assert counts(output)["evaluate"] == (4, 0)
+    assert counts(output)["distill"] == (4, 4)
+    assert finished.planned("tiny.yaml")["evaluate"] == 4
+    assert "With 3 jobs at once (3 cores, 1 a job)" in output
+
+
+def test_profile_and_scale(pristine, tmp_path):
+    (tmp_path / "config.yaml").write_text("executor: slurm\njobs: 40\n")
+    status, output = estimated(pristine, f"--profile={tmp_path}", "--scale=fast")
+    assert status == 0
+    assert output.startswith("digits at scale fast: 75 jobs, 0 done\n")
+    assert f"With 40 jobs at once (profile {tmp_path}): about " in output
+    assert counts(output)["distill"] == (27, 0)
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ("--profile=nowhere", "ddbias: config.yaml: there is no profile 'nowhere'; known profiles: "),
+        ("--config=nothing.yaml", "ddbias: nothing.yaml: cannot be read as a study ("),
+        ("--scale=huge", "ddbias: config.yaml: scale = 'huge': must be one of"),
+        ("--colour=red", "ddbias: unknown option --colour=red; known: config, scale, profile, cores"),
+    ],
+)
+def test_mistakes_are_one_line(pristine, option, line):
+    status, output = estimated(pristine, option)
+    assert status == 1
+    assert output.startswith(line)
+    assert output.count("\n") == 1
