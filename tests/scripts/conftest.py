@@ -44,8 +44,6 @@ def snakemake(tmp_path, torch_as_before, monkeypatch):
     from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
 
     monkeypatch.delenv(job.RUN_PID, raising=False)
-    source = tmp_path / "source.py"
-    source.write_text("# stands for the library files that are inputs of a rule\n")
 
     def flat(files, named):
         """Fill `files` as Snakemake does: a list of all, in which a name stands for one file or a stretch."""
@@ -59,7 +57,7 @@ def snakemake(tmp_path, torch_as_before, monkeypatch):
     def build(rule, *, input, output, params, wildcards):
         return SimpleNamespace(
             rule=rule,
-            input=flat(InputFiles(), {"src": [str(source)], **input}),
+            input=flat(InputFiles(), input),
             output=OutputFiles(fromdict={name: str(path) for name, path in output.items()}),
             params=Params(fromdict=params),
             wildcards=Wildcards(fromdict=wildcards),

@@ -20,7 +20,7 @@ def test_the_script_writes_every_output(tmp_path, monkeypatch):
     published = str(WORKFLOW / "resources" / "published_results.csv")
     rows = [{**CELL, "metric": "accuracy", "published": None}]
     snakemake = SimpleNamespace(
-        input=InputFiles(fromdict={"src": ["x.py"], "published": published, "evaluations": [str(file)]}),
+        input=InputFiles(fromdict={"published": published, "evaluations": [str(file)]}),
         output=OutputFiles(fromdict=outputs),
         params=Params(fromdict={"rows": rows, "caption": "Main", "spread": "deviation"}),
         wildcards=Wildcards(fromdict={"study": "digits", "scale": "quick", "table": "main"}),

@@ -15,7 +15,7 @@ def test_the_script_takes_a_list_or_one_file(tmp_path, several):
     weights = tmp_path / "weights.parquet"
     store.write_table(weights, {"label": [0, 0, 1], "attribute": [0, 1, 1], "weight": [0.5, 1.5, 1.0]}, meta)
     outputs = {form: str(tmp_path / f"weights.{form}") for form in ("png", "svg")}
-    files = {"src": ["x.py"], "weights": [str(weights)] if several else str(weights)}
+    files = {"weights": [str(weights)] if several else str(weights)}
     snakemake = SimpleNamespace(
         input=InputFiles(fromdict=files),
         output=OutputFiles(fromdict=outputs),

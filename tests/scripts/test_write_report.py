@@ -10,7 +10,7 @@ WORKFLOW = Path(__file__).parents[2] / "workflow"
 def test_the_script_writes_the_page(tmp_path, monkeypatch):
     template = str(WORKFLOW / "resources" / "report.html.j2")
     page = tmp_path / "report" / "index.html"
-    files = {"src": ["x.py"], "template": template, "tables": [str(tmp_path / "main.html")], "figures": []}
+    files = {"template": template, "tables": [str(tmp_path / "main.html")], "figures": []}
     files |= {"evaluations": [], "weights": []}
     snakemake = SimpleNamespace(
         input=InputFiles(fromdict=files),

@@ -67,11 +67,11 @@ figures:
   accuracy: { kind: accuracy, dataset: digits_fg, evaluation: convnet, ipc: 1 }
   weights: { kind: weights, dataset: digits_fg, debias: kde, seed: 0 }
 """
-# Loaded by every Python of a traced run: notes which files' functions a rule's script really calls, and its inputs.
+# Loaded by every Python of a traced run: notes which files' functions a rule's script really calls, and for which job.
 TRACER = """\
 import atexit, json, os, sys
 
-files, inputs, seen = set(), [], set()
+files, job, seen = set(), {}, set()
 
 
 def profile(frame, event, argument):
@@ -83,13 +83,13 @@ def profile(frame, event, argument):
         files.add(code.co_filename)
         if code.co_name == "main" and "snakemake" in frame.f_locals:
             snakemake = frame.f_locals["snakemake"]
-            inputs[:] = [snakemake.rule, *map(str, snakemake.input)]
+            job.update(rule=snakemake.rule, wildcards=dict(snakemake.wildcards), code=snakemake.params.code)
 
 
 def write():
     sys.setprofile(None)
     with open(os.path.join(os.environ["TEST_TRACES"], f"{os.getpid()}.json"), "w") as file:
-        json.dump({"rule": inputs[0], "inputs": inputs[1:], "called": sorted(files)}, file)
+        json.dump(job | {"called": sorted(files)}, file)
 
 
 class Start:

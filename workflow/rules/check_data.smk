@@ -1,6 +1,5 @@
 rule check_data:
     input:
-        src=src("check_data", dataset_kinds),
         files=source_files,
         train=rules.synthesize_dataset.output.train,
         test=rules.synthesize_dataset.output.test,

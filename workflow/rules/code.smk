@@ -1,22 +1,8 @@
 # Which code a job runs, so that an edit of it reruns the job.
+
+
 def nothing(wildcards):
     return ()
-
-
-def src(script, kinds=nothing):
-    """Return an input function: a rule's script and the library files it uses, relative to the working directory.
-
-    `kinds` tells which entries of registries a job uses. Files of a plug-in are written as the study names them.
-    """
-
-    return lambda wildcards: list(used_files(script, tuple(kinds(wildcards))))
-
-
-@functools.cache
-def used_files(script, kinds):
-    """Return the files that jobs of some kinds use; the same for very many jobs of a large study."""
-    found = dependencies.files(script, kinds)
-    return [os.path.relpath(path) if dependencies.SCRIPTS in path.parents else str(path) for path in found]
 
 
 used_digest = functools.cache(dependencies.digest)
@@ -25,7 +11,8 @@ used_digest = functools.cache(dependencies.digest)
 def code(script, kinds=nothing):
     """Return a parameter function: the digest of the code that a job runs.
 
-    Inputs alone are not enough: Snakemake compares their content only when their date is newer than the output's.
+    `kinds` tells which entries of registries a job uses. A parameter, not the files as inputs: an edit counts whatever
+    its date is, and forty inputs more for each job would make a third of the planning of a large study.
     """
     return lambda wildcards: used_digest(script, tuple(kinds(wildcards)))
 

@@ -1,6 +1,5 @@
 rule distill:
     input:
-        src=src("distill", distiller_kinds),
         train=rules.synthesize_dataset.output.train,
         weights=sample_weights,
         models=model_files,

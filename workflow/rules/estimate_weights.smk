@@ -1,6 +1,5 @@
 rule estimate_weights:
     input:
-        src=src("estimate_weights", debias_kinds),
         embeddings=embeddings,
     output:
         weights="results/{study}/{scale}/weights/{dataset}/{ratio}/{debias}/seed{seed}/weights.parquet",

@@ -1,6 +1,5 @@
 rule evaluate:
     input:
-        src=src("evaluate", training_kinds),
         distilled=rules.distill.output.distilled,
         test=rules.synthesize_dataset.output.test,
         train=train_split_of_rows,

@@ -1,6 +1,5 @@
 rule make_table:
     input:
-        src=src("make_table"),
         evaluations=table_evaluations,
         published="workflow/resources/published_results.csv",
     output:

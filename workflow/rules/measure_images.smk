@@ -1,7 +1,6 @@
 # The output pattern is that of `evaluate`: whatever reads evaluations needs to know of one file only.
 rule measure_images:
     input:
-        src=src("measure_images", image_kinds),
         distilled=rules.distill.output.distilled,
         train=rules.synthesize_dataset.output.train,
         test=rules.synthesize_dataset.output.test,

@@ -1,6 +1,5 @@
 rule plot:
     input:
-        src=src("plot", figure_kinds),
         evaluations=figure_evaluations,
         weights=figure_weights,
         histories=figure_histories,

@@ -1,6 +1,5 @@
 rule pretrain_models:
     input:
-        src=src("pretrain_models", pool_kinds),
         train=pool_train_split,
         weights=pool_weights,
     output:

@@ -1,6 +1,5 @@
 rule synthesize_dataset:
     input:
-        src=src("synthesize_dataset", dataset_kinds),
         files=source_files,
     output:
         train="results/{study}/{scale}/data/{dataset}/{ratio}/train.arrow",

@@ -1,6 +1,5 @@
 rule train_attribute_model:
     input:
-        src=src("train_attribute_model", attribute_kinds),
         train=rules.synthesize_dataset.output.train,
         test=rules.synthesize_dataset.output.test,
     output:

@@ -1,6 +1,5 @@
 rule train_surrogate:
     input:
-        src=src("train_surrogate", surrogate_kinds),
         train=rules.synthesize_dataset.output.train,
     output:
         model="results/{study}/{scale}/surrogates/{dataset}/{ratio}/{surrogate}/seed{seed}/model.safetensors",

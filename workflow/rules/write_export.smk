@@ -1,6 +1,5 @@
 rule write_export:
     input:
-        src=src("write_export"),
         card="workflow/resources/dataset_card.md",
         readme="workflow/resources/dd_ranking.md",
         distilled=finished_distilled,

@@ -1,6 +1,5 @@
 rule write_report:
     input:
-        src=src("write_report"),
         template="workflow/resources/report.html.j2",
         beside=multiext("workflow/resources/report", ".css", ".js"),
         tables=report_tables,
