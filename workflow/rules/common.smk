@@ -1,6 +1,5 @@
 # Reads and checks the study. The functions of the rules are in code, inputs, params, resources, shown and targets.
 import functools
-import gc
 import os
 import sys
 
@@ -14,8 +13,6 @@ from ddbias.cell import NATURAL, WHOLE
 from ddbias.errors import DdbiasError
 from ddbias.publish.folder import is_exported
 from ddbias.study import Study, needed_cells
-
-gc.set_threshold(200_000, 20, 100)  # a plan is kept: looking through 10,000 jobs for garbage is a tenth of the planning
 
 launch.quote_executable()
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}

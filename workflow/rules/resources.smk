@@ -12,5 +12,8 @@ def memory_mb(stage):
 
 
 def minutes(stage):
-    """Return the function that asks for a job's time in minutes, more with every attempt."""
-    return lambda wildcards, attempt: attempt * costs.minutes(study, stage, wildcards)
+    """Return the function that asks for a job's time in minutes, more with every attempt.
+
+    At most a day at first: partitions refuse what is over their limit, and a long job goes on from its state.
+    """
+    return lambda wildcards, attempt: attempt * min(costs.minutes(study, stage, wildcards), 24 * 60)

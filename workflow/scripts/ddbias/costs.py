@@ -21,8 +21,7 @@ TIME_MARGIN, MEMORY_MARGIN = 3.0, 1.5
 UNMEASURED = 2.0  # times as much again, of both, for what nobody measured
 LEAST_MINUTES, LEAST_MB = 10, 1000  # starting up on a slow file system, compiling
 GPU_MB = 3000  # of the host's memory: torch with CUDA
-# A GPU was not measured. Steps of these small networks took at least so many times longer on a core than what any GPU
-# of the last ten years reaches by its data sheet with a tenth of its rate; a guess on the safe side.
+# How much longer a core takes than a GPU: a guess on the safe side, none was measured.
 GPU_FACTOR = 4.0
 ON_GPU = ("train_surrogate", "pretrain_models", "distill", "evaluate", "train_attribute_model", "measure_images")
 
