@@ -274,9 +274,8 @@ def launch(options: dict[str, str], extra: list[str]) -> None:
     os.environ.pop(LOCK_FD, None)
     if LOOKING.isdisjoint(extra):
         descriptor = take_lock()
+        slurm_leftovers.cancel(say)  # first: a Snakemake of theirs on this machine would pass for a live run
         clear_stale_lock()
-        if submits(folder):
-            slurm_leftovers.cancel(say)
         os.set_inheritable(descriptor, True)  # through the exec; Snakemake's own children close it
         os.environ[LOCK_FD] = str(descriptor)
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -12,7 +12,7 @@ FOLDER = "distilled/digits_fg/0.95/long/uniform/ipc1/seed0"
 STATE = f"results/tiny/quick/state/{FOLDER}.safetensors"
 LOG = f"results/tiny/quick/logs/{FOLDER.replace('distilled', 'distill', 1)}.log"
 SOME = 3000  # steps of the distiller that is disturbed: tens of seconds
-MANY = 15000  # minutes
+MANY = 20000  # minutes
 DATA, MADE = {"synthesize_dataset": 1}, {"synthesize_dataset": 1, "distill": 1, "evaluate": 1}
 
 
@@ -45,12 +45,13 @@ def test_job_over_its_memory_gets_more(submitted, finished_locally):
 
 def test_job_over_its_time_goes_on_with_more(submitted, finished_locally):
     config = submitted.study(long=MANY)
-    status, output = submitted.run(config, "--set-resources", "distill:runtime=2 * attempt - 1")
+    status, output = submitted.run(config, "--set-resources", "distill:runtime=1 + 14 * (attempt - 1)")
     assert status == 0, output
     jobs = submitted.jobs(rule="distill")
-    assert [job["minutes"] for job in jobs][:2] == ["1:00", "3:00"]
-    assert [job["state"] for job in jobs] == ["TIMEOUT"] * (len(jobs) - 1) + ["COMPLETED"]
-    assert len(going_on(submitted)) == 1  # every attempt writes its own log
+    assert [job["minutes"] for job in jobs] == ["1:00", "15:00"]
+    assert [job["state"] for job in jobs] == ["TIMEOUT", "COMPLETED"]
+    (stopped,) = re.findall(r"stopped by SIGTERM at step ([\d,]+)", output)
+    assert going_on(submitted) == [int(stopped.replace(",", ""))]  # every attempt writes its own log
     assert submitted.results() == finished_locally(long=MANY)
 
 
