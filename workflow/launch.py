@@ -168,8 +168,10 @@ def _is_snakemake(command: list[bytes]) -> bool:
     return names[0].startswith(b"python") and (is_module or b"snakemake" in names[1:4])
 
 
-def clear_stale_lock() -> None:
+def clear_stale_lock(patience: float = 0) -> None:
     """Remove the lock files of a Snakemake that is gone; to be called by the holder of our lock only.
+
+    One that is about to end is waited for, `patience` seconds at most.
 
     Between Snakemake's own lock and `hold_lock` in its Snakefile lies a moment in which a run started by hand does
     not hold our lock yet: a live Snakemake in this folder therefore keeps its files, and ends the launch.
@@ -177,7 +179,9 @@ def clear_stale_lock() -> None:
     left = sorted(SNAKEMAKE_LOCKS.glob("*.lock"))
     if not left:
         return
-    pid = live_snakemake()
+    deadline = time.monotonic() + patience
+    while (pid := live_snakemake()) is not None and time.monotonic() < deadline:
+        time.sleep(0.2)
     if pid is not None:
         raise LaunchError(f"another Snakemake (pid {pid}) is working in this folder; wait for it or stop it")
     try:
@@ -274,8 +278,9 @@ def launch(options: dict[str, str], extra: list[str]) -> None:
     os.environ.pop(LOCK_FD, None)
     if LOOKING.isdisjoint(extra):
         descriptor = take_lock()
-        slurm_leftovers.cancel(say)  # first: a Snakemake of theirs on this machine would pass for a live run
-        clear_stale_lock()
+        cancelled = slurm_leftovers.cancel(say)
+        # A Snakemake inside a cancelled job, if on this machine, passes for a live run until it has ended.
+        clear_stale_lock(patience=30 if cancelled else 0)
         os.set_inheritable(descriptor, True)  # through the exec; Snakemake's own children close it
         os.environ[LOCK_FD] = str(descriptor)
         available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

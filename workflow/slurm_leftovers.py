@@ -19,16 +19,16 @@ class LeftoverError(Exception):
     """What is wrong and what to do about it, in one line."""
 
 
-def cancel(say: Callable[[str], None], patience: float = PATIENCE) -> None:
-    """Cancel the jobs of this folder that SLURM still has, and wait until they are gone.
+def cancel(say: Callable[[str], None], patience: float = PATIENCE) -> int:
+    """Cancel the jobs of this folder that SLURM still has, wait until they are gone, and return how many they were.
 
     A cancelled job keeps its state, so the same job of the next run goes on from there. Does nothing where SLURM
     cannot be asked: Snakemake's own message about that comes next. Raises `LeftoverError` when they do not end.
     """
     left = jobs_here()
-    if not left:
-        return
-    say(f"cancelling {len(left)} jobs that a killed run left in SLURM; their states are kept")
+    if not (count := len(left)):
+        return 0
+    say(f"cancelling {count} jobs that a killed run left in SLURM; their states are kept")
     subprocess.run(["scancel", *left], check=False)
     deadline = time.monotonic() + patience
     while left := jobs_here():
@@ -38,6 +38,7 @@ def cancel(say: Callable[[str], None], patience: float = PATIENCE) -> None:
                 "wait until squeue no longer shows them and run again"
             )
         time.sleep(1)
+    return count
 
 
 def jobs_here() -> list[str]:

@@ -44,7 +44,7 @@ def test_only_snakemakes_jobs_of_this_folder_are_cancelled(leftovers, tmp_path):
     lines += [f"9|rule_distill_wildcards_a|{tmp_path}", f"10|(null)|{here}", f"7|rule_distill_wildcards_c|{here}"]
     (tmp_path / "jobs").write_text("\n".join(lines) + "\n")
     said = []
-    leftovers.cancel(said.append)
+    assert leftovers.cancel(said.append) == 2
     assert (tmp_path / "cancelled").read_text().split() == ["7", "8"]
     assert f"--user={getpass.getuser()}" in (tmp_path / "asked").read_text()
     assert said == ["cancelling 2 jobs that a killed run left in SLURM; their states are kept"]
