@@ -25,21 +25,17 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def job(tmp_path, monkeypatch):
-    """Build what Snakemake hands to a script, of a study of some name; `source` stands for the library's code."""
-    monkeypatch.setattr(cache, "LIBRARY", tmp_path / "library")
+def job(tmp_path):
+    """Build what Snakemake hands to a script, of a study of some name."""
 
-    def build(study="one", *, data=b"images", source=b"code", rule="train_surrogate", **params):
+    def build(study="one", *, data=b"images", rule="train_surrogate", **params):
         results = tmp_path / study / "results"
-        files = {tmp_path / "library" / study / "supcon.py": source, results / "train.arrow": data}
-        for path, content in files.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        inputs = InputFiles(map(str, files))
-        inputs._set_name("src", 0, end=1)
+        results.mkdir(parents=True, exist_ok=True)
+        (results / "train.arrow").write_bytes(data)
         return SimpleNamespace(
             rule=rule,
-            input=inputs,
+            config={"plugins": []},
+            input=InputFiles([str(results / "train.arrow")]),
             output=OutputFiles(fromdict={name.split(".")[0]: str(results / "made" / name) for name in CONTENT}),
             params=Params(
                 fromdict={"settings": {"epochs": 3, "a": 0.1}, "seed": 0, **params, "state": str(results / "s")}
@@ -111,7 +107,6 @@ def test_results_outlive_the_cache(job, folder):
         ({"code": "0123456789abcdef"}, {}),
         ({"threads": 2}, {}),
         ({"data": b"Images"}, {}),
-        ({"source": b"Code"}, {}),
         ({"rule": "pretrain_models"}, {}),
         ({}, {"torch": "2.14.0"}),
         ({}, {"device": "cuda"}),
@@ -292,7 +287,7 @@ def test_a_job_that_is_stopped_leaves_no_part_of_an_entry(job, folder, monkeypat
 def test_inputs_that_change_while_the_job_works_are_not_kept(job, folder, log_lines):
     given = job()
     entry = Entry(given, lambda: FACTS)
-    Path(given.input[1]).write_bytes(b"other images")
+    Path(given.input[0]).write_bytes(b"other images")
     make(given)
     entry.keep()
     assert entries(folder) == []
@@ -309,11 +304,9 @@ def test_emptied_at_any_time(job, folder):
     assert run(job("three"))
 
 
-def test_what_may_read_unknown_files_is_not_shared(job, folder, log_lines, tmp_path):
-    (tmp_path / "plug-in.py").write_text("")
+def test_what_may_read_unknown_files_is_not_shared(job, folder, log_lines):
     given = job()
-    given.input.append(str(tmp_path / "plug-in.py"))
-    given.input._set_name("src", 0, end=3)
+    given.config["plugins"].append("plug-in.py")
     assert not run(given)
     assert not run(job(), None)
     assert not folder.exists()
@@ -327,16 +320,12 @@ from types import SimpleNamespace
 from ddbias import cache
 from ddbias.log import log_to
 
-class Inputs(list):
-    src = property(lambda self: self)
-
-number, folder, library = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+number, folder, given = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 content = {name: name.encode() * 1000 for name in ("model", "history")}
 results = folder.parent / f"study {number}"
 results.mkdir()
 output = [results / name for name in content]
-job = SimpleNamespace(rule="rule", input=Inputs([library / "supcon.py"]), output=output, params={})
-cache.LIBRARY = library
+job = SimpleNamespace(rule="rule", input=[given], output=output, params={}, config={"plugins": []})
 log_to(os.devnull)
 draw = random.Random(number)
 taken = 0
@@ -361,11 +350,10 @@ print(taken)
 
 def test_many_processes_at_once_while_entries_are_damaged(tmp_path, folder):
     """Each takes, makes and damages the same entry twenty times, and always ends with the right bytes."""
-    (tmp_path / "library").mkdir()
-    (tmp_path / "library" / "supcon.py").touch()
+    (tmp_path / "train.arrow").touch()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", ROUNDS, str(number), str(folder), str(tmp_path / "library")],
+            [sys.executable, "-c", ROUNDS, str(number), str(folder), str(tmp_path / "train.arrow")],
             env={**os.environ, "PYTHONPATH": str(LIBRARY)},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

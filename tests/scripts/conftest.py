@@ -30,11 +30,10 @@ def splits(few_digits, tmp_path):
 
 @pytest.fixture
 def shared(tmp_path, monkeypatch):
-    """Switch the cache between studies on; the source that `snakemake` makes up counts as the library's."""
+    """Switch the cache between studies on."""
     from ddbias import cache
 
     monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "shared"))
-    monkeypatch.setattr(cache, "LIBRARY", tmp_path)
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 """A folder of finished outputs that studies share, named by the environment variable ``DDBIAS_CACHE``; off without it.
 
-An entry is a folder under a digest of all that its files depend on: parameters, the content of every input (code
-included), versions, processor and whatever else the script knows of. It is written beside its place and renamed, so
-it is there whole or not at all, whoever else writes the same one; it is copied out and compared with its checksums
-on the way, so results never hang on the cache. Nothing that goes wrong here stops a job: it makes its outputs itself.
+An entry is a folder under a digest of all that its files depend on: parameters (a digest of the code among them), the
+content of every input, versions, processor and whatever else the script knows of. It is written beside its place and
+renamed, so it is there whole or not at all, whoever else writes the same one; it is copied out and compared with its
+checksums on the way, so results never hang on the cache. Nothing that goes wrong here stops a job: it makes its outputs
+itself.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from ddbias.log import logger
 
 VARIABLE = "DDBIAS_CACHE"
 MANIFEST = "entry.json"
-LIBRARY = Path(__file__).resolve().parents[1]
 # Whose versions enter a key: what computes, what decodes images, what writes the bytes of files.
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pillow", "pyarrow", "safetensors")
 PLACE = "state"  # the parameter that names a place only, inside one study
@@ -36,7 +36,7 @@ class Entry:
     Parameters
     ----------
     snakemake : object
-        What Snakemake hands to a script: rule, params, input, output.
+        What Snakemake hands to a script: rule, params, input, output, config.
     facts : callable
         Returns what else the result depends on, as JSON can write it (device and threads, the files of a source), or
         None when that is not known, and the result therefore not shared. Called only when there is a cache, and again
@@ -142,10 +142,9 @@ class _Damage(Exception):
 def _all_facts(snakemake: object, more: object) -> dict | None:
     """Return all that a result depends on, or None when that is not known.
 
-    Inputs count by their content in the rule's order, not by their paths, which name the study.
+    Inputs count by their content in the rule's order, not by their paths, which name the study. Code is a parameter.
     """
-    code = [Path(path).resolve() for path in snakemake.input.src]
-    if more is None or not all(LIBRARY in path.parents for path in code):  # a plug-in may read any file
+    if more is None or snakemake.config["plugins"]:  # a plug-in may read any file
         return None
     return {
         "rule": snakemake.rule,
