@@ -41,22 +41,41 @@ def test_every_link_and_study_exists():
         assert (ROOT / path).exists(), path
 
 
+# Columns of tables and the metrics that they show.
+SHOWN = {
+    "accuracy": ("accuracy", "unbiased_accuracy"),
+    "conflicting": ("conflicting_accuracy",),
+    "predicts the attribute": ("attribute_accuracy",),
+    "information": ("attribute_information",),
+    "pixel distance": ("pixel_distance",),
+    "embedding distance": ("embedding_distance",),
+    "coverage": ("coverage",),
+    "aligned share": ("aligned_share",),
+    "entropy": ("attribute_entropy",),
+}
+
+
 @pytest.mark.parametrize(("page", "name"), TABLES)
 def test_tables_show_what_was_measured(page, name):
     block = re.search(rf"<!-- table: {name} -->(.*?)<!-- end -->", PAGES[page], re.DOTALL)[1]
     shown = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.strip().splitlines()]
     head, lines = shown[0], shown[2:]
     with (ROOT / "docs/measured" / f"{name}.csv").open(newline="") as file:
-        measured = [row for row in csv.DictReader(file) if row["metric"] in ("accuracy", "unbiased_accuracy")]
+        rows = list(csv.DictReader(file))
     assert lines
     for line in lines:
         cell = dict(zip(head, line, strict=True))
         keys = ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation")
-        (row,) = [row for row in measured if all(row[key] == cell.get(key, row[key]) for key in keys)]
-        deviation = f" ± {float(row['std']):.1f}" if row["std"] else ""  # a single network has none
-        assert cell["accuracy"] == f"{float(row['mean']):.1f}{deviation}"
-        assert cell["n"] == row["n"]
+        of_cell = [row for row in rows if all(row[key] == cell.get(key, row[key]) for key in keys)]
+        columns = cell.keys() & SHOWN.keys()
+        assert columns
+        for column in columns:
+            (row,) = [row for row in of_cell if row["metric"] in SHOWN[column]]
+            deviation = f" ± {float(row['std']):.1f}" if row["std"] else ""  # a single value has none
+            assert cell[column] == f"{float(row['mean']):.1f}{deviation}"
+            assert cell["n"] == row["n"]
         if cell.get("published"):
+            (row,) = [row for row in of_cell if row["metric"] in SHOWN["accuracy"]]
             assert float(cell["published"]) == float(row["published"])
             assert cell["gap"] == f"{float(row['gap']):+.1f}"
 
