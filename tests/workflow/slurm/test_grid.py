@@ -1,6 +1,6 @@
 """The grid of Lu et al., four severities times six ratios, as small as it can be: with SLURM and without, and times.
 
-They are printed (`make test-slurm ARGS="-k grid -s"`), never judged; docs/cluster.md holds those of a quiet machine.
+They are printed (`make test-slurm ARGS="-k grid -s"`), never judged.
 """
 
 import time
