@@ -1,5 +1,6 @@
 """The page on reproducing papers names every study with its size and its cost."""
 
+import os
 import re
 from pathlib import Path
 
@@ -29,7 +30,12 @@ def test_sizes_and_costs_are_those_of_the_study(path):
     study = Study(config)
     sets = {tuple(getattr(cell, field) for field in cell.fields[:-1]) for cell in study.cells}
     costs = [cost(Study(config | {"scale": scale})) for scale in ("fast", "paper")]
+    if path in WITH_FACES and "DDBIAS_DATA" not in os.environ:
+        pytest.skip("the number of faces is known only where DDBIAS_DATA names a folder with real data sets")
     assert rows()[path] == [str(len(sets)), *costs]
+
+
+WITH_FACES = ("studies/datasets.yaml", "studies/fairface.yaml")
 
 
 def cost(study):
