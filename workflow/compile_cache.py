@@ -5,11 +5,11 @@ By default it lies in the temporary folder, of which every node of a cluster has
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
 import shlex
 from pathlib import Path
+
+from ddbias import processor, store
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 FOLDER = Path(".snakemake/compiled")
@@ -28,14 +28,4 @@ def use() -> None:
         return
     os.environ.pop(VARIABLE, None)
     if shlex.quote(str(base)) == str(base):  # torch 2.13 names the folder to the C++ compiler unquoted
-        os.environ[VARIABLE] = str(base / processor())
-
-
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return a short name for this kind of processor: equal where its model and its instructions are."""
-    try:
-        first = cpuinfo.read_text().split("\n\n")[0]
-    except OSError:
-        first = platform.processor()
-    facts = [line for line in first.splitlines() if line.startswith(("model name", "flags", "CPU part", "Features"))]
-    return f"{platform.machine()}-{hashlib.sha256(chr(10).join(facts or [first]).encode()).hexdigest()[:8]}"
+        os.environ[VARIABLE] = str(base / store.digest(processor.describe()))

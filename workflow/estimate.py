@@ -10,14 +10,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import launch
 import yaml
 
-WORKFLOW = Path(__file__).resolve().parent
-sys.path.insert(0, str(WORKFLOW / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
-from ddbias import cost_report  # noqa: E402
-from ddbias.errors import DdbiasError  # noqa: E402
-from ddbias.study import Study  # noqa: E402
+from ddbias import cost_report
+from ddbias.errors import DdbiasError
+from ddbias.study import Study
 
 DEFAULT = "config.yaml"
 OPTIONS = ("config", "scale", "profile", "cores")
@@ -35,11 +35,11 @@ def read_study(path: str, scale: str) -> Study:
 
 def read_profile(name: str) -> dict:
     """Return the settings of a profile, given its name or its folder."""
-    for folder in (WORKFLOW / "profiles" / name, Path(name)):
-        if (folder / "config.yaml").is_file():
-            return yaml.safe_load((folder / "config.yaml").read_text()) or {}
-    known = ", ".join(sorted(path.parent.name for path in (WORKFLOW / "profiles").glob("*/config.yaml")))
-    raise DdbiasError(f"there is no profile '{name}'; known profiles: {known}, or a folder with a config.yaml")
+    try:
+        folder = launch.find_profile(name)
+    except launch.LaunchError as error:
+        raise DdbiasError(str(error)) from None
+    return yaml.safe_load((folder / "config.yaml").read_text()) or {}
 
 
 def jobs_at_once(profile: Mapping, name: str, cores: str, threads: int) -> tuple[int, str]:

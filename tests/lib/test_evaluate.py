@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from ddbias import calibration, distilled_images, evaluate, metrics, results, store
+from ddbias.checkpoint import Checkpoint
 from ddbias.data import Split, channel_statistics
 from ddbias.training import Recipe
 
@@ -20,6 +21,8 @@ CELL = {
     "evaluation": "convnet",
 }
 
+DIVERGING = {"recipe": Recipe(learning_rate=1e6, batch_size=16), "network": {**NETWORK, "norm": "none"}, "epochs": 4}
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -27,7 +30,7 @@ def counted(images, labels, test, *, repeats=2, seed=0, recipe=None, epochs=2, s
     return outcome_of(images, labels, test, repeats, seed, recipe, epochs, steps, network).counts
 
 
-def outcome_of(images, labels, test, repeats=2, seed=0, recipe=None, epochs=2, steps=None, network=NETWORK):
+def outcome_of(images, labels, test, repeats=2, seed=0, recipe=None, epochs=2, steps=None, network=NETWORK, state=None):
     return evaluate.evaluate(
         images,
         labels,
@@ -39,6 +42,7 @@ def outcome_of(images, labels, test, repeats=2, seed=0, recipe=None, epochs=2, s
         repeats=repeats,
         seed=seed,
         device=CPU,
+        checkpoint=state,
     )
 
 
@@ -124,12 +128,38 @@ def test_separable_classes_are_learnt_and_only_where_labels_tell_them():
 
 def test_a_diverged_network_is_counted_and_told(few_digits, log_lines):
     test = few_digits("test")
-    network = {**NETWORK, "norm": "none"}
-    recipe = Recipe(learning_rate=1e6, batch_size=16)
-    told = outcome_of(*training(few_digits()), test, recipe=recipe, repeats=1, epochs=4, network=network)
+    told = outcome_of(*training(few_digits()), test, repeats=1, **DIVERGING)
     assert told.counts.sum() == len(test)
     assert told.confidence == [None]
     assert "evaluate: network 0 diverged; lower the learning rate of the evaluation" in log_lines
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("settings", [{}, DIVERGING])  # a network that diverged has no confidence
+def test_a_killed_evaluation_goes_on_with_the_next_network(few_digits, monkeypatch, tmp_path, settings):
+    given = (*training(few_digits()), few_digits("test"))
+    undisturbed = outcome_of(*given, **settings)
+    assert [bins is None for bins in undisturbed.confidence] == [bool(settings)] * 2
+    trained, train = [], evaluate.train
+
+    def killed_in_the_second(model, *arguments, **options):
+        trained.append(model)
+        if len(trained) == 2:
+            raise Killed
+        train(model, *arguments, **options)
+
+    monkeypatch.setattr(evaluate, "train", killed_in_the_second)
+    state = Checkpoint(tmp_path / "state.safetensors")
+    with pytest.raises(Killed):
+        outcome_of(*given, state=state, **settings)
+    found = outcome_of(*given, state=state, **settings)
+    assert len(trained) == 3  # the first network was not trained again
+    np.testing.assert_array_equal(found.counts, undisturbed.counts)
+    for bins, expected in zip(found.confidence, undisturbed.confidence, strict=True):
+        np.testing.assert_array_equal(bins, expected)
 
 
 def test_rows_fit_the_schema_and_the_metrics():

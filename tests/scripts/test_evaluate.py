@@ -67,6 +67,7 @@ def rule(snakemake, splits, tmp_path):
                 "device": "cpu",
                 "precision": precision,
                 "threads": 1,
+                "state": str(tmp_path / "state.safetensors"),
             },
             wildcards={**CELL, "evaluation": "convnet"},
         )
@@ -95,6 +96,27 @@ def test_outputs(rule, splits):
     again = rule("b")
     script.main(again)
     assert Path(given.output.evaluation).read_bytes() == Path(again.output.evaluation).read_bytes()
+
+
+def test_state_is_kept_until_the_output_is_there(rule, monkeypatch, tmp_path):
+    given, undisturbed, state = rule("a"), rule("b"), tmp_path / "state.safetensors"
+    script.main(undisturbed)
+    assert not state.exists()
+    seen, train = [], script.evaluate.train
+
+    def killed_in_the_second(*arguments, **options):
+        seen.append(state.exists())
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        train(*arguments, **options)
+
+    monkeypatch.setattr(script.evaluate, "train", killed_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        script.main(given)
+    script.main(given)
+    assert seen == [False, True, True]
+    assert not state.exists()
+    assert Path(given.output.evaluation).read_bytes() == Path(undisturbed.output.evaluation).read_bytes()
 
 
 def test_the_debiasing_of_the_settings_is_applied(rule):

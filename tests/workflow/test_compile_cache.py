@@ -21,22 +21,17 @@ def compile_cache(monkeypatch, tmp_path):
 
 def test_compiled_code_lies_beside_the_results(compile_cache, tmp_path):
     compile_cache.use()
-    folder = tmp_path / "study/.snakemake/compiled" / compile_cache.processor()
-    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(folder)
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folder.parent == tmp_path / "study/.snakemake/compiled"
 
 
-def test_another_processor_has_another_part(compile_cache, monkeypatch, tmp_path):
-    names = set()
-    for flags in ("avx2", "avx2 avx512f", "avx2"):
-        cpuinfo = tmp_path / "cpuinfo"
-        core = f"processor\t: 0\nmodel name\t: EPYC\ncpu MHz\t\t: {len(names)}\nflags\t\t: {flags}\n"
-        cpuinfo.write_text(f"{core}\n{core}")
-        names.add(compile_cache.processor(cpuinfo))
-    assert len(names) == 2
-    # What a run told on another machine is not what the user set.
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "study/.snakemake/compiled/another"))
-    compile_cache.use()
-    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).name == compile_cache.processor()
+def test_another_processor_has_another_part(compile_cache, monkeypatch):
+    folders = []
+    for name in ("one", "another", "one"):  # the second time: what a run told on another machine is not what a user set
+        monkeypatch.setattr("ddbias.processor.describe", lambda name=name: name)
+        compile_cache.use()
+        folders.append(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    assert folders[0] == folders[2] != folders[1]
 
 
 def test_the_users_own_place_is_kept(compile_cache, monkeypatch, tmp_path):

@@ -13,17 +13,6 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 LIBRARY = "workflow/scripts/ddbias"
 SHOWN = {"make_table": 1, "plot": 1, "write_report": 1}  # what follows from new evaluations; weights are not replotted
-WITHOUT_EFFECT = {
-    "log.py",
-    "errors.py",
-    "job.py",
-    "gpu_slots.py",
-    "checkpoint.py",
-    "cache.py",
-    "stopping.py",
-    "plugins.py",
-    "plugin_declarations.py",
-}
 
 
 def changed(checkout, change):
@@ -88,7 +77,9 @@ def test_every_file_that_a_job_calls_counts(traced_run):
         called = {path for path in trace["called"] if "/workflow/scripts/ddbias/" in path}
         names = {os.path.relpath(path, checkout.folder) for path in called}
         seen |= names
-        tracked = {name for name in names if os.path.basename(name) not in WITHOUT_EFFECT | {"__init__.py"}}
+        tracked = {
+            name for name in names if os.path.basename(name) not in dependencies.WITHOUT_EFFECT | {"__init__.py"}
+        }
         used = trace["rule"], kinds(trace["rule"], trace["wildcards"])
         assert trace["code"] == dependencies.digest(*used), used
         assert tracked <= {os.path.relpath(path, ROOT) for path in dependencies.files(*used)}, used

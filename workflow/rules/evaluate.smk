@@ -26,6 +26,7 @@ rule evaluate:
         device=study.config["device"],
         precision=study.config["precision"],
         threads=study.config["threads"],
+        state="results/{study}/{scale}/state/evaluations/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/{evaluation}.safetensors",
     message:
         "Evaluate {wildcards.dataset} {wildcards.ratio} {wildcards.distiller} {wildcards.debias} IPC {wildcards.ipc}, "
         "seed {wildcards.seed}, with {wildcards.evaluation}"

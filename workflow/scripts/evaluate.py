@@ -6,6 +6,7 @@ Fails when the distilled set or a split is damaged.
 from dataclasses import replace
 
 from ddbias import data, device, distilled_images, evaluate, fast_evaluation, job
+from ddbias.checkpoint import Checkpoint, fingerprint
 
 
 def main(snakemake):
@@ -28,6 +29,8 @@ def main(snakemake):
             debiasing=params.settings["debiasing"],
             cutmix=recipe.cutmix,
         )
+    provenance = device.provenance(where, params.threads, "fast" if fast else "exact")
+    checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     outcome = evaluate.evaluate(
         images,
         labels,
@@ -41,6 +44,7 @@ def main(snakemake):
         device=where,
         debiasing=params.settings["debiasing"],
         fast=fast,
+        checkpoint=checkpoint,
         name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
     )
     evaluate.save(
@@ -52,9 +56,10 @@ def main(snakemake):
             "pairing": test.meta["pairing"],
             "settings": params.settings,
             "network": params.network,
-            "provenance": device.provenance(where, params.threads, "fast" if fast else "exact"),
+            "provenance": provenance,
         },
     )
+    checkpoint.remove()
 
 
 if "snakemake" in globals():

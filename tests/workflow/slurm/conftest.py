@@ -68,9 +68,9 @@ def write_study(checkout, name="tiny.yaml", *, long=0, cut=False, **changes):
     return checkout.study(name, **settings | changes)
 
 
-def read_results(checkout):
+def results_of(checkout, study="tiny"):
     """Return the content of all results that are promised to be the same, by path."""
-    root = checkout / "results/tiny/quick"
+    root = checkout / "results" / study / "quick"
     aside = {"logs", "benchmarks", "report"}  # times, and a page that links to them
     found = {}
     for path in root.rglob("*"):
@@ -123,8 +123,13 @@ class Submitted:
         """Write a small study and return its path."""
         return write_study(self.checkout, name, **changes)
 
-    def results(self):
-        return read_results(self.checkout)
+    def results(self, study="tiny"):
+        return results_of(self.checkout, study)
+
+
+@pytest.fixture(scope="session")
+def read_results():
+    return results_of
 
 
 @pytest.fixture
@@ -144,7 +149,7 @@ def finished_locally(pristine, tmp_path_factory):
             checkout = pristine.copy(tmp_path_factory.mktemp("local") / "a checkout")
             status, output = checkout.run(write_study(checkout, "tiny.yaml", **changes))
             assert status == 0, output
-            made[key] = read_results(checkout)
+            made[key] = results_of(checkout)
         return made[key]
 
     return run

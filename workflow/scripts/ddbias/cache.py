@@ -19,7 +19,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ddbias import store
+from ddbias import processor, store
 from ddbias.errors import DdbiasError
 from ddbias.log import logger
 
@@ -175,7 +175,7 @@ def _copy(source: Path, target: Path, expected: str | None = None) -> str:
 def machine() -> dict[str, str]:
     """Return what the last bits of a result depend on, as far as it can be known without torch."""
     versions = {name: _version(name) for name in PACKAGES}
-    return {**versions, "system": platform.system(), "processor": processor()}
+    return {**versions, "system": platform.system(), "processor": processor.describe()}
 
 
 def _version(package: str) -> str:
@@ -183,18 +183,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "none"
-
-
-def processor() -> str:
-    """Return what tells types of processors apart: the model and its instruction sets, else the host's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.node()}"
-    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    told = ("vendor_id", "cpu family", "model", "model name", "stepping", "flags")  # x86
-    told += ("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU revision", "Features")  # Arm
-    found = {name: fields[name] for name in told if name in fields}
-    if not found:
-        return f"{platform.machine()} {platform.node()}"
-    return f"{found.get('model name', platform.machine())} {store.digest(found)}"

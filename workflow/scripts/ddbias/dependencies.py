@@ -37,6 +37,7 @@ WITHOUT_EFFECT = {
     "gpu_slots.py",
     "checkpoint.py",
     "cache.py",
+    "processor.py",
     "stopping.py",
     "plugins.py",
     "plugin_declarations.py",

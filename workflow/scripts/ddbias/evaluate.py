@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from ddbias import calibration, debiased_training, metrics, networks, results, store
+from ddbias.checkpoint import Checkpoint
 from ddbias.data import Split
 from ddbias.distill.half_network import HalfNetwork
 from ddbias.groups import IDENTITY, Pairing
@@ -56,6 +57,7 @@ def evaluate(
     name: str = "evaluate",
     debiasing: Mapping = PLAIN,
     fast: HalfNetwork | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Outcome:
     """Count the test predictions of `repeats` networks trained on a set of images.
 
@@ -81,6 +83,8 @@ def evaluate(
         ``kind`` and options, see `ddbias.debiased_training`.
     fast : HalfNetwork or None
         What computes for all the networks, see `ddbias.fast_evaluation`; None: they do, in float32.
+    checkpoint : Checkpoint, optional
+        What the finished networks predicted is kept in it: a killed job goes on with the next one.
 
     Returns
     -------
@@ -92,8 +96,10 @@ def evaluate(
     truth = truth.cpu().numpy()
     groups = 1 if test.attributes is None else len(test.meta["attribute_names"])
     total = sum(phase_steps(len(labels), recipe, epochs=epochs, steps=steps))
-    counts, confidence = [], []
-    progress = Progress(repeats, name)
+    checkpoint = checkpoint or Checkpoint(None)
+    start, state = checkpoint.load()
+    counts, confidence = _restore(state, start)
+    progress = Progress(repeats, name, start)
     for repeat in progress:
         model, loss = debiased_training.model_and_loss(
             debiasing,
@@ -127,7 +133,22 @@ def evaluate(
         counts.append(metrics.count(test.attributes, truth, predictions, groups, test.classes))
         confidence.append(calibration.bin_confidences(sure, predictions == truth))
         progress.show(repeat, accuracy=np.einsum("akk->", counts[-1]) / len(test))
+        checkpoint.save(repeat + 1, _state(counts, confidence))
     return Outcome(np.stack(counts), confidence)
+
+
+def _state(counts: list[np.ndarray], confidence: list[np.ndarray | None]) -> dict[str, torch.Tensor]:
+    """Return what an `Outcome` holds of the networks so far, by name."""
+    tensors = {f"counts.{i}": torch.from_numpy(table) for i, table in enumerate(counts)}
+    known = {i: bins for i, bins in enumerate(confidence) if bins is not None}
+    return tensors | {f"confidence.{i}": torch.from_numpy(bins) for i, bins in known.items()}
+
+
+def _restore(state: Mapping[str, torch.Tensor], number: int) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+    """Return what `_state` was given, of a number of networks."""
+    confidence = [state.get(f"confidence.{i}") for i in range(number)]
+    counts = [state[f"counts.{i}"].numpy() for i in range(number)]
+    return counts, [None if bins is None else bins.numpy() for bins in confidence]
 
 
 def build(network: Mapping, test: Split, device: torch.device, seed: int, *names: object) -> networks.Network:
