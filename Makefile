@@ -55,7 +55,7 @@ export: env-profile ## write the finished distilled sets for Hugging Face, Crois
 
 test: env-dev ## run all tests
 	@echo "ddbias: running the tests"
-	@$(VENV_PYTHON) -m pytest $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slurm: env-dev env-slurm ## run the tests on a SLURM cluster of one node (as root, with SLURM's packages)
 	@echo "ddbias: running the tests on SLURM"

@@ -152,7 +152,7 @@ def test_a_killed_evaluation_goes_on_with_the_next_network(few_digits, monkeypat
         train(model, *arguments, **options)
 
     monkeypatch.setattr(evaluate, "train", killed_in_the_second)
-    state = Checkpoint(tmp_path / "state.safetensors")
+    state = Checkpoint(tmp_path / "state.safetensors", every=0)
     with pytest.raises(Killed):
         outcome_of(*given, state=state, **settings)
     found = outcome_of(*given, state=state, **settings)

@@ -102,6 +102,7 @@ def test_state_is_kept_until_the_output_is_there(rule, monkeypatch, tmp_path):
     given, undisturbed, state = rule("a"), rule("b"), tmp_path / "state.safetensors"
     script.main(undisturbed)
     assert not state.exists()
+    monkeypatch.setenv("DDBIAS_STATE_SECONDS", "0")
     seen, train = [], script.evaluate.train
 
     def killed_in_the_second(*arguments, **options):

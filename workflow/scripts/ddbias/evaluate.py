@@ -133,7 +133,8 @@ def evaluate(
         counts.append(metrics.count(test.attributes, truth, predictions, groups, test.classes))
         confidence.append(calibration.bin_confidences(sure, predictions == truth))
         progress.show(repeat, accuracy=np.einsum("akk->", counts[-1]) / len(test))
-        checkpoint.save(repeat + 1, _state(counts, confidence))
+        if checkpoint.due():
+            checkpoint.save(repeat + 1, _state(counts, confidence))
     return Outcome(np.stack(counts), confidence)
 
 
