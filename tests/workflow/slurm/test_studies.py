@@ -16,8 +16,10 @@ SECONDS = 3600  # at most
 
 
 def default():
-    """Return the default study, whose scale is the smallest."""
-    return yaml.safe_load((ROOT / "config.yaml").read_text())
+    """Return the default study, whose scale is the smallest, without the figure that shows seconds."""
+    study = yaml.safe_load((ROOT / "config.yaml").read_text())
+    del study["figures"]["cost"]
+    return study
 
 
 def grid():
@@ -45,6 +47,8 @@ def test_whole_study(submitted, pristine, read_results, tmp_path, data_home, stu
     assert submitted.counts() == rules
     results = read_results(local, study()["study"])
     assert sum(path.startswith("evaluations/") for path in results) >= rules["evaluate"]
-    assert submitted.results(study()["study"]) == results
+    found = submitted.results(study()["study"])
+    assert found.keys() == results.keys()
+    assert [path for path in results if found[path] != results[path]] == []
     (alone, through), jobs = times, sum(rules.values())
     print(f"\n{study.__name__}, {jobs} jobs: {alone:.0f} s here, {through:.0f} s through SLURM")
