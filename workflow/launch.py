@@ -277,6 +277,11 @@ def launch(options: dict[str, str], extra: list[str]) -> None:
     use_writable_cache()
     os.environ.pop(LOCK_FD, None)
     if LOOKING.isdisjoint(extra):
+        if submits(folder) and shlex.quote(sys.executable) != sys.executable:  # Snakemake writes it unquoted into jobs
+            raise LaunchError(
+                f"jobs of a cluster cannot start {sys.executable}, because of a space or another special character in "
+                "its path; work in a checkout whose path has none"
+            )
         descriptor = take_lock()
         cancelled = slurm_leftovers.cancel(say)
         # A Snakemake inside a cancelled job, if on this machine, passes for a live run until it has ended.

@@ -339,6 +339,19 @@ def test_profile_by_name_or_folder(launch, folder):
     assert "my profile" in launch.snakemake_arguments("", "all", "", [], profile="my profile")
 
 
+def test_a_cluster_is_refused_where_its_jobs_could_not_start_python(folder):
+    python = folder / "python"  # in a folder with a space
+    python.symlink_to(sys.executable)
+    call = [python, "workflow/launch.py", "--profile=slurm"]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"ddbias: jobs of a cluster cannot start {python}, because of a space or another special character in its "
+        "path; work in a checkout whose path has none\n"
+    )
+    assert not (folder / ".snakemake/ddbias.lock").exists()
+
+
 def test_unknown_profile_is_one_line(folder):
     status, output = finish(start("workflow/launch.py", "--profile=slrum"))
     assert status == 1

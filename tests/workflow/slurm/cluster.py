@@ -5,11 +5,13 @@ countable names without a device, memory is watched by polling instead of cgroup
 """
 
 import os
+import shlex
 import shutil
 import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -67,6 +69,8 @@ def why_not():
         return f"no {', '.join(missing)} here (Debian: apt-get install --no-install-recommends slurm-wlm munge)"
     if os.geteuid() != 0:
         return "a SLURM of one's own needs root"
+    if shlex.quote(sys.executable) != sys.executable:
+        return f"jobs cannot start {sys.executable}, because of a space or another special character in its path"
     if os.path.lexists(CONFIG):
         return f"{CONFIG} belongs to a SLURM that is installed here"
     for name in ("slurmctld", "slurmd"):  # a munged may run: ours has a socket of its own
