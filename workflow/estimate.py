@@ -34,12 +34,8 @@ def read_study(path: str, scale: str) -> Study:
 
 
 def read_profile(name: str) -> dict:
-    """Return the settings of a profile, given its name or its folder."""
-    try:
-        folder = launch.find_profile(name)
-    except launch.LaunchError as error:
-        raise DdbiasError(str(error)) from None
-    return yaml.safe_load((folder / "config.yaml").read_text()) or {}
+    """Return the settings of a profile, given its name or its folder; raises `launch.LaunchError` if there is none."""
+    return yaml.safe_load((launch.find_profile(name) / "config.yaml").read_text()) or {}
 
 
 def jobs_at_once(profile: Mapping, name: str, cores: str, threads: int) -> tuple[int, str]:
@@ -65,6 +61,9 @@ def main(arguments: list[str]) -> int:
     try:
         profile = read_profile(options["profile"]) if options["profile"] else {}
         study = read_study(path, options["scale"])
+    except launch.LaunchError as error:
+        launch.say(str(error))
+        return 1
     except DdbiasError as error:
         print("\n".join(f"ddbias: {path}: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return 1

@@ -60,7 +60,7 @@ def test_profile_and_scale(pristine, tmp_path):
 @pytest.mark.parametrize(
     ("option", "line"),
     [
-        ("--profile=nowhere", "ddbias: config.yaml: there is no profile 'nowhere'; known profiles: "),
+        ("--profile=nowhere", "ddbias: there is no profile 'nowhere'; known profiles: "),
         ("--config=nothing.yaml", "ddbias: nothing.yaml: cannot be read as a study ("),
         ("--scale=huge", "ddbias: config.yaml: scale = 'huge': must be one of"),
         ("--colour=red", "ddbias: unknown option --colour=red; known: config, scale, profile, cores"),
