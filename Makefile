@@ -70,7 +70,7 @@ lint: env-dev ## check code and workflow: ruff, snakefmt, snakemake --lint
 
 bench: env-dev ## measure speed and memory against plain reference loops
 	@for b in benchmarks/*.py; do \
-	  echo "ddbias: running $$b"; PYTHONPATH=workflow/scripts $(VENV_PYTHON) "$$b" || exit 1; \
+	  echo "ddbias: running $$b"; $(VENV_PYTHON) "$$b" || exit 1; \
 	done
 
 clean: ## remove results/ and .snakemake/

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ddbias.bias.colour import COLOURS, NOISE_STD, colorize
-from ddbias.data import Split, load_split, save_split
-from ddbias.errors import DdbiasError
-from ddbias.sources import load
+from ddbias.base.errors import DdbiasError
+from ddbias.data.split import Split, load_split, save_split
+from ddbias.datasets.colorize import COLOURS, NOISE_STD, colorize
+from ddbias.datasets.sources import load
 from scipy import ndimage
 
 COUNT, SEVERITY, REPEATS = 60_000, 2, 5

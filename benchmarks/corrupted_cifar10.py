@@ -23,9 +23,9 @@ from pathlib import Path  # noqa: E402
 import cv2  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from ddbias.bias.corruption import corrupt_by_attribute  # noqa: E402
-from ddbias.corruptions import FAMILIES, corrupt, substitute_textures  # noqa: E402
-from ddbias.sources.parquet import load_parquet  # noqa: E402
+from ddbias.datasets.bias.corruption import corrupt_by_attribute  # noqa: E402
+from ddbias.datasets.corruptions import FAMILIES, corrupt, substitute_textures  # noqa: E402
+from ddbias.datasets.sources.parquet import load_parquet  # noqa: E402
 from PIL import Image  # noqa: E402
 from scipy import ndimage  # noqa: E402
 from skimage import color, filters  # noqa: E402

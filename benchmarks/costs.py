@@ -1,7 +1,8 @@
 """Seconds an iteration and peak memory of every distiller at 1, 10 and 50 images per class.
 
 ConvNet 3 x 128, 32 x 32 RGB, 10 classes, made-up images, 256 real images per class, one core, each in a process of its
-own, two at a time as on a machine with a job on every core. Writes these rows of the table of `ddbias.job_costs`:
+own, two at a time as on a machine with a job on every core. Writes these rows of the table of
+`ddbias.planning.costs.work`:
 ``python benchmarks/costs.py workflow/resources/costs.csv``.
 """
 
@@ -17,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ddbias import device, pretraining
-from ddbias.checkpoint import Checkpoint
-from ddbias.config import complete
-from ddbias.data import Split
+from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings
-from ddbias.distill import engine
+from ddbias.distill import engine, pretraining
+from ddbias.learning import device
+from ddbias.planning.config import complete
+from ddbias.runtime.checkpoint import Checkpoint
 
 CLASSES, PER_CLASS = 10, 300
 KINDS = ("dm", "dc", "dsa", "mtt", "idc")

@@ -17,12 +17,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from ddbias import device, networks
-from ddbias.augment import DSA
-from ddbias.data import Split
+from ddbias.base.seeding import stream
+from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill.distribution_matching import Distiller
-from ddbias.seeding import stream
+from ddbias.learning import device, networks
+from ddbias.learning.augment.dsa import DSA
 from matrix_rate import RATES, convnet_flop, finish, matrix_rate
 
 CLASSES, REAL, STEPS = 10, 256, 9

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable
 
 import torch
-from ddbias import fast_evaluation, networks, training
-from ddbias.augment import DSA
-from ddbias.data import Split
-from ddbias.seeding import stream
-from ddbias.training import Recipe
+from ddbias.base.seeding import stream
+from ddbias.data.split import Split
+from ddbias.evaluation.fast import fast_network
+from ddbias.learning import networks, training
+from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.training import Recipe
 from distribution_matching import (
     CLASSES,
     CPU,
@@ -70,7 +71,7 @@ def our_steps(test: Split, count: int, precision: str, where: torch.device) -> t
     models, fast = built(where), None
     if precision == "fast":
         size = {"count": count, "batch_size": RECIPE.batch_size}
-        fast = fast_evaluation.fast_network(models[0], test, debiasing={"kind": "none"}, **size)
+        fast = fast_network(models[0], test, debiasing={"kind": "none"}, **size)
         if fast is None:
             return None
     generator = stream(0, "augment")

@@ -9,12 +9,12 @@ graph, without grouped convolutions.
 import sys
 
 import torch
-from ddbias import networks
-from ddbias.augment import DSA
+from ddbias.base.seeding import stream
 from ddbias.debias.real_side import RealSettings, RealSide
-from ddbias.distill.batched_gradients import BatchedGradients, unrolled
 from ddbias.distill.gradient_matching import Distiller, gradient_distance
-from ddbias.seeding import stream
+from ddbias.distill.precision.batched_gradients import BatchedGradients, unrolled
+from ddbias.learning import networks
+from ddbias.learning.augment.dsa import DSA
 from distribution_matching import (
     CLASSES,
     REAL,

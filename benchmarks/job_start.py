@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from ddbias.data import Split, save_split
+from ddbias.data.split import Split, save_split
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow/scripts"
 RUNS = 2
@@ -46,7 +46,7 @@ def main() -> None:
         meta = {"label_names": ["0", "1"], "attribute_names": None, "mean": [0.5], "std": [0.5]}
         images, labels = np.zeros((count, 1, 28, 28), np.uint8), np.arange(count) % 2
         save_split(path, Split(images, labels, None, np.arange(count), meta))
-        opened = start % "distill" + f"; from ddbias import data; data.load_split({path!r})"
+        opened = start % "distill" + f"; from ddbias import load_split; load_split({path!r})"
         print(f"distill, and {count:,} images opened: {processor_seconds(opened):.2f}")
 
 

@@ -11,7 +11,8 @@ import time
 
 import numpy as np
 import torch
-from ddbias.weights import density_weights, kde_density
+from ddbias.debias.weights.density import kde_density
+from ddbias.debias.weights.inverse_density import density_weights
 from sklearn.neighbors import KernelDensity
 
 DIMENSIONS, VARIANCE = 128, 0.01

@@ -2,7 +2,7 @@
 
 Snakemake writes what every job took under ``results/{study}/{scale}/benchmarks/``. From the seconds of the processor
 are taken those of the start; a row is what is left of all jobs of a stage and kind, divided by their work, with the
-highest memory. Writes these rows of the table of `ddbias.job_costs`:
+highest memory. Writes these rows of the table of `ddbias.planning.costs.work`:
 ``python benchmarks/stage_costs.py workflow/resources/costs.csv studies/a.yaml=results/a/fast studies/b.yaml=...``
 where every study comes with the folder of a run of it; without arguments there is nothing to do.
 """
@@ -13,9 +13,11 @@ from pathlib import Path
 
 import torch
 import yaml
-from ddbias import job_costs, measured_costs
-from ddbias.job_list import jobs
-from ddbias.study import Study
+from ddbias.planning.costs import measured as measured_costs
+from ddbias.planning.costs import work as job_costs
+from ddbias.planning.jobs import jobs
+from ddbias.planning.load import load
+from ddbias.planning.study import Study
 
 COLUMNS = ("stage", "kind", "ipc", "precision", "unit", "seconds_per_unit", "peak_memory_mb", "device", "threads")
 UNITS = {
@@ -53,7 +55,7 @@ def main() -> None:
         config, _, folder = word.partition("=")
         scale = Path(folder).name
         for key, values in samples(
-            Study(yaml.safe_load(Path(config).read_text()) | {"scale": scale}), Path(folder)
+            load(yaml.safe_load(Path(config).read_text()) | {"scale": scale}), Path(folder)
         ).items():
             found.setdefault(key, []).extend(values)
     table = Path(sys.argv[1])

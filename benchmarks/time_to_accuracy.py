@@ -20,11 +20,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ddbias import data, debias, device, evaluate, store
+from ddbias.data import store
+from ddbias.data.split import load_split
+from ddbias.debias.apply import real_settings
 from ddbias.debias.real_side import RealSide
 from ddbias.distill import engine
 from ddbias.distill.distribution_matching import Distiller
-from ddbias.training import Recipe
+from ddbias.evaluation import protocol
+from ddbias.learning import device
+from ddbias.learning.training import Recipe
 from distribution_matching import plain_loss
 
 RESULTS = Path("results/cui2024_main/fast")
@@ -56,8 +60,8 @@ def distil(way: str, path: str) -> None:
         torch.set_num_threads(os.cpu_count())
     else:
         where = device.prepare("cpu", os.cpu_count())
-    split = data.load_split(RESULTS / "data/cmnist/0.95/train.arrow")
-    side = RealSide(split.labels, debias.load({"kind": "kde"}, split, WEIGHTS), batch_size=REAL, seed=SEED)
+    split = load_split(RESULTS / "data/cmnist/0.95/train.arrow")
+    side = RealSide(split.labels, real_settings({"kind": "kde"}, split, WEIGHTS), batch_size=REAL, seed=SEED)
     pixels, _ = split.tensors()
     images = engine.initial_images(split, side, init="real", ipc=IPC, seed=SEED)
     if way == "plain":
@@ -85,10 +89,10 @@ def distil(way: str, path: str) -> None:
 def accuracies(path: Path) -> list[tuple[float, float]]:
     """Return seconds and unbiased accuracy in percent of every snapshot, of one network."""
     tensors, meta = store.read_tensors(path)
-    test = data.load_split(RESULTS / "data/cmnist/0.95/test.arrow")
+    test = load_split(RESULTS / "data/cmnist/0.95/test.arrow")
     found = []
     for seconds, images in zip(meta["seconds"], tensors["images"], strict=True):
-        outcome = evaluate.evaluate(
+        outcome = protocol.evaluate(
             images,
             torch.arange(test.classes).repeat_interleave(IPC),
             test,
@@ -100,7 +104,7 @@ def accuracies(path: Path) -> list[tuple[float, float]]:
             seed=SEED,
             device=torch.device("cpu"),
         )
-        rows = evaluate.rows(outcome, {})
+        rows = protocol.rows(outcome, {})
         values = [row["value"] for row in rows if row["metric"] == "unbiased_accuracy"]
         found.append((seconds, 100 * float(np.mean(values))))
     return found
@@ -117,7 +121,7 @@ def reached(curve: list[tuple[float, float]]) -> float | None:
 def draw(curves: dict[str, list[tuple[float, float]]], path: Path) -> None:
     """Write the figure, and the numbers beside it as CSV."""
     import matplotlib as mpl
-    from ddbias.plots import style
+    from ddbias.results.figures import style
 
     with mpl.rc_context(style.rc()):
         from matplotlib.figure import Figure

@@ -17,6 +17,7 @@ from pathlib import Path
 
 ENVS = Path(__file__).resolve().parent
 VENV = Path(".venv")  # relative: the folder of the checkout may hold spaces, and may be moved
+LIBRARY = "../../../../workflow/scripts"  # seen from where Python looks for packages; relative, as above
 LOCKS = {
     "run": ["requirements.lock"],
     "dev": ["requirements.lock", "requirements-dev.lock"],
@@ -31,7 +32,7 @@ class InstallError(Exception):
 def expected_stamp(kind: str, version: tuple[int, int]) -> str:
     """Return the stamp of a finished environment of `kind` ("run", "dev" or "slurm") for Python `version`."""
     locks = "".join((ENVS / name).read_text() for name in LOCKS[kind])
-    return f"python {version[0]}.{version[1]} {sys.platform} {platform.machine()}\n{locks}"
+    return f"python {version[0]}.{version[1]} {sys.platform} {platform.machine()}, library {LIBRARY}\n{locks}"
 
 
 def is_current(kind: str, version: tuple[int, int]) -> bool:
@@ -107,6 +108,12 @@ def install(kind: str) -> None:
         )
 
 
+def link_library() -> None:
+    """Make ``import ddbias`` find the library of this checkout, whatever the working directory is."""
+    for folder in VENV.glob("lib/python*/site-packages"):
+        (folder / "ddbias.pth").write_text(f"{LIBRARY}\n")
+
+
 def last_words(text: str) -> str:
     """Return the most telling line of a failed command's output."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -126,6 +133,7 @@ def ensure(kind: str) -> None:
     for other in LOCKS:  # from here until pip is done, nothing is valid
         stamp_path(other).unlink(missing_ok=True)
     install(kind)
+    link_library()
     for other in {"run", kind, *kept}:
         write_stamp(other, expected_stamp(other, version))
     say(f"environment ready after {time.monotonic() - started:.0f} s")

@@ -3,9 +3,7 @@
 import sys
 
 import torch
-
-sys.path.append("workflow/scripts")
-from ddbias.export import load_distilled
+from ddbias import load_distilled
 
 torch.manual_seed(0)  # of the network's first weights; the order of the batches has a seed of its own
 distilled = load_distilled(sys.argv[1])  # the folder of a set, or a distilled.safetensors of an export

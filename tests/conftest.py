@@ -42,8 +42,8 @@ def few_digits():
     """Real digits with a colour bias, 8x8 pixels: `few_digits(part, classes=, per_class=, known=)` is a `Split`."""
     # Here, since most tests need neither torch nor a data set.
     import numpy as np
-    from ddbias.data import Split
-    from ddbias.synthesis import synthesize_dataset
+    from ddbias.data.split import Split
+    from ddbias.datasets.synthesis import synthesize_dataset
 
     whole = dict(
         zip(
@@ -77,7 +77,7 @@ def few_digits():
 @pytest.fixture
 def log_lines():
     """Messages of the package's log, one string each; whatever a test does to the logger is undone."""
-    from ddbias.log import logger
+    from ddbias.base.log import logger
 
     before = logger.handlers[:], logger.level, logger.propagate
     lines = []

@@ -5,47 +5,22 @@ Reads the study and the files that there are; starts no Snakemake and writes not
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import launch
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE / "scripts")]
 
-from ddbias import cost_report
-from ddbias.errors import DdbiasError
-from ddbias.study import Study
+from ddbias.base.errors import DdbiasError
+from ddbias.planning import load
+from ddbias.planning.costs.report import jobs_at_once, report
+from launcher import LaunchError, say
+from launcher.arguments import find_profile
 
 DEFAULT = "config.yaml"
 OPTIONS = ("config", "scale", "profile", "cores")
-
-
-def read_study(path: str, scale: str) -> Study:
-    """Return the study of a file, at another scale if one is given."""
-    try:
-        config = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DdbiasError(f"cannot be read as a study ({reason}); name a file of studies/ with CONFIG=") from None
-    return Study(config | {"scale": scale} if scale and isinstance(config, Mapping) else config)
-
-
-def read_profile(name: str) -> dict:
-    """Return the settings of a profile, given its name or its folder; raises `launch.LaunchError` if there is none."""
-    return yaml.safe_load((launch.find_profile(name) / "config.yaml").read_text()) or {}
-
-
-def jobs_at_once(profile: Mapping, name: str, cores: str, threads: int) -> tuple[int, str]:
-    """Return how many jobs run at a time, and what says so."""
-    if profile.get("executor", "local") != "local" and isinstance(profile.get("jobs"), int):
-        return profile["jobs"], f"profile {name}"
-    given = cores if cores.isdecimal() else str(profile.get("cores", ""))
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = int(given) if given.isdecimal() and int(given) else available
-    return max(1, count // threads), f"{count} cores, {threads} a job"
 
 
 def main(arguments: list[str]) -> int:
@@ -54,21 +29,23 @@ def main(arguments: list[str]) -> int:
     for word in arguments:
         name, _, value = word.removeprefix("--").partition("=")
         if name not in options:
-            print(f"ddbias: unknown option {word}; known: {', '.join(OPTIONS)}", file=sys.stderr)
+            say(f"unknown option {word}; known: {', '.join(OPTIONS)}")
             return 1
         options[name] = value
-    path = options["config"] or DEFAULT
+    path, profile = options["config"] or DEFAULT, {}
     try:
-        profile = read_profile(options["profile"]) if options["profile"] else {}
-        study = read_study(path, options["scale"])
-    except launch.LaunchError as error:
-        launch.say(str(error))
+        if options["profile"]:
+            profile = yaml.safe_load((find_profile(options["profile"]) / "config.yaml").read_text()) or {}
+        study = load.read(path, options["scale"])
+    except LaunchError as error:
+        say(str(error))
         return 1
     except DdbiasError as error:
-        print("\n".join(f"ddbias: {path}: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        for line in str(error).splitlines():
+            say(f"{path}: {line}")
         return 1
     at_once, where = jobs_at_once(profile, options["profile"], options["cores"], study.config["threads"])
-    print("\n".join(cost_report.report(study).lines(at_once, where)))
+    print("\n".join(report(study).lines(at_once, where)))
     return 0
 
 

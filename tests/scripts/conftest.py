@@ -18,7 +18,7 @@ def torch_as_before():
 @pytest.fixture
 def splits(few_digits, tmp_path):
     """A training and a test split of three classes, as the rule `synthesize_dataset` leaves them."""
-    from ddbias.data import save_split
+    from ddbias.data.split import save_split
 
     paths = {part: str(tmp_path / "data" / f"{part}.arrow") for part in ("train", "test")}
     for part, path in paths.items():
@@ -31,18 +31,18 @@ def splits(few_digits, tmp_path):
 @pytest.fixture
 def shared(tmp_path, monkeypatch):
     """Switch the cache between studies on."""
-    from ddbias import cache
+    from ddbias.base.environment import CACHE
 
-    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "shared"))
+    monkeypatch.setenv(CACHE, str(tmp_path / "shared"))
 
 
 @pytest.fixture
 def snakemake(tmp_path, torch_as_before, monkeypatch):
     """Build what Snakemake hands to a script: `snakemake(rule, input=, output=, params=, wildcards=)`."""
-    from ddbias import job
+    from ddbias.base.environment import RUN_PID
     from snakemake.iocontainers import InputFiles, Log, OutputFiles, Params, Wildcards
 
-    monkeypatch.delenv(job.RUN_PID, raising=False)
+    monkeypatch.delenv(RUN_PID, raising=False)
 
     def flat(files, named):
         """Fill `files` as Snakemake does: a list of all, in which a name stands for one file or a stretch."""

@@ -1,7 +1,7 @@
 import check_data
 import pytest
-from ddbias.data import save_split
-from ddbias.synthesis import synthesize_dataset
+from ddbias.data.split import save_split
+from ddbias.datasets.synthesis import synthesize_dataset
 
 
 @pytest.mark.parametrize(("ipc", "said"), [(10, "nothing found"), (200, "class '0' has 119 training images")])

@@ -4,10 +4,11 @@ import distill as script
 import numpy as np
 import pytest
 import torch
-from ddbias import job, store
-from ddbias.checkpoint import SECONDS_VARIABLE
+from ddbias.base.environment import STATE_SECONDS
+from ddbias.data import store
+from ddbias.data.distilled import load_distilled
 from ddbias.distill import distribution_matching
-from ddbias.export import load_distilled
+from ddbias.runtime import job
 
 DM = {
     "kind": "dm",
@@ -111,7 +112,7 @@ def test_the_weights_are_used(rule, splits, tmp_path):
 def test_a_killed_job_goes_on_to_the_same_bytes(rule, tmp_path, monkeypatch):
     whole = rule("whole", state="whole.safetensors")
     script.main(whole)
-    monkeypatch.setenv(SECONDS_VARIABLE, "0")
+    monkeypatch.setenv(STATE_SECONDS, "0")
     step, done = distribution_matching.Distiller.step, []
 
     def dies(self, number, *rest):
@@ -134,7 +135,7 @@ def test_a_killed_job_goes_on_to_the_same_bytes(rule, tmp_path, monkeypatch):
 
 
 def test_a_changed_job_starts_over(rule, tmp_path, monkeypatch):
-    monkeypatch.setenv(SECONDS_VARIABLE, "0")
+    monkeypatch.setenv(STATE_SECONDS, "0")
     step, done = distribution_matching.Distiller.step, []
 
     def dies(self, number, *rest):

@@ -1,9 +1,13 @@
 import estimate_weights as script
 import numpy as np
 import pytest
-from ddbias import data, debias, job, store, surrogate
-from ddbias.debias import kde
-from ddbias.debias.estimate import Estimate
+from ddbias.data import store
+from ddbias.data.split import load_split
+from ddbias.debias import surrogate
+from ddbias.debias.apply import real_settings
+from ddbias.debias.estimates import Estimate
+from ddbias.debias.kinds import kde
+from ddbias.runtime import job
 
 SETTINGS = {
     "kind": "kde",
@@ -53,7 +57,7 @@ def test_outputs(rule, splits, embedding):
     np.testing.assert_array_equal(table["weight"], weights)
     np.testing.assert_array_equal(table["log_density"], density)
     np.testing.assert_array_equal(
-        debias.load(SETTINGS, data.load_split(splits.train), given.output.weights).weights, weights
+        real_settings(SETTINGS, load_split(splits.train), given.output.weights).weights, weights
     )
     assert weights[split.conflicting].mean() > 2 * weights[~split.conflicting].mean()
     share = weights[split.conflicting].sum() / weights.sum()
@@ -73,7 +77,7 @@ def test_pseudo_groups_are_in_the_file(rule, splits, embedding, kind):
     table, meta = store.read_table(given.output.weights)
     assert set(table.column_names) == {"index", "label", "attribute", "group", "weight"}
     assert meta["auc"] is None
-    found = debias.load(settings, data.load_split(splits.train), given.output.weights)
+    found = real_settings(settings, load_split(splits.train), given.output.weights)
     for label in range(3):  # each class has two clusters, which hold the same weight
         members = split.labels == label
         groups = table["group"].to_numpy()[members]

@@ -4,10 +4,14 @@ import evaluate as script
 import numpy as np
 import pytest
 import torch
-from ddbias import device, distilled_set, job, metrics, store
-from ddbias.calibration import calibration_error
-from ddbias.distill import half_precision
+from ddbias.data import store
+from ddbias.distill import write
 from ddbias.distill.engine import Distilled
+from ddbias.evaluation import metrics
+from ddbias.evaluation.calibration import calibration_error
+from ddbias.learning import device
+from ddbias.learning.precision import half_precision
+from ddbias.runtime import job
 
 CELL = {
     "study": "digits",
@@ -47,14 +51,14 @@ def rule(snakemake, splits, tmp_path):
         folder = tmp_path / f"distilled of {name}"
         names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
         outputs = type("Outputs", (), {n.split(".")[0]: str(folder / n) for n in names})
-        distilled_set.save(
+        write.save(
             Distilled(labels, images, rows, {}),
             split,
             cell=CELL,
             settings={},
             provenance={"device": "cpu", "device_type": "AVX2"},
             outputs=outputs,
-            run=distilled_set.Run(),
+            run=write.Run(),
         )
         return snakemake(
             "evaluate",
@@ -103,7 +107,7 @@ def test_state_is_kept_until_the_output_is_there(rule, monkeypatch, tmp_path):
     script.main(undisturbed)
     assert not state.exists()
     monkeypatch.setenv("DDBIAS_STATE_SECONDS", "0")
-    seen, train = [], script.evaluate.train
+    seen, train = [], script.protocol.train
 
     def killed_in_the_second(*arguments, **options):
         seen.append(state.exists())
@@ -111,7 +115,7 @@ def test_state_is_kept_until_the_output_is_there(rule, monkeypatch, tmp_path):
             raise KeyboardInterrupt
         train(*arguments, **options)
 
-    monkeypatch.setattr(script.evaluate, "train", killed_in_the_second)
+    monkeypatch.setattr(script.protocol, "train", killed_in_the_second)
     with pytest.raises(KeyboardInterrupt):
         script.main(given)
     script.main(given)
@@ -158,7 +162,7 @@ def test_more_networks_extend(rule):
 
 
 def test_the_whole_set_is_trained_for_a_stated_number_of_steps(rule, monkeypatch):
-    from ddbias.training import train
+    from ddbias.learning.training import train
 
     asked = []
 
@@ -166,7 +170,7 @@ def test_the_whole_set_is_trained_for_a_stated_number_of_steps(rule, monkeypatch
         asked.append((len(arguments[1]), arguments[1].dtype, options["epochs"], options["steps"]))
         return train(*arguments, **options)
 
-    monkeypatch.setattr("ddbias.evaluate.train", note)
+    monkeypatch.setattr("ddbias.evaluation.protocol.train", note)
     script.main(rule("whole", whole=True, networks=1))
     script.main(rule("images", networks=1))
     assert asked == [(60, torch.uint8, None, 6), (15, torch.float32, 3, None)]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import docutils.core
 import jinja2
-from ddbias import store
+from ddbias.data import store
 from snakemake.iocontainers import InputFiles, OutputFiles, Params, Wildcards
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"

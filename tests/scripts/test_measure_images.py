@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 import torch
 import train_surrogate
-from ddbias import attribute_model, distilled_set, job, store
+from ddbias.data import store
+from ddbias.distill import write
 from ddbias.distill.engine import Distilled
+from ddbias.evaluation.images import attribute_model
+from ddbias.runtime import job
 
 CELL = {
     "study": "digits",
@@ -42,14 +45,14 @@ def rule(snakemake, splits, tmp_path):
         folder = tmp_path / f"distilled of {name}"
         names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
         outputs = type("Outputs", (), {n.split(".")[0]: str(folder / n) for n in names})
-        distilled_set.save(
+        write.save(
             Distilled(torch.from_numpy(split.labels)[rows], images, rows, {}, formation=formation),
             split,
             cell=CELL,
             settings={},
             provenance={"device": "cpu", "device_type": "AVX2"},
             outputs=outputs,
-            run=distilled_set.Run(),
+            run=write.Run(),
         )
         model = None
         if known:

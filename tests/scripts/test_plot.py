@@ -3,7 +3,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ddbias import store
+from ddbias.data import store
 from snakemake.iocontainers import InputFiles, OutputFiles, Params
 
 SCRIPT = Path(__file__).parents[2] / "workflow" / "scripts" / "plot.py"

@@ -2,7 +2,9 @@ import numpy as np
 import pretrain_models
 import pytest
 import torch
-from ddbias import debias, pretraining, store
+from ddbias.data import store
+from ddbias.debias.apply import real_settings
+from ddbias.distill import pretraining
 
 SETTINGS = {
     "kind": "classifiers",
@@ -91,7 +93,7 @@ def test_weights_of_the_debias_enter_the_training(rule, splits, tmp_path):
     assert torch.equal(vector(uniform[0]), vector(balanced[0]))
     assert not torch.equal(vector(uniform[2]), vector(balanced[2]))
     split = splits.train_split
-    table = {"index": split.index, "weight": debias.load({"kind": "group_balanced"}, split, None).weights}
+    table = {"index": split.index, "weight": real_settings({"kind": "group_balanced"}, split, None).weights}
     store.write_table(tmp_path / "weights.parquet", {k: np.asarray(v) for k, v in table.items()}, {})
     kde = states(rule(weights=str(tmp_path / "weights.parquet"), debias={"kind": "kde", "surrogate": "supcon"}))
     assert torch.equal(vector(balanced[2]), vector(kde[2]))

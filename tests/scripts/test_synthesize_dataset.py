@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import synthesize_dataset
-from ddbias import job, store
-from ddbias.data import load_split
+from ddbias.base.environment import RUN_PID
+from ddbias.data import store
+from ddbias.data.split import load_split
+from ddbias.runtime import job
 from PIL import Image
 
 SETTINGS = {
@@ -113,7 +115,7 @@ def own_images(shade):
 
 
 def test_a_users_mistake_is_one_line_and_leaves_no_output(rule, tmp_path, capsys, monkeypatch):
-    monkeypatch.delenv(job.RUN_PID, raising=False)
+    monkeypatch.delenv(RUN_PID, raising=False)
     with pytest.raises(SystemExit) as end:
         job.run(synthesize_dataset.main, rule(ratio=1.2))
     assert end.value.code == 1

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 import train_attribute_model as script
-from ddbias import job, store
+from ddbias.data import store
+from ddbias.runtime import job
 
 NETWORK = {"kind": "convnet", "width": 4, "depth": 1}
 SETTINGS = {"steps": 3, "batch_size": 8, "learning_rate": 0.01}

@@ -1,13 +1,16 @@
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import train_surrogate as script
-from ddbias import data, job, store, surrogate
-from ddbias.checkpoint import SECONDS_VARIABLE
-from ddbias.surrogate import training
+from ddbias.base.environment import STATE_SECONDS
+from ddbias.data import store
+from ddbias.data.split import save_split
+from ddbias.debias import surrogate
+from ddbias.debias.surrogate import training
+from ddbias.runtime import job
 from snakemake.iocontainers import Params
 
 SETTINGS = {
@@ -104,7 +107,7 @@ def test_a_killed_job_goes_on_to_the_same_bytes(rule, tmp_path, monkeypatch, nor
     options = {"network": {**NETWORK, "norm": norm}, "kind": kind, "early_stopping": early_stopping}
     whole = rule("whole", **options)
     script.main(whole)
-    monkeypatch.setenv(SECONDS_VARIABLE, "0")
+    monkeypatch.setenv(STATE_SECONDS, "0")
     made, calls = training._Run.step, []
 
     def dies(run, step):
@@ -163,9 +166,10 @@ def test_nothing_stale_comes_from_the_cache(rule, shared, splits, monkeypatch, s
     if change == "images":
         images = splits.train_split.images.copy()
         images[0, 0, 0, 0] ^= 1
-        data.save_split(splits.train, replace(splits.train_split, images=images))
+        save_split(splits.train, replace(splits.train_split, images=images))
     if change == "torch":
-        monkeypatch.setattr(torch, "__version__", "99.0")
+        real = metadata.version
+        monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == "torch" else real(name))
     script.main(given)
     assert len(steps) == STEPS
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import torch
 import write_export
-from ddbias import store
+from ddbias.data import store
 
 RESOURCES = Path(__file__).resolve().parents[2] / "workflow" / "resources"
 

@@ -94,7 +94,7 @@ def write():
 
 class Start:
     def find_spec(self, name, path=None, target=None):
-        if name == "ddbias.job" and not seen:
+        if name == "ddbias.runtime.job" and not seen:
             atexit.register(write)
             sys.setprofile(profile)
 
@@ -127,7 +127,7 @@ class Checkout:
         (self / name).write_text(yaml.safe_dump(yaml.safe_load(TINY) | changes, sort_keys=False))
         return name
 
-    def append(self, path, text="# edited\n"):
+    def append(self, path, text="EDITED = 1\n"):
         with open(self / path, "a") as file:
             file.write(text)
 

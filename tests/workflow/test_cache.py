@@ -43,7 +43,7 @@ def contents(results):
 
 def test_a_second_study_takes_what_a_first_one_made(pristine, finished_run, tmp_path):
     first, second = (pristine.copy(tmp_path / name) for name in ("a first one", "a second one"))
-    second.append("workflow/scripts/ddbias/networks/mlp.py")
+    second.append("workflow/scripts/ddbias/learning/networks/mlp.py")
     place = {"DDBIAS_CACHE": str(tmp_path / "a cache")}
     without = contents(finished_run / "results/tiny/quick")
     made, logs = run(first, "one", **place)

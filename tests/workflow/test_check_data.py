@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from ddbias.config import complete
-from ddbias.synthesis import synthesize_dataset
+from ddbias.datasets.synthesis import synthesize_dataset
+from ddbias.planning.config import complete
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ddbias import store
+from ddbias.base.environment import GPU_SLOTS
+from ddbias.data import store
+from launcher import gpus as gpus_module
 
 ROOT = Path(__file__).resolve().parents[2]
 # As nvidia-smi 550 prints it, the second of three GPUs divided in two.
@@ -27,12 +29,9 @@ FIRST, SECOND, THIRD = re.findall(r"GPU-\d+-\w+", WHOLE)
 
 @pytest.fixture
 def gpus(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "workflow"))
     for name in ("DDBIAS_GPUS", "DDBIAS_JOBS_PER_GPU", "DDBIAS_GPU_SLOTS", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
         monkeypatch.delenv(name, raising=False)
-    import gpus
-
-    return gpus
+    return gpus_module
 
 
 @pytest.fixture
@@ -111,14 +110,14 @@ def test_what_jobs_are_told(gpus, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
     monkeypatch.setenv("DDBIAS_JOBS_PER_GPU", "2")
     gpus.share(True)
-    told = json.loads(os.environ[gpus.SLOTS])
+    told = json.loads(os.environ[GPU_SLOTS])
     assert told == {"gpus": ["GPU-c", "GPU-a"], "jobs_per_gpu": 2, "folder": f"/tmp/ddbias-gpus-{os.getuid()}"}
     assert gpus.count() == 4
     gpus.share(False)  # what was told is taken back: a scheduler copies the environment to other machines
-    assert gpus.SLOTS not in os.environ
+    assert GPU_SLOTS not in os.environ
     monkeypatch.setenv("DDBIAS_GPUS", "")
     gpus.share(True)
-    assert gpus.SLOTS not in os.environ
+    assert GPU_SLOTS not in os.environ
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])

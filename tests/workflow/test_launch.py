@@ -9,21 +9,23 @@ import time
 from pathlib import Path
 
 import pytest
+from launcher import LaunchError, arguments, lock
+from launcher.start import use_writable_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEFILE = """\
 import os
 import sys
 
-sys.path.insert(0, os.path.join(workflow.basedir, "workflow"))
-import launch
+sys.path[:0] = [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
+from launcher import lock, told
 
-launch.quote_executable()
+told.quote_executable()
 
 if not config.get("slow_start"):
 
     onstart:
-        launch.hold_lock()
+        lock.hold_lock()
 
 
 rule wait:
@@ -56,21 +58,21 @@ pathlib.Path(snakemake.output[0]).write_text(sys.executable)
 """
 
 
-@pytest.fixture
-def launch(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "workflow"))
+@pytest.fixture(autouse=True)
+def without_a_lock(monkeypatch):
     monkeypatch.delenv("DDBIAS_LOCK_FD", raising=False)
-    import launch
-
-    return launch
 
 
 def make_folder(folder):
     """A checkout with a tiny workflow, in a folder with a space."""
     (folder / "workflow").mkdir(parents=True)
-    for name in ("launch.py", "gpus.py", "slurm_leftovers.py"):
-        shutil.copy(ROOT / "workflow" / name, folder / "workflow")
-    shutil.copytree(ROOT / "workflow/profiles", folder / "workflow/profiles")
+    shutil.copy(ROOT / "workflow/launch.py", folder / "workflow")
+    for name in ("launcher", "profiles"):
+        shutil.copytree(ROOT / "workflow" / name, folder / "workflow" / name)
+    library = Path("workflow/scripts/ddbias")
+    (folder / library / "base").mkdir(parents=True)
+    for name in ("__init__.py", "base/__init__.py", "base/environment.py"):  # all that the launcher needs of it
+        shutil.copy(ROOT / library / name, folder / library / name)
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "wait.py").write_text(SCRIPT)
     return folder
@@ -209,26 +211,26 @@ def test_interrupt_reaches_snakemake(folder):
         (["--resources=gpu=1"], ["--resources=gpu=1"]),
     ],
 )
-def test_gpus_are_counted_for_snakemake_unless_the_user_did(launch, extra, expected):
-    built = launch.snakemake_arguments("", "2", "", extra, gpus=4)
+def test_gpus_are_counted_for_snakemake_unless_the_user_did(extra, expected):
+    built = arguments.snakemake_arguments("", "2", "", extra, gpus=4)
     at = built.index(expected[0])
     assert built[at : at + len(expected)] == expected
     given = [word for word in built if word.startswith("--res") and not word.startswith("--rerun")]
     assert len(given) == 1 or built.index(given[0]) < built.index("--rerun-incomplete"), "the user's comes last"
-    assert not [word for word in launch.snakemake_arguments("", "2", "", ["report"]) if "gpu" in word]
+    assert not [word for word in arguments.snakemake_arguments("", "2", "", ["report"]) if "gpu" in word]
 
 
 @pytest.mark.parametrize(
     "extra", [["--executor", "slurm"], ["-e", "slurm"], ["--profile=mine"], ["--workflow-profile", "x"]]
 )
-def test_gpus_of_this_machine_are_not_counted_for_jobs_of_another(launch, monkeypatch, extra):
+def test_gpus_of_this_machine_are_not_counted_for_jobs_of_another(monkeypatch, extra):
     monkeypatch.setenv("DDBIAS_GPUS", "GPU-a,GPU-b")
     monkeypatch.setenv("DDBIAS_JOBS_PER_GPU", "3")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert launch.gpu_jobs(["report"]) == 6
-    assert launch.gpu_jobs(extra) == 0
+    assert arguments.gpu_jobs(["report"]) == 6
+    assert arguments.gpu_jobs(extra) == 0
     monkeypatch.setenv("SNAKEMAKE_PROFILE", "mine")
-    assert launch.gpu_jobs(["report"]) == 0
+    assert arguments.gpu_jobs(["report"]) == 0
 
 
 def test_a_wrong_number_of_jobs_per_gpu_is_one_line(folder, monkeypatch):
@@ -275,68 +277,68 @@ def test_clean_keeps_what_a_link_points_to(folder):
     assert not (folder / "results").exists()
 
 
-def test_lock_is_exclusive_and_ends_with_its_descriptor(launch, folder):
-    descriptor = launch.take_lock()
-    assert launch.LOCK.read_text() == f"{os.getpid()}\n"
-    with pytest.raises(launch.LaunchError, match=rf"another run \(pid {os.getpid()}\)"):
-        launch.take_lock()
+def test_lock_is_exclusive_and_ends_with_its_descriptor(folder):
+    descriptor = lock.take_lock()
+    assert lock.LOCK.read_text() == f"{os.getpid()}\n"
+    with pytest.raises(LaunchError, match=rf"another run \(pid {os.getpid()}\)"):
+        lock.take_lock()
     os.close(descriptor)
-    os.close(launch.take_lock())
+    os.close(lock.take_lock())
 
 
-def test_hold_lock_keeps_the_inherited_descriptor(launch, folder, monkeypatch):
-    descriptor = launch.take_lock()
+def test_hold_lock_keeps_the_inherited_descriptor(folder, monkeypatch):
+    descriptor = lock.take_lock()
     monkeypatch.setenv("DDBIAS_LOCK_FD", str(descriptor))
-    assert launch.hold_lock() == descriptor
+    assert lock.hold_lock() == descriptor
     assert not os.get_inheritable(descriptor)
     os.close(descriptor)
 
 
 @pytest.mark.parametrize("value", ["", "no number", "999", "0"])
-def test_hold_lock_takes_the_lock_when_the_environment_names_none(launch, folder, monkeypatch, value):
+def test_hold_lock_takes_the_lock_when_the_environment_names_none(folder, monkeypatch, value):
     monkeypatch.setenv("DDBIAS_LOCK_FD", value)
-    descriptor = launch.hold_lock()
-    assert launch.LOCK.read_text() == f"{os.getpid()}\n"
+    descriptor = lock.hold_lock()
+    assert lock.LOCK.read_text() == f"{os.getpid()}\n"
     os.close(descriptor)
 
 
-def test_hold_lock_does_not_trust_a_descriptor_of_another_folder(launch, folder, monkeypatch, tmp_path):
-    other = launch.take_lock(tmp_path / "other/.snakemake/ddbias.lock")
+def test_hold_lock_does_not_trust_a_descriptor_of_another_folder(folder, monkeypatch, tmp_path):
+    other = lock.take_lock(tmp_path / "other/.snakemake/ddbias.lock")
     monkeypatch.setenv("DDBIAS_LOCK_FD", str(other))
-    descriptor = launch.hold_lock()
+    descriptor = lock.hold_lock()
     assert descriptor != other
     os.close(descriptor)
     os.close(other)
 
 
-def test_users_arguments_win(launch):
-    built = launch.snakemake_arguments("", "all", "", ["--workflow-profile", "mine", "table1"])
+def test_users_arguments_win():
+    built = arguments.snakemake_arguments("", "all", "", ["--workflow-profile", "mine", "table1"])
     assert built == ["--cores", "all", "--rerun-incomplete", "--workflow-profile", "mine", "table1"]
 
 
-def test_targets_are_not_swallowed_by_options_with_many_values(launch, folder):
+def test_targets_are_not_swallowed_by_options_with_many_values(folder):
     Path("my study.yaml").touch()
-    built = launch.snakemake_arguments("my study.yaml", "2", "paper", ["report"])
+    built = arguments.snakemake_arguments("my study.yaml", "2", "paper", ["report"])
     assert built[:4] == ["--configfile", "my study.yaml", "--config", "scale=paper"]
     assert built[-2:] == ["--rerun-incomplete", "report"]
 
 
-def test_scale_joins_the_users_own_settings(launch):
-    built = launch.snakemake_arguments("", "1", "paper", ["report", "--config", "device=cpu"])
+def test_scale_joins_the_users_own_settings():
+    built = arguments.snakemake_arguments("", "1", "paper", ["report", "--config", "device=cpu"])
     assert built[-4:] == ["report", "--config", "scale=paper", "device=cpu"]
-    built = launch.snakemake_arguments("", "1", "paper", ["export", "--config", "device=cpu"], "my folder")
+    built = arguments.snakemake_arguments("", "1", "paper", ["export", "--config", "device=cpu"], "my folder")
     assert built[-4:] == ["--config", "scale=paper", "export_to=my folder", "device=cpu"]
 
 
-def test_profile_by_name_or_folder(launch, folder):
-    built = launch.snakemake_arguments("", "all", "", [])
+def test_profile_by_name_or_folder(folder):
+    built = arguments.snakemake_arguments("", "all", "", [])
     assert built == ["--cores", "all", "--workflow-profile", "workflow/profiles/workstation", "--rerun-incomplete"]
     # The cores of this machine are not those that jobs of a cluster run on, unless the user says so.
-    built = launch.snakemake_arguments("", "all", "", [], profile="slurm")
+    built = arguments.snakemake_arguments("", "all", "", [], profile="slurm")
     assert built == ["--workflow-profile", "workflow/profiles/slurm", "--rerun-incomplete"]
-    assert launch.snakemake_arguments("", "4", "", [], profile="slurm")[:2] == ["--cores", "4"]
+    assert arguments.snakemake_arguments("", "4", "", [], profile="slurm")[:2] == ["--cores", "4"]
     shutil.copytree("workflow/profiles/slurm", "my profile")
-    assert "my profile" in launch.snakemake_arguments("", "all", "", [], profile="my profile")
+    assert "my profile" in arguments.snakemake_arguments("", "all", "", [], profile="my profile")
 
 
 def test_a_cluster_is_refused_where_its_jobs_could_not_start_python(folder):
@@ -370,16 +372,16 @@ def test_a_profile_that_submits_needs_its_own_packages():
         assert done.stdout.split()[0] == needed, profile
 
 
-def test_cache_moves_only_when_home_cannot_be_written(launch, folder, monkeypatch):
+def test_cache_moves_only_when_home_cannot_be_written(folder, monkeypatch):
     (folder / "home").mkdir()
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("MPLCONFIGDIR", raising=False)
     monkeypatch.setenv("HOME", str(folder / "home"))
-    launch.use_writable_cache()
+    use_writable_cache()
     assert "XDG_CACHE_HOME" not in os.environ
     (folder / "file").touch()
     monkeypatch.setenv("HOME", str(folder / "file"))  # not a folder: unwritable for root too
-    launch.use_writable_cache()
+    use_writable_cache()
     assert os.environ["XDG_CACHE_HOME"] == str(folder / ".snakemake/cache")
 
 
@@ -394,8 +396,8 @@ def test_cache_moves_only_when_home_cannot_be_written(launch, folder, monkeypatc
         ("", False),
     ],
 )
-def test_what_looks_like_snakemake(launch, command, expected):
-    assert launch._is_snakemake(command.encode().split(b" ")) is expected
+def test_what_looks_like_snakemake(command, expected):
+    assert lock._is_snakemake(command.encode().split(b" ")) is expected
 
 
 def test_make_help_lists_every_target():

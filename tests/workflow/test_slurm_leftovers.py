@@ -1,13 +1,11 @@
 """What a killed run left in SLURM, told by a stand-in for its commands; the real ones: `make test-slurm`."""
 
 import getpass
-import importlib.util
 import os
-from pathlib import Path
 
 import pytest
+from launcher import slurm_leftovers
 
-SCRIPT = Path(__file__).resolve().parents[2] / "workflow/slurm_leftovers.py"
 SQUEUE = """\
 #!/bin/sh
 echo "$@" > "$HERE/asked"
@@ -31,10 +29,7 @@ def leftovers(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "a study")
     monkeypatch.setenv("HERE", str(tmp_path))
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    spec = importlib.util.spec_from_file_location("slurm_leftovers", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return slurm_leftovers
 
 
 def test_only_snakemakes_jobs_of_this_folder_are_cancelled(leftovers, tmp_path):

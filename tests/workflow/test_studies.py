@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ddbias.config import load_schema
-from ddbias.job_list import jobs
-from ddbias.study import Study
+from ddbias.planning.config import load_schema
+from ddbias.planning.jobs import jobs
+from ddbias.planning.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "config.yaml", *ROOT.glob("studies/*.yaml")])
@@ -21,7 +21,7 @@ def read(path):
 
 @pytest.mark.parametrize("path", STUDIES)
 def test_study_is_right_at_every_scale(path):
-    cells = {scale: Study(read(path) | {"scale": scale}).cells for scale in SCALES}
+    cells = {scale: load(read(path) | {"scale": scale}).cells for scale in SCALES}
     assert cells["quick"] == cells["fast"] == cells["paper"]
     assert cells["paper"]
 
@@ -37,7 +37,7 @@ def test_names_of_studies_and_so_their_folders_differ():
 def test_every_published_number_is_found_once(path):
     with open(ROOT / "workflow/resources/published_results.csv", newline="") as file:
         published = list(csv.DictReader(file))
-    for table in Study(read(path)).config["tables"].values():
+    for table in load(read(path)).config["tables"].values():
         for selector in (entry["value"] for entry in table["published"]):
             found = [row for row in published if all(row[key] == str(value) for key, value in selector.items())]
             assert len(found) == 1, selector
@@ -50,7 +50,7 @@ PLANS = [*((path, "fast") for path in STUDIES), ("config.yaml", "quick"), ("conf
 @pytest.mark.parametrize(("path", "scale"), PLANS)
 def test_study_can_be_planned(pristine, path, scale):
     planned = pristine.planned(path, "--config", f"scale={scale}")
-    study = Study(read(path) | {"scale": scale})
+    study = load(read(path) | {"scale": scale})
     assert planned["evaluate"] + planned["measure_images"] == len(study.cells)
     assert planned["distill"] == len({(c.dataset, c.ratio, c.distiller, c.debias, c.ipc, c.seed) for c in study.cells})
     assert planned["make_table"] == len(study.config["tables"])

@@ -5,7 +5,7 @@ def nothing(wildcards):
     return ()
 
 
-used_digest = functools.cache(dependencies.digest)
+used_digest = functools.cache(code_digest.digest)
 
 
 def code(script, kinds=nothing):
@@ -18,21 +18,21 @@ def code(script, kinds=nothing):
 
 
 def network_kind(name):
-    return ("networks", study.config["networks"][name]["kind"])
+    return ("learning.networks", study.config["networks"][name]["kind"])
 
 
 def dataset_kinds(wildcards):
     settings = study.config["datasets"][wildcards.dataset]
-    return ("sources", settings["source"]["kind"]), ("bias", settings["bias"]["kind"])
+    return ("datasets.sources", settings["source"]["kind"]), ("datasets.bias", settings["bias"]["kind"])
 
 
 def surrogate_kinds(wildcards):
     settings = surrogate_settings(wildcards)
-    return ("surrogate", settings["kind"]), network_kind(settings["network"])
+    return ("debias.surrogate", settings["kind"]), network_kind(settings["network"])
 
 
 def debias_kinds(wildcards):
-    return (("debias", debias_settings(wildcards)["kind"]),)
+    return (("debias.kinds", debias_settings(wildcards)["kind"]),)
 
 
 def pool_kinds(wildcards):
@@ -45,19 +45,19 @@ def distiller_kinds(wildcards):
     pools = [study.config["models"][name]["network"] for name in study.pools(wildcards.distiller)]
     network += tuple(network_kind(name) for name in pools)
     if settings.get("guidance"):
-        network += (("guidance", settings["guidance"]["kind"]),)
+        network += (("distill.guidance", settings["guidance"]["kind"]),)
     return ("distill", settings["kind"]), *debias_kinds(wildcards), *network
 
 
 def evaluations_of(kind):
     """Return the pattern of the evaluations of a kind: which of the rules with one output pattern makes a file."""
-    return "|".join(evaluation_kinds.of_kind(study.config, kind)) or "none"
+    return "|".join(metric_kinds.of_kind(study.config, kind)) or "none"
 
 
 def training_kinds(wildcards):
     settings = evaluation_settings(wildcards)
     debiasing = settings["debiasing"]["kind"]
-    learner = [] if debiasing == "none" else [("debiased_training", debiasing)]
+    learner = [] if debiasing == "none" else [("evaluation.debiased_training", debiasing)]
     return network_kind(settings["network"]), *learner
 
 
@@ -70,8 +70,8 @@ def image_kinds(wildcards):
     if name is None:
         return attribute_kinds(wildcards)
     surrogate = study.config["surrogates"][name]
-    return *attribute_kinds(wildcards), ("surrogate", surrogate["kind"]), network_kind(surrogate["network"])
+    return *attribute_kinds(wildcards), ("debias.surrogate", surrogate["kind"]), network_kind(surrogate["network"])
 
 
 def figure_kinds(wildcards):
-    return (("plots", figure_kind(wildcards)),)
+    return (("results.figures", figure_kind(wildcards)),)

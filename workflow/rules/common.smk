@@ -3,20 +3,23 @@ import functools
 import os
 import sys
 
-sys.path += [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
+sys.path[:0] = [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
 
-import compile_cache
-import gpus
-import launch
-from ddbias import costs, dependencies, evaluation_kinds, lookup, store
-from ddbias.cell import NATURAL, WHOLE
-from ddbias.errors import DdbiasError
-from ddbias.publish.folder import is_exported
-from ddbias.study import Study, needed_cells
+from ddbias.base import lookup
+from ddbias.base.cell import NATURAL, WHOLE
+from ddbias.base.errors import DdbiasError
+from ddbias.data import store
+from ddbias.planning import code_digest, metric_kinds
+from ddbias.planning.costs import resources as costs
+from ddbias.planning.load import load
+from ddbias.planning.study import needed_cells
+from ddbias.results.export.folder import is_exported
+from ddbias.runtime import compile_cache
+from launcher import gpus, lock, told
 
-launch.quote_executable()
+told.quote_executable()
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
-launch.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
+told.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
 compile_cache.use()
 if not workflow.subprocess_exec:  # a part of a run: what the run has told holds for it, too
     gpus.share(False)
@@ -26,7 +29,7 @@ if not workflow.subprocess_exec:  # a part of a run: what the run has told holds
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
 try:
-    study = Study(config)
+    study = load(config)
 except DdbiasError as error:
     origins = [os.path.relpath(path) for path in workflow.configfiles]
     origins += [f"--config {key}" for key in workflow.config_settings.config]
@@ -42,7 +45,7 @@ if {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
 
 
 onstart:
-    launch.hold_lock()
+    lock.hold_lock()
     gpus.share(workflow.local_exec and not workflow.remote_exec)
 
 

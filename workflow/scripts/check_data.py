@@ -3,15 +3,18 @@
 Fails when the data set or its source is damaged.
 """
 
-from ddbias import data, data_check, job, sources
+from ddbias.data.split import load_split
+from ddbias.datasets import check as data_check
+from ddbias.datasets import sources
+from ddbias.runtime import job
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     raw = sources.load(params.source, data=snakemake.config["data"], size=params.size)
     lines, _ = data_check.check_data(
-        data.load_split(snakemake.input.train),
-        data.load_split(snakemake.input.test),
+        load_split(snakemake.input.train),
+        load_split(snakemake.input.test),
         {split: part.images for split, part in raw.items()},
         title=f"{wildcards.dataset}, aligned ratio {wildcards.ratio}",
         ipc=params.ipc,

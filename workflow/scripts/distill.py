@@ -5,17 +5,20 @@ Fails when a class has fewer images than asked for, or the loss stops being fini
 
 from pathlib import Path
 
-from ddbias import data, debias, device, distilled_set, job
-from ddbias.checkpoint import Checkpoint, fingerprint
-from ddbias.distill import engine
+from ddbias.data.split import load_split
+from ddbias.debias.apply import real_settings
+from ddbias.distill import engine, write
+from ddbias.learning import device
+from ddbias.runtime import job
+from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
-    run = distilled_set.Run()
+    run = write.Run()
     where = device.prepare(params.device, params.threads, params.precision)
-    split = data.load_split(snakemake.input.train)
-    real = debias.load(params.debias, split, snakemake.input.weights)
+    split = load_split(snakemake.input.train)
+    real = real_settings(params.debias, split, snakemake.input.weights)
     provenance = device.provenance(where, params.threads, params.precision)
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     result = engine.run(
@@ -31,7 +34,7 @@ def main(snakemake):
         models=pools(snakemake.input.models),
         name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
     )
-    distilled_set.save(
+    write.save(
         result,
         split,
         cell=cell,

@@ -3,14 +3,20 @@
 The true attribute is in the file for figures only; no estimate sees it. Fails when the embedding is not finite.
 """
 
-from ddbias import debias, device, groups, job, store, surrogate, weights
+from ddbias.base import groups
+from ddbias.data import store
+from ddbias.debias import surrogate
+from ddbias.debias.apply import estimate_weights
+from ddbias.debias.weights.diagnosis import diagnose
+from ddbias.learning import device
+from ddbias.runtime import job
 
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     device.prepare("cpu", params.threads)
     columns, meta = surrogate.load_embeddings(snakemake.input.embeddings)
-    found = debias.estimate(params.settings, columns)
+    found = estimate_weights(params.settings, columns)
     kept = {name: columns[name] for name in ("index", "label", "attribute") if name in columns}
     more = {"group": found.groups, "log_density": found.log_density}
     kept |= {name: values for name, values in more.items() if values is not None}
@@ -28,7 +34,7 @@ def main(snakemake):
             "pairing": pairing,
             "surrogate": meta,
             **found.diagnostics,
-            **weights.diagnose(found.weights, found.log_density, conflicting, columns["label"]),
+            **diagnose(found.weights, found.log_density, conflicting, columns["label"]),
         },
     )
 

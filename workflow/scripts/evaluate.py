@@ -5,24 +5,29 @@ Fails when the distilled set or a split is damaged.
 
 from dataclasses import replace
 
-from ddbias import data, device, distilled_images, evaluate, fast_evaluation, job
-from ddbias.checkpoint import Checkpoint, fingerprint
+from ddbias.data.distilled import learned_rate, training_set
+from ddbias.data.split import load_split
+from ddbias.evaluation import protocol
+from ddbias.evaluation.fast import fast_network
+from ddbias.learning import device
+from ddbias.runtime import job
+from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
     where = device.prepare(params.device, params.threads)
-    test = data.load_split(snakemake.input.test)
-    images, labels = distilled_images.training_set(snakemake.input.distilled, snakemake.input.train)
-    recipe = evaluate.recipe(params.settings)
-    rate = evaluate.learned_rate(snakemake.input.distilled) if params.settings["learned_rate"] else None
+    test = load_split(snakemake.input.test)
+    images, labels = training_set(snakemake.input.distilled, snakemake.input.train)
+    recipe = protocol.recipe(params.settings)
+    rate = learned_rate(snakemake.input.distilled) if params.settings["learned_rate"] else None
     if rate is not None:
         recipe = replace(recipe, learning_rate=rate)
     steps = params.settings["whole_steps"] if snakemake.input.train else None
     fast = None
     if params.precision == "fast":
-        fast = fast_evaluation.fast_network(
-            evaluate.build(params.network, test, where, params.seed, "probe"),
+        fast = fast_network(
+            protocol.build(params.network, test, where, params.seed, "probe"),
             test,
             count=len(labels),
             batch_size=recipe.batch_size,
@@ -31,7 +36,7 @@ def main(snakemake):
         )
     provenance = device.provenance(where, params.threads, "fast" if fast else "exact")
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
-    outcome = evaluate.evaluate(
+    outcome = protocol.evaluate(
         images,
         labels,
         test,
@@ -47,7 +52,7 @@ def main(snakemake):
         checkpoint=checkpoint,
         name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
     )
-    evaluate.save(
+    protocol.save(
         snakemake.output.evaluation,
         outcome,
         cell={**cell, "seed": params.seed},

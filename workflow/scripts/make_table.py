@@ -5,17 +5,19 @@ Fails when an evaluation is damaged or a published number is not found exactly o
 
 import os
 
-from ddbias import job, tables
+from ddbias.base import environment
+from ddbias.results.tables import tabulate
+from ddbias.runtime import job
 
 
 def main(snakemake):
-    tables.tabulate(
+    tabulate.tabulate(
         evaluations=snakemake.input.evaluations,
         rows=snakemake.params.rows,
         published=snakemake.input.published,
         scale=snakemake.wildcards.scale,
         # Not a parameter: a new commit alone must not rerun the table.
-        commit=os.environ.get("DDBIAS_COMMIT", "unknown"),
+        commit=os.environ.get(environment.COMMIT, "unknown"),
         outputs=dict(snakemake.output.items()),
         caption=snakemake.params.caption,
         spread=snakemake.params.spread,

@@ -3,21 +3,26 @@
 Fails when the distilled set, a split or a model is damaged.
 """
 
-from ddbias import attribute_model, data, device, distilled_images, image_measures, job, results
+from ddbias.data.distilled import training_set
+from ddbias.data.split import load_split
+from ddbias.evaluation import records
+from ddbias.evaluation.images import attribute_model, measures
+from ddbias.learning import device
+from ddbias.runtime import job
 
 
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
     where = device.prepare(params.device, params.threads)
-    train, test = data.load_split(snakemake.input.train), data.load_split(snakemake.input.test)
+    train, test = load_split(snakemake.input.train), load_split(snakemake.input.test)
     model = attribute_model.load(snakemake.input.attribute_model, params.network, test)
-    stored, labels = distilled_images.training_set(snakemake.input.distilled, snakemake.input.train)
-    images = image_measures.shown(stored, labels, train, params.seed)
+    stored, labels = training_set(snakemake.input.distilled, snakemake.input.train)
+    images = measures.shown(stored, labels, train, params.seed)
     if snakemake.input.surrogate:
-        embeddings = image_measures.learnt(snakemake.input.surrogate, train, where)
+        embeddings = measures.learnt(snakemake.input.surrogate, train, where)
     else:
-        embeddings = image_measures.untrained(params.network, train, params.seed, where)
-    diverse = image_measures.diversity(
+        embeddings = measures.untrained(params.network, train, params.seed, where)
+    diverse = measures.diversity(
         images,
         {"train": train, "test": test}[params.settings["reference"]],
         embeddings,
@@ -25,9 +30,9 @@ def main(snakemake):
         seed=params.seed,
         device=where,
     )
-    table = image_measures.rows(
+    table = measures.rows(
         list(diverse),
-        image_measures.inheritance(images, test, model, where),
+        measures.inheritance(images, test, model, where),
         {**cell, "seed": params.seed},
         images=len(images),
         tested=model.support if model else 0,
@@ -39,7 +44,7 @@ def main(snakemake):
         "network": params.network,
         "provenance": device.provenance(where, params.threads, "exact"),
     }
-    results.write(snakemake.output.evaluation, table, meta)
+    records.write(snakemake.output.evaluation, table, meta)
 
 
 if "snakemake" in globals():

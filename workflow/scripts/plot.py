@@ -3,12 +3,13 @@
 Fails when a file that the figure shows is damaged.
 """
 
-from ddbias import job, plots
+from ddbias.results import figures
+from ddbias.runtime import job
 
 
 def main(snakemake):
-    files = {name: snakemake.input.get(name, []) for name in plots.FILES}
-    plots.plot(
+    files = {name: snakemake.input.get(name, []) for name in figures.FILES}
+    figures.plot(
         kind=snakemake.params.kind,
         outputs=dict(snakemake.output.items()),
         settings=snakemake.params.settings,

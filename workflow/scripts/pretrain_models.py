@@ -3,8 +3,12 @@
 Fails when the training split is damaged or the training diverges.
 """
 
-from ddbias import cache, data, debias, device, job, pretraining
-from ddbias.checkpoint import Checkpoint, fingerprint
+from ddbias.data.split import load_split
+from ddbias.debias.apply import real_settings
+from ddbias.distill import pretraining
+from ddbias.learning import device
+from ddbias.runtime import cache, job
+from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 
 def main(snakemake):
@@ -16,10 +20,10 @@ def main(snakemake):
     if shared.take():
         checkpoint.remove()
         return
-    split = data.load_split(snakemake.input.train)
+    split = load_split(snakemake.input.train)
     weights = None
     if params.debias is not None:
-        weights = debias.load(params.debias, split, snakemake.input.weights).weights
+        weights = real_settings(params.debias, split, snakemake.input.weights).weights
     snapshots = pretraining.train_member(
         split,
         network=params.network,

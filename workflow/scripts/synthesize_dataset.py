@@ -1,7 +1,8 @@
 """Rule synthesize_dataset: inject a bias into a source; write the training and the test split and a preview."""
 
-from ddbias import cache, job, sources
-from ddbias.synthesis import write_dataset
+from ddbias.datasets import sources
+from ddbias.datasets.synthesis import write_dataset
+from ddbias.runtime import cache, job
 
 
 def main(snakemake):

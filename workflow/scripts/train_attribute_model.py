@@ -3,13 +3,16 @@
 Fails when a split is damaged, has too few images, or the training diverges.
 """
 
-from ddbias import attribute_model, data, device, job
+from ddbias.data.split import load_split
+from ddbias.evaluation.images import attribute_model
+from ddbias.learning import device
+from ddbias.runtime import job
 
 
 def main(snakemake):
     params = snakemake.params
     where = device.prepare(params.device, params.threads)
-    train, test = data.load_split(snakemake.input.train), data.load_split(snakemake.input.test)
+    train, test = load_split(snakemake.input.train), load_split(snakemake.input.test)
     model = attribute_model.train_attribute_model(
         train, test, network=params.network, settings=params.settings, device=where
     )

@@ -3,8 +3,12 @@
 Fails when the training split is damaged or the embedding is not finite.
 """
 
-from ddbias import cache, data, device, job, store, surrogate
-from ddbias.checkpoint import Checkpoint, fingerprint
+from ddbias.data import store
+from ddbias.data.split import load_split
+from ddbias.debias import surrogate
+from ddbias.learning import device
+from ddbias.runtime import cache, job
+from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 
 def main(snakemake):
@@ -16,7 +20,7 @@ def main(snakemake):
     if shared.take():
         checkpoint.remove()
         return
-    split = data.load_split(snakemake.input.train)
+    split = load_split(snakemake.input.train)
     objective, history = surrogate.train_surrogate(
         split,
         network=params.network,

@@ -3,12 +3,12 @@
 Fails when a set is damaged, none is finished, or the folder holds something else.
 """
 
-from ddbias import job
-from ddbias.publish import study
+from ddbias.results.export import publish
+from ddbias.runtime import job
 
 
 def main(snakemake):
-    study.publish(
+    publish.publish(
         study=snakemake.wildcards.study,
         scale=snakemake.wildcards.scale,
         folder=snakemake.params.folder,

@@ -1,6 +1,6 @@
 """The contract that every distiller keeps, built in or of a plug-in, as a check for tests and for the command line.
 
-``PYTHONPATH=workflow/scripts python -m ddbias.testing mine.py`` checks the distillers of a plug-in with every debias;
+``python -m ddbias.testing mine.py`` checks the distillers of a plug-in with every debias;
 `check_distiller` does it in a test. A few steps on real digits of 8x8 pixels, on the CPU: seconds.
 """
 
@@ -14,16 +14,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias import debias as debias_kinds
-from ddbias import plugins, pretraining, store
-from ddbias.checkpoint import Checkpoint
-from ddbias.config import complete, load_schema, with_plugins
-from ddbias.data import Split
+from ddbias.base import plugins
+from ddbias.base.errors import DdbiasError
+from ddbias.data import store
+from ddbias.data.split import Split
+from ddbias.datasets.synthesis import synthesize_dataset
+from ddbias.debias import kinds
+from ddbias.debias.apply import estimate_weights, real_settings
 from ddbias.debias.real_side import RealSettings
-from ddbias.distill import engine
+from ddbias.distill import engine, pretraining
 from ddbias.distill.engine import Distilled
-from ddbias.errors import DdbiasError
-from ddbias.synthesis import synthesize_dataset
+from ddbias.planning.config import complete, load_schema, with_plugins
+from ddbias.runtime.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
 STEPS = 3
@@ -260,11 +262,11 @@ def probe_columns(split: Split) -> dict[str, np.ndarray]:
 def _real_settings(settings: Mapping, split: Split, folder: Path) -> RealSettings:
     """Return what a debias says, by way of a weights file where it uses a surrogate."""
     if settings.get("surrogate") is None:
-        return debias_kinds.load(settings, split, None)
-    found, path = debias_kinds.estimate(settings, probe_columns(split)), folder / "weights.parquet"
+        return real_settings(settings, split, None)
+    found, path = estimate_weights(settings, probe_columns(split)), folder / "weights.parquet"
     columns = {"index": split.index, "weight": found.weights, "group": found.groups}
     store.write_table(path, {name: values for name, values in columns.items() if values is not None}, {})
-    return debias_kinds.load(settings, split, path)
+    return real_settings(settings, split, path)
 
 
 def _same(a: Distilled, b: Distilled) -> bool:
@@ -277,7 +279,7 @@ def main(paths: list[str]) -> int:
     plugins.use(paths)
     broken = 0
     for kind in plugins.kinds("distiller"):
-        for debias in (*debias_kinds.KINDS, *plugins.kinds("debias")):
+        for debias in (*kinds.KINDS, *plugins.kinds("debias")):
             with tempfile.TemporaryDirectory() as folder:
                 try:
                     check_distiller(kind, debias=debias, paths=paths, folder=folder)

@@ -15,12 +15,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ddbias.class_members import class_members
-from ddbias.data import Split
-from ddbias.debias.estimate import Estimate, column
+from ddbias.base.errors import DdbiasError, unknown
+from ddbias.base.groups import class_members
+from ddbias.data.split import Split
+from ddbias.debias.estimates import Estimate, column
 from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
 from ddbias.debias.pseudo_groups import cluster_groups, predicted_groups
-from ddbias.errors import DdbiasError, unknown
 
 PSEUDO = ("clusters", "predicted")
 CLASSIFY = "one of kind cross_entropy, generalised_ce or lff"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ddbias.log import logger
+from ddbias.base.log import logger
 
 MIN_EVIDENCE = 0.5
 

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ddbias.base.errors import DdbiasError
+from ddbias.base.seeding import derive
 from ddbias.debias.merging import Component, merge
-from ddbias.errors import DdbiasError
-from ddbias.seeding import derive
 
 MOST = 12  # groups of a class, when the data say how many
 DIMENSIONS = 12  # principal components that the clusters are found in

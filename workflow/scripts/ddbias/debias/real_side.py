@@ -31,8 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ddbias.errors import DdbiasError, unknown
-from ddbias.seeding import stream
+from ddbias.base.errors import DdbiasError, unknown
+from ddbias.base.seeding import stream
 
 POOLINGS = ("mean", "groups", "barycentre")
 DRAWS = ("proportional", "weighted_mean", "normalised_mean")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 from types import ModuleType
 
-from ddbias import plugins
-from ddbias.errors import unknown
+from ddbias.base import plugins
+from ddbias.base.errors import unknown
 
 MODULES = {
     "dm": "distribution_matching",
@@ -18,17 +18,17 @@ MODULES = {
     "dsa": "gradient_matching",
     "mtt": "mtt",
     "idc": "idc",
-    "random": "random_selection",
-    "herding": "herding",
-    "kcenter": "kcenter",
-    "whole": "whole_set",
+    "random": "controls.random_selection",
+    "herding": "controls.herding",
+    "kcenter": "controls.kcenter",
+    "whole": "controls.whole_set",
 }
 
 
 def module(kind: str) -> ModuleType:
     """Return the module of a distiller kind, built in or of a plug-in; an unknown kind raises `DdbiasError`."""
     if kind in MODULES:
-        return importlib.import_module(f"ddbias.distill.{MODULES[kind]}")
+        return importlib.import_module(f"{__name__}.{MODULES[kind]}")
     if own := plugins.module("distiller", kind):
         return own
     raise unknown("distiller kind", kind, [*MODULES, *plugins.kinds("distiller")])

@@ -20,15 +20,15 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from ddbias import networks, training
-from ddbias.augment import DSA
-from ddbias.data import Split
+from ddbias.base.errors import unknown
+from ddbias.base.seeding import derive, stream
+from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
-from ddbias.distill.frozen import FrozenEmbedding
 from ddbias.distill.learner import Guidance, Learner
-from ddbias.errors import unknown
-from ddbias.seeding import derive, stream
-from ddbias.training import Recipe
+from ddbias.distill.precision.frozen import FrozenEmbedding
+from ddbias.learning import networks, training
+from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.training import Recipe
 
 DISTANCES = ("squared", "absolute")
 GRAPH_IMAGES = 1024  # synthetic images whose graph is held at a time, about 1 GB with the published network

@@ -21,13 +21,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias import distill, guidance
-from ddbias.checkpoint import Checkpoint
-from ddbias.data import Split
+from ddbias import distill
+from ddbias.base.errors import DdbiasError, unknown
+from ddbias.base.log import Progress
+from ddbias.base.seeding import stream
+from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
-from ddbias.errors import DdbiasError, unknown
-from ddbias.log import Progress
-from ddbias.seeding import stream
+from ddbias.distill import guidance
+from ddbias.runtime.checkpoint import Checkpoint
 
 INITS = ("noise", "real", "weighted_real")
 
@@ -46,7 +47,7 @@ class Distilled:
     history : dict of str to list of float
         One value per step of everything the distiller reported.
     formation : int
-        Each image holds ``formation ** 2`` training images, see `ddbias.formation`.
+        Each image holds ``formation ** 2`` training images, see `ddbias.data.formation`.
     learning_rate : float or None
         What the distiller learnt to train on its images with, if it did.
     """
@@ -80,7 +81,7 @@ def run(
     split : Split
         Training images.
     real : RealSettings
-        What the debias says about the real side: `ddbias.debias.load`.
+        What the debias says about the real side: `ddbias.debias.apply.real_settings`.
     settings : mapping
         ``kind`` of the distiller and its options from the config.
     network : mapping or None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ddbias.errors import unknown
+from ddbias.base.errors import unknown
 
 METRICS = ("ours", "mse", "cos")
 EPSILON = 1e-6  # of the published cosine
@@ -34,6 +34,17 @@ def gradient_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], metr
     ------
     DdbiasError
         For an unknown metric.
+
+    Examples
+    --------
+    Gradients of a layer with two outputs; the first rows stand at a right angle:
+
+    >>> import torch
+    >>> from ddbias import gradient_distance
+    >>> a = [torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([5.0])]
+    >>> b = [torch.tensor([[0.0, 1.0], [0.0, 1.0]]), torch.tensor([7.0])]
+    >>> [round(gradient_distance(a, b, metric).item(), 3) for metric in ("ours", "mse", "cos")]
+    [1.0, 6.0, 0.03]
     """
     if metric not in METRICS:
         raise unknown("gradient distance", metric, METRICS)

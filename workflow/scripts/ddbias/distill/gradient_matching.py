@@ -30,20 +30,20 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from ddbias import networks, training
-from ddbias.augment import DSA
-from ddbias.data import Split
+from ddbias.base.errors import unknown
+from ddbias.base.seeding import derive, stream
+from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
-from ddbias.distill import half_precision
-from ddbias.distill.batched_gradients import BatchedGradients, rows_of
-from ddbias.distill.class_gradients import FastGradients, Gradients
-from ddbias.distill.gradient_choice import class_gradients, siamese_classes
 from ddbias.distill.gradient_distance import METRICS, gradient_distance
 from ddbias.distill.learner import Guidance, Learner
-from ddbias.distill.workers import spread
-from ddbias.errors import unknown
-from ddbias.seeding import derive, stream
-from ddbias.training import Recipe
+from ddbias.distill.precision.batched_gradients import BatchedGradients, rows_of
+from ddbias.distill.precision.class_gradients import FastGradients, Gradients
+from ddbias.distill.precision.gradient_choice import class_gradients, siamese_classes
+from ddbias.learning import networks, training
+from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.precision import half_precision
+from ddbias.learning.precision.workers import spread
+from ddbias.learning.training import Recipe
 
 # Images per class from which on (outer_loop, inner_loop) hold. 1 and 10 to 50: DC; the row for 2 is COBRA's (arXiv
 # 2605.00185), that for 51 FairDD's (arXiv 2411.19623).
@@ -74,7 +74,8 @@ class Distiller(Learner):
     seed : int
     device : device
     precision : {"exact", "fast"}
-        ``fast`` is bfloat16 and compiled (`ddbias.distill.gradient_choice`), in the training between two steps too.
+        ``fast`` is bfloat16 and compiled (`ddbias.distill.precision.gradient_choice`), in the training between two
+        steps too.
     guidance : callable or None
         See `ddbias.distill.learner`.
 

@@ -1,7 +1,7 @@
 """IDC: match the gradients of networks that learn from real images, with several training images in each stored one.
 
 Source: Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization" (arXiv 2205.14959). Where
-the images are in the pixels: `ddbias.formation`; with factor 1 the method is what the paper calls IDC-I.
+the images are in the pixels: `ddbias.data.formation`; with factor 1 the method is what the paper calls IDC-I.
 
 An iteration draws a network and repeats ``outer_loop`` times (the paper's inner loop): for every class one SGD step of
 the pixels on the distance of the gradients, then a short training of the network on *real* images. Distances are
@@ -41,17 +41,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch.nn.functional import cross_entropy
 
-from ddbias import formation, networks
-from ddbias.augment import DSA
-from ddbias.chained_augment import Chain
-from ddbias.cutmix import CutMix
-from ddbias.data import Split
+from ddbias.base.errors import DdbiasError, unknown
+from ddbias.base.log import logger
+from ddbias.base.seeding import derive, stream
+from ddbias.data import formation
+from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch, RealSettings, RealSide
 from ddbias.distill.learner import Learner
-from ddbias.errors import DdbiasError, unknown
-from ddbias.log import logger
-from ddbias.optimiser import SGD
-from ddbias.seeding import derive, stream
+from ddbias.learning import networks
+from ddbias.learning.augment.chained import Chain
+from ddbias.learning.augment.cutmix import CutMix
+from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.optimiser import SGD
 
 NEEDS_SIDE = True  # the engine hands over its real side: first images and training images are drawn from it
 DISTANCES = ("mse", "l1")

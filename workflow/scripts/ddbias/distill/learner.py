@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from ddbias.debias.real_side import RealBatch
-from ddbias.optimiser import SGD
+from ddbias.learning.optimiser import SGD
 
 # guidance(images, step) -> (value of a further loss, its gradient with respect to the images)
 Guidance = Callable[[torch.Tensor, int], tuple[float, torch.Tensor]]

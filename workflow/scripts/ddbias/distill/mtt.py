@@ -6,8 +6,8 @@ at t, and moves the images, and the size of these steps, down the gradient of th
 parameters ``expert_epochs`` later, relative to how far the expert went (`ddbias.distill.unrolled`). The learned step
 size is part of the result: it is the learning rate with which the images are meant to be learnt from.
 
-The experts are a pool of `ddbias.pretraining`. Debias weights enter *their* training and nothing else here, so no real
-images are drawn (``NEEDS_REAL``).
+The experts are a pool of `ddbias.distill.pretraining`. Debias weights enter *their* training and nothing else here, so
+no real images are drawn (``NEEDS_REAL``).
 
 Differs from the public code in: exactly ``iterations`` iterations (it does one more), no ZCA whitening (which it uses
 for 1 and 10 images per class), the gradient in little memory by default, named random streams instead of the clock.
@@ -26,18 +26,18 @@ import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
-from ddbias import networks
-from ddbias.augment import DSA
-from ddbias.data import Split
+from ddbias.base.errors import DdbiasError, unknown
+from ddbias.base.log import logger
+from ddbias.base.seeding import stream
+from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
 from ddbias.distill.learner import Guidance, Learner
+from ddbias.distill.pretraining import Member, open_member
 from ddbias.distill.unrolled import WAYS, squared_distance
-from ddbias.errors import DdbiasError, unknown
-from ddbias.log import logger
-from ddbias.optimiser import SGD
-from ddbias.pretraining import Member, open_member
-from ddbias.seeding import stream
-from ddbias.training import shuffled_batches
+from ddbias.learning import networks
+from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.optimiser import SGD
+from ddbias.learning.training import shuffled_batches
 
 NEEDS_MODELS = True
 NEEDS_REAL = False

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+from ddbias.base.errors import DdbiasError
+from ddbias.base.groups import counts
+from ddbias.datasets import bias
+from ddbias.datasets.bias.own_attribute import reachable
+from ddbias.datasets.sources.record import RawImages
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def part_of(cells, attributes=True):
+    """A source with ``cells[label][attribute]`` images, shuffled; the pixel is the row."""
+    cells = np.asarray(cells)
+    pairs = [(label, attribute) for (label, attribute), n in np.ndenumerate(cells) for _ in range(n)]
+    pairs = np.random.default_rng(0).permutation(pairs)
+    images = np.arange(len(pairs), dtype=np.uint8).reshape(-1, 1, 1, 1)
+    names = [f"label {i}" for i in range(cells.shape[0])], [f"attribute {i}" for i in range(cells.shape[1])]
+    known = (pairs[:, 1], names[1]) if attributes else (None, None)
+    return RawImages(images, pairs[:, 0], names[0], *known)
+
+
+def drawn(part, made, split="train", ratio=0.9, test="natural", seed=0):
+    found = made.assign(part, bias.Context(split, ratio, test, seed))
+    if found.attributes is not None:
+        np.testing.assert_array_equal(found.attributes, part.attributes[found.rows])
+    assert (np.diff(found.rows) > 0).all()
+    return found, counts(part.labels[found.rows], found.attributes, len(part.label_names), len(part.attribute_names))
+
+
+FACES = part_of([[360, 360], [360, 284]])
+
+
+@pytest.mark.parametrize(("ratio", "pairs"), [(0.95, None), (0.95, [1, 0]), (0.5, None), (0.0, None), (1.0, [1, 0])])
+def test_subsampling_reaches_the_ratio_with_as_many_images_as_there_are(ratio, pairs):
+    made = bias.build({"kind": "subsample", "pairs": pairs})
+    found, table = drawn(FACES, made, ratio=ratio)
+    available = counts(FACES.labels, FACES.attributes, 2, 2)
+    for label in range(2):
+        partner = (pairs or [0, 1])[label]
+        total = table[label].sum()
+        assert table[label, partner] == round(ratio * total) or ratio * total % 1 == 0.5
+        more = total + 2  # no larger class has this ratio
+        assert (
+            ratio * more > available[label, partner] + 0.5 or (1 - ratio) * more > available[label, 1 - partner] + 0.5
+        )
+    np.testing.assert_array_equal(found.wanted.sum(1), available.sum(1))
+
+
+def test_the_same_images_come_first_for_every_ratio():
+    made = bias.build({"kind": "subsample", "per_class": 200})
+    rows = {ratio: set(drawn(FACES, made, ratio=ratio)[0].rows) for ratio in (0.8, 0.9)}
+    conflicting = {r: {row for row in rows[r] if FACES.attributes[row] != FACES.labels[row]} for r in rows}
+    assert conflicting[0.9] < conflicting[0.8]
+    other = drawn(FACES, made, ratio=0.9, seed=1)[0].rows
+    assert set(other) != rows[0.9]
+
+
+def test_what_was_wanted_and_not_reached_is_stated():
+    part = part_of([[100, 3], [10, 100]])
+    found, table = drawn(part, bias.build({"kind": "subsample", "per_class": 80}), ratio=0.9)
+    assert found.wanted.tolist() == [[72, 8], [8, 72]]
+    assert table[1].tolist() == [8, 72]
+    assert table[0, 1] == 3
+    assert abs(table[0, 0] / table[0].sum() - 0.9) < 1 / table[0].sum()
+
+
+@pytest.mark.parametrize(
+    ("cells", "ratio", "said"),
+    [
+        ([[100, 0], [50, 50]], 0.9, "class 'label 0' has 100 aligned and 0 conflicting images"),
+        ([[100, 5], [0, 50]], 1.0, None),
+        ([[0, 5], [9, 50]], 0.5, "class 'label 0' has 0 aligned and 5 conflicting images"),
+        ([[20, 20], [20, 20]], 0.995, "the aligned ratio 0.995 cannot be drawn; choose a ratio nearer to 0.5"),
+    ],
+)
+def test_a_ratio_out_of_reach(cells, ratio, said):
+    made = bias.build({"kind": "subsample"})
+    if said is None:
+        assert drawn(part_of(cells), made, ratio=ratio)[1].tolist() == [[100, 0], [0, 50]]
+        return
+    with pytest.raises(DdbiasError) as error:
+        drawn(part_of(cells), made, ratio=ratio)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@given(
+    available=st.lists(st.integers(0, 60), min_size=2, max_size=6),
+    ratio=st.sampled_from([0.0, 0.1, 0.5, 0.8, 0.95, 0.99, 1.0]),
+    partner=st.integers(0, 1),
+    asked=st.integers(1, 200),
+)
+def test_never_more_than_there_is_and_always_the_exact_ratio(available, ratio, partner, asked):
+    available = np.array(available)
+    try:
+        taken = reachable(available, ratio, partner, asked)
+    except DdbiasError:
+        return
+    assert (taken <= available).all()
+    assert taken.sum() <= asked
+    assert abs(taken[partner] - ratio * taken.sum()) <= 1
+    others = np.delete(taken, partner)
+    assert others.max() - others.min() <= 2  # halves to even
+
+
+def test_conventions_of_the_test_split():
+    part = part_of([[30, 8], [12, 20], [9, 11]])
+    made = bias.build({"kind": "none", "pairs": ["attribute 1", 0, 1]})
+    assert made.pairing(part) == [1, 0, 1]
+    assert drawn(part, made, "test", test="natural")[1].tolist() == [[30, 8], [12, 20], [9, 11]]
+    assert drawn(part, made, "test", test="anti")[1].tolist() == [[30, 0], [0, 20], [9, 0]]
+    assert drawn(part, made, "test", test="balanced")[1].tolist() == [[8, 8], [8, 8], [8, 8]]
+    assert drawn(part, made, "train", ratio=None, test="anti")[1].sum() == 90
+
+
+@pytest.mark.parametrize(
+    ("settings", "part", "test", "said"),
+    [
+        ({"pairs": [0]}, FACES, "anti", "pairs names 1 attributes for 2 labels"),
+        ({"pairs": [0, "attribut 1"]}, FACES, "anti", "Did you mean 'attribute 1'"),
+        ({"pairs": [0, 2]}, FACES, "anti", "pairs holds 2, which is no attribute"),
+        ({}, part_of([[3, 3], [3, 3], [3, 3]]), "anti", "no attribute is paired with a label"),
+        ({}, part_of([[3, 0], [0, 3]]), "anti", "no test image conflicts"),
+        ({}, part_of([[3, 0], [2, 3]]), "balanced", "no test image has label 'label 0' and attribute 'attribute 1'"),
+        ({}, part_of([[3, 3], [3, 3]], attributes=False), "anti", "the source has no attribute; set test: natural"),
+    ],
+)
+def test_wrong_settings(settings, part, test, said):
+    made = bias.build({"kind": "none", **settings})
+    with pytest.raises(DdbiasError) as error:
+        made.assign(part, bias.Context("test", None, test))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        (part_of([[3, 3], [3, 3]], attributes=False), "needs a source with an attribute"),
+        (part_of([[3, 3], [3, 3], [3, 3]]), "which attribute is paired with which label; set pairs:"),
+        (part_of([[3], [3]]), "set pairs:"),
+    ],
+)
+def test_subsampling_needs_attributes(part, said):
+    with pytest.raises(DdbiasError, match=said):
+        bias.build({"kind": "subsample"}).assign(part, bias.Context("train", 0.9))
+
+
+def test_a_single_attribute():
+    made = bias.build({"kind": "subsample", "pairs": [0, 0]})
+    with pytest.raises(DdbiasError, match="a single attribute, so no sample can conflict"):
+        made.assign(part_of([[3], [3]]), bias.Context("train", 0.9))

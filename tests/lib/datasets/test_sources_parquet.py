@@ -1,0 +1,239 @@
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from ddbias.base.errors import DdbiasError
+from ddbias.datasets import sources
+from ddbias.datasets.sources.images import resize
+from PIL import Image
+from pyarrow import parquet
+
+
+@pytest.fixture(autouse=True)
+def only_named_places(monkeypatch):
+    monkeypatch.delenv("DDBIAS_DATA", raising=False)
+
+
+def fails(message, settings, data, size=None):
+    with pytest.raises(DdbiasError, match=message) as error:
+        sources.load(settings, data=data, size=size)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def encoded(array, form="PNG"):
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, format=form)
+    return buffer.getvalue()
+
+
+def pictures(count, shape=(6, 6, 3), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def table(arrays, labels, *, features=None, **columns):
+    content = {"image": [encoded(a) for a in arrays], "label": labels, **columns}
+    made = pa.table({name: value for name, value in content.items() if value is not None})
+    if features is None:
+        return made
+    described = {name: {"names": names, "_type": "ClassLabel"} for name, names in features.items()}
+    return made.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": described}})})
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(train, test=None, **options):
+        parquet.write_table(train, tmp_path / "train.parquet")
+        parquet.write_table(train if test is None else test, tmp_path / "test.parquet")
+        return {"kind": "parquet", "train": "train.parquet", "test": "test.parquet", **options}
+
+    return write
+
+
+LABELS = [0, 1, 2, 1, 0]
+
+
+@pytest.mark.parametrize(("shape", "channels"), [((6, 6, 3), 3), ((6, 4), 1)])
+@pytest.mark.parametrize("nested", [False, True])
+def test_parquet_gives_back_the_pixels(write, tmp_path, shape, channels, nested):
+    arrays = pictures(5, shape)
+    made = table(arrays, LABELS, attribute=[1, 0, 0, 1, 1])
+    if nested:
+        images = [{"bytes": encoded(a), "path": f"{i}.png"} for i, a in enumerate(arrays)]
+        made = made.set_column(0, "image", pa.array(images))
+    part = sources.load(write(made), data={"root": str(tmp_path)})["train"]
+    assert part.images.shape == (5, channels, *shape[:2])
+    np.testing.assert_array_equal(part.images, arrays.reshape(5, *shape[:2], channels).transpose(0, 3, 1, 2))
+    assert part.labels.tolist() == LABELS
+    assert part.attributes.tolist() == [1, 0, 0, 1, 1]
+    assert (part.label_names, part.attribute_names) == (["0", "1", "2"], ["0", "1"])
+    assert len(part.provenance["files"]["train"]["sha256"]) == 64
+
+
+@pytest.mark.parametrize("options", [{}, {"attribute": "attribute"}])
+def test_parquet_without_attribute(write, tmp_path, options):
+    part = sources.load(write(table(pictures(2), [0, 1]), **options), data={"root": str(tmp_path)})["train"]
+    assert part.attributes is None
+    assert part.attribute_names is None
+
+
+def test_parquet_columns_strings_and_names(write, tmp_path):
+    arrays = pictures(4)
+    texts, sexes = ["old", "young", "old", "young"], ["m", "f", "f", "m"]
+    made = table(arrays, None, age=texts, sex=pa.array(sexes).dictionary_encode()).rename_columns(
+        ["face", "age", "sex"]
+    )
+    chosen = write(made, image="face", label="age", attribute="sex")
+    part = sources.load(chosen, data={"root": str(tmp_path)})["test"]
+    assert (part.label_names, part.labels.tolist()) == (["old", "young"], [0, 1, 0, 1])
+    assert (part.attribute_names, part.attributes.tolist()) == (["f", "m"], [1, 0, 0, 1])
+    part = sources.load({**chosen, "label_names": ["young", "old"]}, data={"root": str(tmp_path)})["test"]
+    assert part.labels.tolist() == [1, 0, 1, 0]
+
+
+def test_parquet_names_of_hugging_face(write, tmp_path):
+    made = table(
+        pictures(2), [0, 1], attribute=[1, 1], features={"label": ["cat", "dog"], "attribute": ["day", "night"]}
+    )
+    part = sources.load(write(made), data={"root": str(tmp_path)})["train"]
+    assert (part.label_names, part.attribute_names) == (["cat", "dog"], ["day", "night"])
+
+
+def test_parquet_grey_and_colour_mixed_becomes_colour(write, tmp_path):
+    grey, colour = pictures(1, (6, 6))[0], pictures(1)[0]
+    part = sources.load(write(table([grey, colour], [0, 1])), data={"root": str(tmp_path)})["train"]
+    np.testing.assert_array_equal(part.images[0], np.stack([grey] * 3))
+    np.testing.assert_array_equal(part.images[1], colour.transpose(2, 0, 1))
+
+
+def test_parquet_sizes(write, tmp_path):
+    made = table([pictures(1, (6, 6, 3))[0], pictures(1, (8, 9, 3))[0]], [0, 1])
+    fails(
+        "image in row 1 of .*train.parquet is 9x8 but the first one is 6x6; set size:", write(made), {"root": tmp_path}
+    )
+    part = sources.load(write(made), data={"root": str(tmp_path)}, size=6)["train"]
+    assert part.images.shape == (2, 3, 6, 6)
+    np.testing.assert_array_equal(part.images[0], pictures(1, (6, 6, 3))[0].transpose(2, 0, 1))
+
+
+def test_parquet_lookup_order(write, tmp_path, monkeypatch):
+    home, mirror = tmp_path / "home", tmp_path / "mirror"
+    for number, folder in enumerate((mirror, home)):
+        folder.mkdir()
+        made = table(pictures(2, seed=number), [0, 1], attribute=[number, number])
+        for name in ("train.parquet", "test.parquet"):
+            parquet.write_table(made, folder / name)
+    settings = {"kind": "parquet", "train": "train.parquet", "test": "test.parquet"}
+    monkeypatch.setenv("DDBIAS_DATA", str(home))
+    data = {"root": str(tmp_path / "root"), "mirrors": [str(mirror)]}
+    assert sources.load(settings, data=data)["train"].attributes.tolist() == [0, 0]
+    assert sources.load(settings, data={**data, "mirrors": []})["train"].attributes.tolist() == [1, 1]
+    monkeypatch.chdir(home)
+    assert sources.load(settings, data=data)["train"].attributes.tolist() == [1, 1]
+    message = fails("no file x.parquet in the working directory", {**settings, "train": "x.parquet"}, data)
+    assert str(mirror) in message
+
+
+JUNK = [encoded(pictures(1)[0]), b"\x89PNG junk", encoded(pictures(1)[0])]
+CUT = [encoded(pictures(1)[0]), encoded(pictures(1, (40, 40, 3))[0])[:1500], encoded(pictures(1)[0])]
+HALF = encoded(pictures(1, (40, 40, 3))[0], "JPEG")
+HALF = [encoded(pictures(1)[0]), HALF[: len(HALF) // 2], encoded(pictures(1)[0])]
+THREE = list(pictures(3))
+GOOD = table(THREE, [0, 1, 1])
+
+
+def with_images(values):
+    return pa.table({"image": values, "label": [0, 1, 1]})
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "options", "message"),
+    [
+        (
+            GOOD,
+            None,
+            {"label": "lable"},
+            "no column 'lable'; it has: image, label.*Did you mean 'label'",
+        ),
+        (GOOD, None, {"attribute": "sex"}, "no column 'sex'"),
+        (
+            table(THREE, [0, 1, 1], attribute=[0, 0, 1]),
+            GOOD,
+            {},
+            "test.parquet has no column 'attribute'",
+        ),
+        (with_images(JUNK), None, {}, "image in row 1 of .*train.parquet cannot be decoded"),
+        (with_images(HALF), None, {"size": 6}, "image in row 1 of .*train.parquet cannot be decoded.*truncated"),
+        (with_images(CUT), None, {"size": 6}, "image in row 1 of .*train.parquet cannot be decoded"),
+        (with_images([JUNK[0], None, JUNK[0]]), None, {}, "row 1 of column 'image'.*no image bytes"),
+        (
+            with_images(["a.png", "b.png", "c.png"]),
+            None,
+            {},
+            "column 'image' .* is string; it must hold",
+        ),
+        (table([np.zeros((4, 4), np.uint16)], [0]), None, {}, "row 0 .* more than 8 bits"),
+        (table(THREE, [0, -1, 1]), None, {}, "row 1 of column 'label' .*is -1; labels must not be negative"),
+        (table(THREE, [0, 2, 2]), None, {}, "never holds 1, though labels run from 0 to 2"),
+        (table(THREE, [0, 0, 0], features={"label": ["cat", "dog"]}), None, {}, "never holds 1 \\('dog'\\)"),
+        (table(THREE, [0, None, 1]), None, {}, "row 1 of column 'label' .*is empty"),
+        (table(THREE, [0.0, 1.0, 1.0]), None, {}, "column 'label' .*is double; it must hold integers"),
+        (GOOD, table(THREE, [0, 5, 1]), {}, "row 1 .*test.parquet is 5; labels must be 0 to 1"),
+        (table(THREE, ["a", "b", "b"]), table(THREE, ["a", "bb", "b"]), {}, "row 1 .* is 'bb', which is not among"),
+        (table(THREE, ["a", "b", "b"]), GOOD, {}, "differ in type"),
+        (
+            table(THREE, [0, 1, 1], features={"label": ["a", "b"]}),
+            table(THREE, [0, 1, 1], features={"label": ["b", "a"]}),
+            {},
+            "the label names of .* differ",
+        ),
+        (GOOD, table(pictures(3, (6, 6)), [0, 1, 1]), {}, "images of different shape"),
+        (GOOD, GOOD.slice(0, 0), {}, "test.parquet is empty"),
+        (GOOD, None, {"size": 0}, "size is 0"),
+    ],
+)
+def test_parquet_errors(write, tmp_path, train, test, options, message):
+    options, size = {k: v for k, v in options.items() if k != "size"}, options.get("size")
+    fails(message, write(train, test, **options), {"root": str(tmp_path)}, size)
+
+
+def test_parquet_damaged_file(write, tmp_path):
+    settings = write(GOOD)
+    path = tmp_path / "test.parquet"
+    path.write_bytes(path.read_bytes()[:-20])
+    fails("test.parquet is damaged or not a Parquet file", settings, {"root": str(tmp_path)})
+
+
+def test_fairface(data_home):
+    paths = {split: f"fairface/{split}.parquet" for split in ("train", "test")}
+    parts = sources.load({"kind": "parquet", **paths}, data={"mirrors": [str(data_home)]}, size=8)
+    counts = {}
+    for split, part in parts.items():
+        counts[split] = np.zeros((2, 2), int)
+        np.add.at(counts[split], (part.labels, part.attributes), 1)
+        assert part.images.shape[1:] == (3, 8, 8)
+    assert counts["train"].tolist() == [[3597, 3597], [3599, 2841]]
+    assert counts["test"].tolist() == [[936, 1115], [574, 387]]
+    assert parts["train"].label_names == ["young_10_29", "old_40_59"]
+    assert parts["train"].attribute_names == ["male", "female"]
+
+
+# --- resizing ----------------------------------------------------------------------------------------------------
+
+
+def test_resize_of_what_has_the_size_or_is_constant():
+    images = pictures(3).transpose(0, 3, 1, 2)
+    assert resize(images, 6) is images
+    flat = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1) * np.ones((1, 1, 5, 7), np.uint8)
+    np.testing.assert_array_equal(resize(flat, 4), np.broadcast_to(flat[:, :, :1, :1], (2, 3, 4, 4)))
+
+
+def test_resize_is_antialiased_bilinear():
+    images = pictures(2, (16, 16, 3)).transpose(0, 3, 1, 2)
+    small = resize(images, 8)
+    # By hand: halving weighs the four nearest pixels of each axis 1, 3, 3, 1 (a triangle two pixels wide).
+    kernel = np.array([1, 3, 3, 1]) / 8
+    inner = images[0, 0, 1:5, 3:7]
+    assert abs(int(small[0, 0, 1, 2]) - kernel @ inner @ kernel) <= 1

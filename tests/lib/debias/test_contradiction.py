@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from ddbias.base.errors import DdbiasError
+from ddbias.debias.evidence import evidence
+from ddbias.debias.kinds.contradiction import contradiction_weights, estimate
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
+
+
+def logits_of(predicted, classes, confidence):
+    logits = np.zeros((len(predicted), classes), np.float32)
+    logits[np.arange(len(predicted)), predicted] = confidence
+    return logits
+
+
+def plain_weights(labels, predicted, power):
+    """Straight from the text: sample by sample."""
+    weights = []
+    for label, guess in zip(labels, predicted, strict=True):
+        of_class = [p for y, p in zip(labels, predicted, strict=True) if y == label]
+        names = sorted(set(of_class))
+        if label not in names or len(names) == 1:
+            weights.append(1.0)
+            continue
+        total = sum(of_class.count(name) ** power for name in names if name != label)
+        share = 1 / len(names)
+        if guess != label:
+            share = (1 - share) * of_class.count(guess) ** power / total
+        weights.append(share / of_class.count(guess) * len(of_class))
+    return np.array(weights)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60), st.sampled_from([0.0, 0.5, 1.0])
+)
+def test_weights_equal_a_plain_loop_and_have_mean_one(pairs, power):
+    labels, predicted = np.array(pairs).T
+    weights = contradiction_weights(labels, predicted, power=power)
+    np.testing.assert_allclose(weights, plain_weights(labels.tolist(), predicted.tolist(), power), rtol=1e-12)
+    for label in np.unique(labels):
+        assert weights[labels == label].mean() == pytest.approx(1)
+
+
+def test_perfect_predictions_of_the_attribute_balance_it():
+    """Power 0 with the attribute itself is the balance of the true groups; every pair holds the same weight."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 4, 4000)
+    attributes = np.where(generator.random(4000) < 0.9, labels, generator.integers(0, 4, 4000))
+    weights = contradiction_weights(labels, attributes, power=0)
+    table = np.zeros((4, 4))
+    np.add.at(table, (labels, attributes), weights)
+    np.testing.assert_allclose(table, table[:, :1] * np.ones((1, 4)), rtol=1e-12)
+
+
+def test_evidence_counts_excluded_labels():
+    labels = np.array([0, 0, 0, 1, 1])
+    predicted = np.array([0, 1, 1, 1, 0])
+    logits = logits_of(predicted, 2, 5.0)
+    assert evidence(logits, labels) == 1
+    logits[1] *= 0.2  # exp(-1) is more than 1 / 4: undecided
+    assert evidence(logits, labels) == pytest.approx(2 / 3)
+    assert evidence(logits_of(labels, 2, 5.0), labels) == 0
+
+
+def test_without_evidence_the_weights_are_uniform_and_it_is_said(log_lines):
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 10, 500)
+    hard = generator.random(500) < 0.1
+    predicted = np.where(hard, (labels + 1) % 10, labels)
+    undecided = {"label": labels, "logits": logits_of(predicted, 10, 1.0)}
+    assert (estimate(undecided).weights == 1).all()
+    assert "excludes the label of only 0 %" in log_lines[0]
+    decided = estimate({"label": labels, "logits": logits_of(predicted, 10, 8.0)})
+    assert decided.diagnostics == {"evidence": 1.0}
+    assert decided.weights[hard].mean() > 4 > 1 > decided.weights[~hard].mean()
+    assert (decided.groups == predicted).all()
+    assert accuracy_score(labels, decided.groups) == pytest.approx(1 - hard.mean())
+    assert (estimate(undecided, min_evidence=0).weights != 1).any()
+
+
+def test_a_surrogate_that_does_not_classify_is_named():
+    with pytest.raises(DdbiasError, match="contradiction needs the logits of its surrogate, which stores none"):
+        estimate({"label": np.zeros(3, int), "embedding": np.zeros((3, 2))})

@@ -1,0 +1,202 @@
+"""Losses of the kinds of surrogate against derivatives, plain loops and each other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from ddbias.debias import surrogate
+from ddbias.debias.surrogate import embed, supcon_loss
+from ddbias.debias.surrogate.generalised_ce import generalised_cross_entropy
+from ddbias.debias.surrogate.lff import AveragedLosses, class_maxima, relative_difficulty
+from ddbias.debias.surrogate.selecmix import generalised_supcon_loss
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CPU = torch.device("cpu")
+NETWORK = {"kind": "convnet", "width": 4, "depth": 2}
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+# ------------------------------------------------------------------------------------------ generalised cross-entropy
+
+
+@pytest.mark.parametrize("q", [0.1, 0.7, 1.0])
+def test_gradient_of_the_generalised_loss_is_that_of_its_closed_form(q):
+    logits, labels = (3 * noise(40, 5)).requires_grad_(), torch.arange(40) % 5
+    (found,) = torch.autograd.grad(generalised_cross_entropy(logits, labels, q=q).sum(), logits)
+    probability = logits.softmax(1)[torch.arange(40), labels]
+    (expected,) = torch.autograd.grad(((1 - probability**q) / q).sum(), logits)
+    torch.testing.assert_close(found, q * expected, rtol=1e-10, atol=1e-14)
+
+
+def test_the_generalised_loss_is_the_weighted_cross_entropy():
+    logits, labels = noise(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
+    for found, row, label in zip(generalised_cross_entropy(logits, labels), logits.tolist(), labels, strict=True):
+        probability = math.exp(row[label]) / math.fsum(math.exp(value) for value in row)
+        assert found.item() == pytest.approx(0.7 * probability**0.7 * -math.log(probability), rel=1e-12)
+
+
+def test_hopeless_samples_weigh_nothing_and_give_numbers():
+    logits = torch.tensor([[-200.0, 200.0], [200.0, -200.0]], requires_grad=True)
+    losses = generalised_cross_entropy(logits, torch.tensor([0, 0]))
+    (gradient,) = torch.autograd.grad(losses.sum(), logits)
+    assert losses.tolist() == [0, 0]
+    assert not gradient.any()
+
+
+# ---------------------------------------------------------------------------------------- generalised contrastive loss
+
+
+def test_towards_no_weighting_it_is_the_contrastive_loss():
+    features, labels = noise(20, 2, 6), torch.arange(20) % 4
+    q = 1e-9
+    found = generalised_supcon_loss(features, labels, q=q, temperature=0.2) / q
+    assert found.item() == pytest.approx(supcon_loss(features, labels, temperature=0.2).item(), rel=1e-6)
+
+
+@given(st.lists(st.integers(0, 2), min_size=2, max_size=6), st.integers(1, 2), st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_gradient_of_the_contrastive_one_is_that_of_its_closed_form(labels, views, seed):
+    """Pairs in a plain loop, each with ``1 - p^q`` instead of the weighted logarithm."""
+    features = noise(len(labels), views, 3, seed=seed).requires_grad_()
+    found = generalised_supcon_loss(features, torch.tensor(labels), q=0.7, temperature=0.2, base_temperature=0.1)
+    points = [(label, features[i, v] / features[i, v].norm()) for i, label in enumerate(labels) for v in range(views)]
+    total = torch.zeros((), dtype=torch.float64)
+    value = 0.0
+    for i, (label, anchor) in enumerate(points):
+        others = [(other, torch.exp(anchor @ point / 0.2)) for j, (other, point) in enumerate(points) if j != i]
+        whole = sum(similarity for _, similarity in others)
+        positives = [similarity / whole for other, similarity in others if other == label]
+        for p in positives:
+            total = total + (1 - p**0.7) / len(positives)
+            value -= 0.7 * p.item() ** 0.7 * math.log(p.item()) / len(positives)
+    scale = 0.2 / 0.1 / len(points)
+    assert found.item() == pytest.approx(scale * value, rel=1e-9, abs=1e-12)
+    if total.requires_grad:
+        (ours,) = torch.autograd.grad(found, features)
+        (theirs,) = torch.autograd.grad(scale * total, features)
+        torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize(("augment", "views"), [("none", 1), ("crop_scale", 2)])
+def test_without_augmentation_there_is_one_view(few_digits, augment, views):
+    options = {"augment": augment, "embedding": "features", "dimensions": 8, "q": 0.7, "temperature": 0.2}
+    objective = surrogate.module("selecmix").Objective(few_digits(), NETWORK, options, 0)
+    assert objective.views == views
+    images = [torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(view)) for view in range(views)]
+    assert objective.features(images).shape == (6, views, 8)
+    assert objective.loss(images, torch.arange(6) % 3, torch.arange(6)) > 0
+
+
+# ------------------------------------------------------------------------------------------------------------- LfF
+
+
+@given(st.integers(0, 1000), st.sampled_from([0.0, 0.5, 0.7, 0.99]))
+@settings(max_examples=30, deadline=None)
+def test_averaged_losses_are_a_plain_loop(seed, decay):
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(3, size=12)
+    averages = AveragedLosses(torch.tensor(labels), 4, decay)  # class 3 is empty
+    kept: dict[int, float] = {}
+    for _ in range(6):
+        rows = generator.permutation(12)[:5]
+        losses = generator.exponential(size=5)
+        found = averages.update(torch.tensor(rows), torch.tensor(losses, dtype=torch.float32))
+        for row, loss in zip(rows, losses, strict=True):
+            kept[row] = decay * kept[row] + (1 - decay) * loss if row in kept else loss
+        largest = {k: max([v for row, v in kept.items() if labels[row] == k], default=0) for k in range(3)}
+        expected = [kept[row] / largest[labels[row]] for row in rows]
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4)
+        assert found.max() <= 1
+
+
+def test_class_maxima_and_difficulty_of_nothing_are_numbers():
+    maxima = class_maxima(torch.zeros(3), torch.tensor([0, 0, 2]), 4)
+    assert (maxima > 0).all()
+    assert relative_difficulty(torch.zeros(2), torch.zeros(2)).tolist() == [0, 0]
+    given = relative_difficulty(torch.tensor([1.0, 0.2, 0.0]), torch.tensor([0.0, 0.6, 1.0]))
+    np.testing.assert_allclose(given, [1, 0.25, 0], atol=1e-6)
+
+
+@pytest.fixture
+def lff(few_digits):
+    options = {"q": 0.7, "decay": 0.7}
+    return surrogate.module("lff").Objective(few_digits(), NETWORK, options, 0).to(CPU)
+
+
+def batches(split, count=6, size=16):
+    for step in range(count):
+        rows = torch.randperm(len(split), generator=torch.Generator().manual_seed(step))[:size]
+        yield split.normalize(torch.tensor(split.images[rows.numpy()])), torch.tensor(split.labels)[rows], rows
+
+
+def test_loss_of_lff_is_a_plain_loop(few_digits, lff):
+    """Sample by sample, with averages in dictionaries: nothing of the loss is shared."""
+    split = few_digits()
+    kept = {"biased": {}, "debiased": {}}
+    for images, labels, rows in batches(split):
+        found = lff.loss([images], labels, rows)
+        logs = {name: lff.model[name](images).double().log_softmax(1).tolist() for name in kept}
+        for name, average in kept.items():
+            for i, row in enumerate(rows.tolist()):
+                loss = -logs[name][i][labels[i]]
+                average[row] = 0.7 * average[row] + 0.3 * loss if row in average else loss
+        total = 0.0
+        for i, row in enumerate(rows.tolist()):
+            relative = {
+                name: average[row] / max(v for r, v in average.items() if split.labels[r] == labels[i])
+                for name, average in kept.items()
+            }
+            weight = relative["biased"] / (relative["biased"] + relative["debiased"])
+            biased = -logs["biased"][i][labels[i]]
+            total += 0.7 * math.exp(-0.7 * biased) * biased + weight * -logs["debiased"][i][labels[i]]
+        assert found.item() == pytest.approx(total / len(rows), rel=1e-4)
+
+
+def test_the_weights_of_lff_are_constants_and_its_networks_apart(few_digits, lff):
+    images, labels, rows = next(batches(few_digits()))
+    loss = lff.loss([images], labels, rows)
+    gradients = dict(zip(lff.model.state_dict(), torch.autograd.grad(loss, lff.trained()), strict=True))
+    averages = [lff.averages[name].values[rows] for name in ("biased", "debiased")]  # of the first step: the losses
+    maxima = [class_maxima(average.values, average.labels, 3)[labels] for average in lff.averages.values()]
+    weights = relative_difficulty(*(loss / largest for loss, largest in zip(averages, maxima, strict=True)))
+    biased, debiased = lff.model["biased"], lff.model["debiased"]
+    closed = {
+        "biased": 0.7 * ((1 - biased(images).softmax(1)[torch.arange(16), labels] ** 0.7) / 0.7).mean(),
+        "debiased": (weights * torch.nn.functional.cross_entropy(debiased(images), labels, reduction="none")).mean(),
+    }
+    for name, value in closed.items():
+        for parameter, expected in zip(
+            lff.model[name].state_dict(), torch.autograd.grad(value, list(lff.model[name].parameters())), strict=True
+        ):
+            torch.testing.assert_close(gradients[f"{name}.{parameter}"], expected, rtol=1e-3, atol=1e-6)
+
+
+def test_the_biased_network_of_lff_is_the_classifier_of_the_same_seed(few_digits, lff):
+    other = surrogate.module("generalised_ce").Objective(few_digits(), NETWORK, {"q": 0.7}, 0)
+    for name, value in other.model.state_dict().items():
+        assert torch.equal(value, lff.model["biased"].state_dict()[name])
+    assert not torch.equal(lff.model["biased"].head.weight, lff.model["debiased"].head.weight)
+
+
+def test_stored_difficulty_is_that_of_the_stored_networks(few_digits, lff):
+    split = few_digits()
+    columns = embed(lff, split, device=CPU)
+    inputs = split.normalize(torch.tensor(split.images))
+    with torch.no_grad():
+        losses = {
+            name: -network(inputs).log_softmax(1)[torch.arange(len(split)), torch.tensor(split.labels)].numpy()
+            for name, network in lff.model.items()
+        }
+    for label in range(3):
+        members = split.labels == label
+        biased, debiased = (values[members] / values[members].max() for values in losses.values())
+        np.testing.assert_allclose(columns["difficulty"][members], biased / (biased + debiased), rtol=1e-4)
+    assert columns["difficulty"].min() >= 0
+    assert columns["difficulty"].max() <= 1

@@ -1,0 +1,152 @@
+"""Embeddings the way of a GPU, computed here on the CPU; what captures a graph is replaced by hand."""
+
+import pytest
+import torch
+from ddbias.base.seeding import stream
+from ddbias.distill.precision.captured_embedding import CapturedEmbedding
+from ddbias.distill.precision.frozen import FrozenEmbedding
+from ddbias.learning import device, networks
+from ddbias.learning.precision import half_precision
+
+CPU = torch.device("cpu")
+SHAPE = (3, 8, 8)
+TOLERANCE, GRADIENT = 0.02, 0.99  # as of the fast way on the CPU
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def network(**options):
+    options = {"width": 8, "depth": 2, **options}
+    return networks.build("convnet", channels=3, size=8, classes=3, seed=0, **options).requires_grad_(False)
+
+
+def images(count=40):
+    return torch.randn(count, *SHAPE, generator=stream(0, "images"))
+
+
+def slope(embed, batch):
+    leaf = batch.clone().requires_grad_(True)
+    result = embed(leaf)
+    direction = torch.randn(result.shape, generator=stream(0, "direction"))
+    return torch.autograd.grad((result * direction).sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("norm", ["instance", "layer", "group", "none"])
+@pytest.mark.parametrize("most", [4096, 16])
+def test_float32_is_the_network(monkeypatch, norm, most):
+    monkeypatch.setattr(half_precision, "CAPTURED_IMAGES", most)
+    model, batch = network(norm=norm), images()
+    sizes = []
+
+    def capture(function):
+        def call(*given):
+            sizes.append(len(given[0]))
+            assert not any(tensor.requires_grad for tensor in given)
+            return function(*given)
+
+        return call
+
+    embedding = CapturedEmbedding(model, dtype=torch.float32, capture=capture)
+    torch.testing.assert_close(embedding(batch), model.embed(batch), rtol=1e-5, atol=1e-5)
+    assert sizes == ([40] if most == 4096 else [14, 14, 14])  # of one shape
+    torch.testing.assert_close(slope(embedding.with_gradient, batch), slope(model.embed, batch), rtol=1e-4, atol=1e-6)
+    assert not embedding(batch.requires_grad_(True)).requires_grad
+    networks.reset(model, stream(1, "init"))
+    assert not torch.allclose(embedding(batch), model.embed(batch), atol=1e-2)
+    embedding.refresh()
+    torch.testing.assert_close(embedding(batch), model.embed(batch), rtol=1e-5, atol=1e-5)
+
+
+def test_two_gradients_may_wait(monkeypatch):
+    """Nothing of a first pass is overwritten by a second."""
+    model = network()
+    embedding = CapturedEmbedding(model, dtype=torch.float32, capture=lambda function: function)
+    first, second = images().requires_grad_(True), (images() + 1).requires_grad_(True)
+    loss = embedding.with_gradient(first).square().sum() + embedding.with_gradient(second).square().sum()
+    wanted = model.embed(first).square().sum() + model.embed(second).square().sum()
+    for a, b in zip(*(torch.autograd.grad(value, [first, second]) for value in (loss, wanted)), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture
+def like_a_gpu(monkeypatch):
+    monkeypatch.setattr(device, "obstacle", lambda device: None)
+    monkeypatch.setattr(half_precision, "captures", lambda device: True)
+
+
+def test_fast_on_a_gpu_is_captured_bfloat16(like_a_gpu, monkeypatch, log_lines):
+    calls = []
+    monkeypatch.setattr(
+        half_precision, "captured", lambda function: lambda *given: calls.append(function.__name__) or function(*given)
+    )
+    model, batch = network(), images()
+    embedding = FrozenEmbedding(model, shape=SHAPE, device=CPU, precision="fast")
+    # Warmed up, recorded and replayed before it is judged: an embedding alone, then one with a gradient.
+    assert calls == ["_embedded", "_embedded", "_pulled_back"] * half_precision.CAPTURED_CALLS
+    embedding.refresh()
+    result, exact = embedding(batch), model.embed(batch)
+    assert result.dtype == torch.float32
+    assert 0 < (result - exact).norm() < TOLERANCE * exact.norm()
+    cosine = torch.cosine_similarity(
+        slope(embedding.with_gradient, batch).flatten(), slope(model.embed, batch).flatten(), dim=0
+    )
+    assert cosine > GRADIENT
+    assert log_lines == []
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_what_fails_at_any_of_the_first_calls_stays_float32(like_a_gpu, monkeypatch, log_lines, at):
+    calls = []
+
+    def captured(function):
+        def call(*given):
+            calls.append(function.__name__)
+            if calls.count("_pulled_back") == at:
+                raise RuntimeError("capture failed\nbecause")
+            return function(*given)
+
+        return call
+
+    monkeypatch.setattr(half_precision, "captured", captured)
+    model = network()
+    embedding, exact = (FrozenEmbedding(model, shape=SHAPE, device=CPU, precision=p) for p in ("fast", "exact"))
+    embedding.refresh()
+    assert torch.equal(embedding(images()), exact(images()))
+    assert torch.equal(slope(embedding.with_gradient, images()), slope(exact.with_gradient, images()))
+    reason = "the compiled network does not run (capture failed)"
+    assert log_lines == [f"precision fast: {reason}, so the embedding stays float32"]
+
+
+def test_what_is_not_finite_is_doubted():
+    fine, broken = torch.ones(3), torch.full((3,), torch.nan)
+    for given in ([fine, broken], [broken, fine]):
+        reason = half_precision.doubt(lambda given=given: given, lambda: [fine, fine])
+        assert reason == "bfloat16 has too few digits for this network"
+    assert half_precision.doubt(lambda: [fine, fine], lambda: [fine, fine]) is None
+
+
+def test_a_mistake_of_the_exact_way_is_not_hidden():
+    def broken():
+        raise RuntimeError("shapes")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        half_precision.doubt(lambda: [torch.ones(3)], broken)
+
+
+def test_what_a_captured_function_returned_is_kept(monkeypatch):
+    """A graph writes where it wrote before; a step begins with each call."""
+    buffer, steps, chosen = torch.zeros(3), [], {}
+
+    def compile(function, **options):
+        chosen.update(options)
+        return lambda *given: (buffer.copy_(function(*given)[0]),)
+
+    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: steps.append(1))
+    double = half_precision.captured(lambda values: (2 * values,))
+    (first,) = double(torch.ones(3))
+    (second,) = double(torch.full((3,), 5.0))
+    assert (first.tolist(), second.tolist()) == ([2.0] * 3, [10.0] * 3)
+    assert len(steps) == 2
+    assert chosen["options"]["triton.cudagraphs"]
+    assert not chosen["dynamic"]

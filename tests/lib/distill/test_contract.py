@@ -1,0 +1,130 @@
+"""Every distiller with every debias keeps the contract of `ddbias.testing`, which catches those that do not."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from ddbias import distill, testing
+from ddbias.base import plugins
+from ddbias.base.errors import DdbiasError
+from ddbias.debias import kinds as debias_kinds
+
+EXAMPLE = Path(__file__).resolve().parents[3] / "examples/plugins/pixel_moments.py"
+PSEUDO = [
+    {"kind": "fairdd", "groups": "clusters", "surrogate": "probe", "reduction": "mean"},
+    {"kind": "cobra", "groups": "predicted", "surrogate": "probe", "draw": "proportional"},
+]
+LAST = "        return loss.detach(), gradient\n"
+SELECTOR = """
+import torch
+STORES_IMAGES = True
+PLUGIN = {"distiller": {"mine": {}}}
+def select(split, side, ipc, seed, **_):
+    return RETURNED
+"""
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+    plugins.use([])
+
+
+@pytest.fixture(scope="module")
+def split():
+    return testing.tiny_split()
+
+
+@pytest.mark.parametrize("how", debias_kinds.KINDS)
+@pytest.mark.parametrize("kind", sorted(distill.MODULES))
+def test_every_built_in_distiller_keeps_the_contract(kind, how, split, tmp_path):
+    testing.check_distiller(kind, debias=how, split=split, folder=tmp_path)
+
+
+@pytest.mark.parametrize("how", PSEUDO, ids=lambda how: f"{how['kind']}-{how['groups']}")
+@pytest.mark.parametrize("kind", sorted(distill.MODULES))
+def test_every_built_in_distiller_takes_pseudo_groups(kind, how, split, tmp_path):
+    testing.check_distiller(kind, debias=how, split=split, folder=tmp_path)
+
+
+@pytest.mark.parametrize("how", debias_kinds.KINDS)
+def test_the_example_plug_in_keeps_the_contract(how, split, tmp_path):
+    result = testing.check_distiller("pixel_moments", debias=how, paths=[EXAMPLE], split=split, folder=tmp_path)
+    assert result.images.shape == (6, 3, 8, 8)
+    assert len(result.history["loss"]) == testing.STEPS
+
+
+def test_the_tiny_split_is_small_and_real(split):
+    assert split.shape == (3, 8, 8)
+    assert split.labels.tolist() == [label for label in range(3) for _ in range(20)]
+    assert 0 < split.conflicting.sum() < 30
+    assert testing.tiny_split(classes=2, per_class=5).classes == 2
+
+
+# ---- what it catches ------------------------------------------------------------------------------------------------
+
+UNFINISHED = """
+    def state_dict(self):
+        return {"images": self.images}
+
+    def load_state_dict(self, state):
+        with torch.no_grad():
+            self.images.copy_(state["images"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (LAST, LAST.replace("gradient", "gradient + torch.rand(1)"), "the same seed gave another result"),
+        (LAST, LAST.replace("gradient", "gradient * 0"), "6 images were not moved"),
+        (LAST, LAST.replace("gradient", "gradient.index_fill(0, torch.tensor([4]), 0)"), "1 images were not moved"),
+        (LAST, LAST + UNFINISHED, "a run that was killed and went on gave another result"),
+        (
+            "    def match(",
+            "    def step(self, step, real, batch):\n        super().step(step, real, batch)\n        return {}\n\n"
+            "    def match(",
+            "no step reported anything",
+        ),
+    ],
+)
+def test_a_distiller_that_learns_and_breaks_it_is_caught(old, new, said, split, tmp_path):
+    text = EXAMPLE.read_text()
+    assert text.count(old) == 1
+    (tmp_path / "mine.py").write_text(text.replace(old, new))
+    with pytest.raises(AssertionError, match=f"^pixel_moments with uniform: {said}"):
+        testing.check_distiller("pixel_moments", paths=[tmp_path / "mine.py"], split=split, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("torch.tensor([0, 0, 20, 21, 40, 41])", "an image was selected twice"),
+        ("torch.tensor([0, 1, 2, 20, 40, 41])", r"the classes have \[3, 1, 2\] images"),
+        ("torch.arange(7)", "made 7 labels instead of 6"),
+        ("torch.cat([c[torch.randperm(20)[:2]] for c in side.classes])", "the same seed gave another result"),
+    ],
+)
+def test_a_distiller_that_selects_and_breaks_it_is_caught(rows, said, split, tmp_path):
+    (tmp_path / "mine.py").write_text(SELECTOR.replace("RETURNED", rows))
+    with pytest.raises(AssertionError, match=f"^mine with uniform: {said}"):
+        testing.check_distiller("mine", paths=[tmp_path / "mine.py"], split=split, folder=tmp_path)
+
+
+def test_a_mistake_in_options_is_what_a_user_would_see(split, tmp_path):
+    with pytest.raises(DdbiasError, match=r"distillers\.checked\.second = -1: must be at least 0"):
+        testing.check_distiller("pixel_moments", paths=[EXAMPLE], split=split, folder=tmp_path, second=-1)
+    with pytest.raises(DdbiasError, match="must be one of dm, "):
+        testing.check_distiller("no_such_method", split=split, folder=tmp_path)
+
+
+def test_on_the_command_line_every_line_is_one_debias(tmp_path, capsys):
+    assert testing.main([str(EXAMPLE)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [f"pixel_moments with {how}: keeps the contract" for how in debias_kinds.KINDS]
+    (tmp_path / "mine.py").write_text(SELECTOR.replace("RETURNED", "torch.arange(7)"))
+    assert testing.main([str(tmp_path / "mine.py")]) == len(debias_kinds.KINDS)
+    assert capsys.readouterr().out.splitlines()[0] == "mine with uniform: made 7 labels instead of 6"

@@ -1,0 +1,61 @@
+"""Amplification and DD-Ranking's scores against their definitions and limits."""
+
+import math
+
+import pytest
+from ddbias.evaluation import comparisons
+from hypothesis import given
+from hypothesis import strategies as st
+
+CELL = {"dataset": "d", "ratio": "0.95", "distiller": "dm", "debias": "kde", "ipc": "10", "evaluation": "aug"}
+COMPARE = {"unbiased": 0.10, "whole": "whole", "random": "random", "plain": "bare", "debias": "uniform"}
+PERCENT = st.floats(0, 100)
+
+
+def test_amplification_compares_with_unbiased_data_of_the_same_kind():
+    found = comparisons.terms("worst_group_amplification", CELL, COMPARE)
+    assert {part["metric"] for part in found.values()} == {"worst_group_accuracy"}
+    assert found["distilled"] == {**CELL, "metric": "worst_group_accuracy"}
+    assert found["from_unbiased"] == {**found["distilled"], "debias": "uniform", "ratio": "0.1"}
+    assert found["whole"] == {**found["distilled"], "distiller": "whole", "debias": "uniform", "ipc": "all"}
+    assert found["whole_unbiased"] == {**found["whole"], "ratio": "0.1"}
+
+
+def test_what_loses_as_much_as_the_whole_set_amplifies_nothing():
+    means = {"from_unbiased": 80, "distilled": 70, "whole_unbiased": 99, "whole": 89}
+    assert comparisons.value("unbiased_amplification", means) == 0
+    assert comparisons.value("unbiased_amplification", {**means, "distilled": 40}) == 30
+    assert comparisons.value("unbiased_amplification", {**means, "distilled": 75}) == -5  # it suppresses the bias
+
+
+def test_deviations_of_independent_terms_add_up_in_squares():
+    assert comparisons.deviation("unbiased_amplification", {"a": 3.0, "b": 4.0}) == 5.0
+    assert comparisons.deviation("unbiased_amplification", {"a": 3.0, "b": None}) is None
+    assert comparisons.deviation("label_robust_score", {"a": 3.0}) is None
+
+
+@given(PERCENT, PERCENT, PERCENT)
+def test_the_label_score_is_its_formula_in_fractions(distilled, random, whole):
+    alpha = 0.5 * (distilled - random) / 100 - 0.5 * (whole - distilled) / 100
+    expected = (math.e**alpha - math.e**-1) / (math.e - math.e**-1)
+    found = comparisons.value("label_robust_score", {"distilled": distilled, "random": random, "whole": whole})
+    assert found == pytest.approx(100 * expected, abs=1e-9)
+    assert -1e-9 <= found <= 100 + 1e-9
+
+
+def test_the_scores_are_at_most_one_and_at_least_zero():
+    best = {"distilled": 100, "random": 0, "whole": 0}
+    assert comparisons.value("label_robust_score", best) == pytest.approx(100)
+    assert comparisons.value("label_robust_score", {"distilled": 0, "random": 100, "whole": 100}) == pytest.approx(0)
+    best = {"distilled": 100, "random": 0, "distilled_plain": 100, "random_plain": 0}
+    assert comparisons.value("augmentation_robust_score", best) == pytest.approx(100)
+    same = dict.fromkeys(best, 70)
+    nothing_gained = (1 - math.e**-1) / (math.e - math.e**-1)
+    assert comparisons.value("augmentation_robust_score", same) == pytest.approx(100 * nothing_gained)
+
+
+def test_the_augmentation_score_needs_the_evaluation_without():
+    found = comparisons.terms("augmentation_robust_score", CELL, COMPARE)
+    assert {part["metric"] for part in found.values()} == {"accuracy"}
+    assert found["random_plain"]["evaluation"] == found["distilled_plain"]["evaluation"] == "bare"
+    assert found["random_plain"]["distiller"] == "random" != found["distilled_plain"]["distiller"]

@@ -1,0 +1,56 @@
+"""Sizes that are told before a data set is made, against the made ones."""
+
+import pytest
+from ddbias.datasets import sources
+from ddbias.datasets.synthesis import synthesize_dataset
+from ddbias.planning.sizes import PUBLISHED, UNKNOWN, DataSize, data_size
+
+
+def size(source, bias="foreground", **more):
+    """Return what is told of a data set of these settings."""
+    settings = {"source": source, "bias": {"kind": bias}, "size": None, "pad": None, "channels": None}
+    return data_size(settings | more, {"root": "nowhere", "mirrors": []})
+
+
+@pytest.mark.parametrize("more", [{}, {"size": 16}, {"pad": 3}, {"pad": [1, 0, 2, 3]}, {"channels": 1}])
+def test_digits(more):
+    train, test = synthesize_dataset(
+        source={"kind": "digits"},
+        bias={"kind": "foreground", "severity": 1},
+        ratio=0.9,
+        test="balanced",
+        seed=0,
+        data={},
+        **more,
+    )
+    expected = DataSize(len(train), len(test), train.classes, train.shape[0], train.shape[1], True)
+    assert size({"kind": "digits"}, **more) == expected
+
+
+def test_grey_images_stay_grey_without_colour():
+    assert size({"kind": "digits"}, "none").channels == 1
+
+
+@pytest.mark.parametrize("kind", ["mnist", "fashion_mnist", "cifar10"])
+def test_published_files(kind, data_home, tmp_path):
+    raw = sources.load({"kind": kind}, data={"root": str(tmp_path), "mirrors": [str(data_home)]})
+    train, test = raw["train"].images, raw["test"].images
+    assert PUBLISHED[kind][:2] == (len(train), len(test))
+    assert PUBLISHED[kind][4] == train.shape[-1] == test.shape[-1]
+
+
+def test_images_of_your_own_are_a_guess():
+    told = size({"kind": "pth", "file": "a.pth"}, "none")
+    assert (told.train, told.known) == (UNKNOWN[0], False)
+
+
+def test_parquet_files_are_counted(tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for part, count in (("train", 300), ("test", 70)):
+        table = pa.table({"image": [b""] * count, "label": [0, 1] * (count // 2)})
+        parquet.write_table(table, tmp_path / f"{part}.parquet")
+    source = {"kind": "parquet", "train": str(tmp_path / "train.parquet"), "test": str(tmp_path / "test.parquet")}
+    source["label_names"] = ["young", "old"]
+    assert size(source, "none", size=24) == DataSize(300, 70, 2, 3, 24, True)

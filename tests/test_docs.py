@@ -1,0 +1,42 @@
+"""What the pages under docs/ tell people to write into a study is a study."""
+
+import re
+from pathlib import Path
+
+import yaml
+from ddbias.planning.load import load
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_snippets_on_evaluations_make_a_study():
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    study = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        for section, named in yaml.safe_load(block).items():
+            study[section] |= named
+    study["networks"] |= {"convnet": "convnet", "vgg": "vgg11"}
+    named = re.findall(
+        r"`((?:schedule|cutmix|batch_size|augment|epochs|debiasing|learned_rate): [^`.]+(?:\.\d)?)`", text
+    )
+    assert len(named) > 8
+    for number, line in enumerate(named):  # every single setting that the text names is one
+        study["evaluations"][f"said_{number}"] = {"network": "convnet"} | yaml.safe_load(line)
+    entry = {
+        "dataset": "digits_fg",
+        "ratios": [0.1, 0.95],
+        "debias": ["uniform"],
+        "seeds": [0],
+        "evaluations": ["dc", "dsa", "look"],
+    }
+    study["grid"] = [
+        {**entry, "distillers": ["dm", "random"], "ipc": [10]},
+        {**entry, "distillers": ["whole"], "ipc": ["all"]},
+    ]
+    cells = [{key: value for key, value in study["grid"][0].items() if key != "seeds"} | {"distillers": ["dm"]}]
+    for table in study["tables"].values():
+        table["cells"] = cells
+    study["figures"] = {}
+    made = load(study)
+    for table in ("amplification", "ranking"):
+        assert all(len(row["terms"]) > 2 for row in made.table_rows(table))

@@ -1,0 +1,91 @@
+"""What the user asked of `make`, and what Snakemake is called with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from launcher import LaunchError, gpus
+
+PROFILES = Path("workflow/profiles")
+PROFILE = "workstation"
+# With these Snakemake only looks and takes no lock of its own, so they may be asked during a run.
+LOOKING = {"-n", "--dry-run", "--dryrun", "--lint", "--summary", "-S", "--detailed-summary", "-D"}
+LOOKING |= {"--list-rules", "--list", "-l", "--dag", "--rulegraph", "--filegraph", "--help", "-h", "--version", "-v"}
+
+
+def parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Split ``--config= --cores= --scale= --profile= --to= -- ARGUMENTS OF SNAKEMAKE``; empty means the default."""
+    ours, extra = arguments, []
+    if "--" in arguments:
+        at = arguments.index("--")
+        ours, extra = arguments[:at], arguments[at + 1 :]
+    options = {"config": "", "cores": "", "scale": "", "profile": "", "to": ""}
+    for word in ours:
+        name, _, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name not in options:
+            known = ", ".join(f"--{name}=" for name in options)
+            raise LaunchError(f"unknown option {word}; known: {known}, and -- before Snakemake's")
+        options[name] = value
+    return options, extra
+
+
+def find_profile(name: str) -> Path:
+    """Return the folder of a profile, given its name under `workflow/profiles` or a folder of one's own."""
+    for folder in (PROFILES / name, Path(name)):
+        if (folder / "config.yaml").is_file():
+            return folder
+    known = ", ".join(sorted(path.parent.name for path in PROFILES.glob("*/config.yaml")))
+    raise LaunchError(f"there is no profile '{name}'; known profiles: {known}, or a folder with a config.yaml")
+
+
+def submits(profile: Path) -> bool:
+    """Tell whether a profile hands jobs to a cluster; the cores of this machine are then not what they run on."""
+    return any(line.startswith("executor:") for line in (profile / "config.yaml").read_text().splitlines())
+
+
+def snakemake_arguments(
+    config: str, cores: str, scale: str, extra: list[str], to: str = "", profile: str = "", gpus: int = 0
+) -> list[str]:
+    """Return Snakemake's command-line arguments; `extra` are the user's own, which win.
+
+    `gpus` is how many jobs this machine's GPUs hold at once, 0 without one. An option that takes several values
+    swallows a target after it, hence the order.
+    """
+    if config and not Path(config).is_file():
+        known = ", ".join(str(path) for path in sorted(Path("studies").glob("*.yaml"))) or "none in studies/"
+        raise LaunchError(f"there is no configuration file '{config}'; known studies: {known}")
+    if cores != "all" and not (cores.isdecimal() and int(cores) > 0):
+        raise LaunchError(f"CORES={cores} is neither a positive number nor 'all'")
+    extra = list(extra)
+    arguments = ["--configfile", config] if config else []
+    settings = [f"{key}={value}" for key, value in (("scale", scale), ("export_to", to)) if value]
+    arguments += _joined("--config", "-C", settings, extra)
+    if gpus and not any(word.startswith("gpu=") for word in extra):
+        arguments += _joined("--resources", "--res", [f"gpu={gpus}"], extra)
+    folder = find_profile(profile or PROFILE)
+    if cores != "all" or not submits(folder):
+        arguments += ["--cores", cores]
+    if not any(word.split("=")[0] == "--workflow-profile" for word in extra):
+        arguments += ["--workflow-profile", str(folder)]
+    return [*arguments, "--rerun-incomplete", *extra]
+
+
+def _joined(option: str, alias: str, values: list[str], extra: list[str]) -> list[str]:
+    """Return an option with its values, or nothing where they join the user's own: a second one would replace it."""
+    given = next((i for i, word in enumerate(extra) if word in (option, alias)), None)
+    if given is None:
+        return [option, *values] if values else []
+    extra[given + 1 : given + 1] = values
+    return []
+
+
+def gpu_jobs(extra: list[str]) -> int:
+    """Return how many jobs the GPUs of this machine hold at once; 0 where jobs may run on another one."""
+    elsewhere = ("--executor", "-e", "--profile", "--workflow-profile")
+    if os.environ.get("SNAKEMAKE_PROFILE") or any(word.split("=")[0] in elsewhere for word in extra):
+        return 0
+    try:
+        return gpus.count()
+    except gpus.GpuError as error:
+        raise LaunchError(str(error)) from None

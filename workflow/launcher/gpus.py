@@ -1,0 +1,124 @@
+"""Which GPUs the jobs on this machine share, and how many jobs may use one. Standard library only, no torch.
+
+The launcher counts them for Snakemake's ``--resources gpu=``; the Snakefile tells jobs (`share`), each of which takes
+a slot of its own (``ddbias.runtime.gpu_slots``). No result depends on any of it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from ddbias.base.environment import GPU_SLOTS, GPUS, JOBS_PER_GPU
+
+SECONDS = 60.0  # nvidia-smi wakes the driver where nothing holds it, seconds for each GPU
+# One place for all runs of a user on a machine, whatever their folder, their home (perhaps another machine's) and
+# their TMPDIR are. Not /run/user, which is emptied when the user logs out and leaves a run behind.
+FOLDER = Path("/tmp")
+
+
+class GpuError(Exception):
+    """What is wrong and what to do about it, in one line."""
+
+
+def share(local: bool) -> None:
+    """Tell the jobs of this process which GPUs they share; for the Snakefile, before the first job.
+
+    Parameters
+    ----------
+    local : bool
+        Whether jobs run on this machine. Elsewhere a scheduler gives them their devices, and nothing is shared.
+    """
+    os.environ.pop(GPU_SLOTS, None)
+    names = devices() if local else []
+    if names:
+        folder = FOLDER / f"ddbias-gpus-{os.getuid()}"
+        os.environ[GPU_SLOTS] = json.dumps({"gpus": names, "jobs_per_gpu": jobs_per_gpu(), "folder": str(folder)})
+
+
+def count() -> int:
+    """Return how many jobs the GPUs of this machine hold at once; 0 without one."""
+    return len(devices()) * jobs_per_gpu()
+
+
+def jobs_per_gpu() -> int:
+    """Return how many jobs may use one GPU at once; anything but a positive number raises `GpuError`."""
+    given = os.environ.get(JOBS_PER_GPU) or "1"
+    if not (given.isdecimal() and int(given) > 0):
+        raise GpuError(f"{JOBS_PER_GPU}={given} is not a positive number; set how many jobs share a GPU, or unset it")
+    return int(given)
+
+
+def devices() -> list[str]:
+    """Return the GPUs that jobs may use, as ``CUDA_VISIBLE_DEVICES`` names them; empty without one.
+
+    By their UUID where possible, so that two runs mean the same device whatever each of them may see.
+    """
+    given = os.environ.get(GPUS)
+    if given is not None:
+        found, certain = [name.strip() for name in given.split(",") if name.strip()], True
+    elif _torch_is_for_the_cpu():
+        found, certain = [], True
+    else:
+        found, certain = _installed()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or not found:
+        return found
+    return list(dict.fromkeys(_named(visible, found, certain)))
+
+
+def _torch_is_for_the_cpu() -> bool:
+    """Tell whether this environment's torch was built without CUDA; where there is none, jobs have one of their own."""
+    found = importlib.util.find_spec("torch")  # imports nothing
+    if found is None or found.origin is None:
+        return False
+    try:
+        version = Path(found.origin).with_name("version.py").read_text()
+    except OSError:
+        return False
+    return re.search(r"^cuda\b.*= None$", version, re.MULTILINE) is not None
+
+
+def _installed() -> tuple[list[str], bool]:
+    """Return the GPUs that this machine has, and whether CUDA numbers them in that order."""
+    call = ["nvidia-smi", "-L"]
+    try:
+        listing = subprocess.run(call, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
+    except FileNotFoundError:  # a container with the driver only
+        return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))], True
+    except (OSError, subprocess.SubprocessError):
+        return [], True
+    return read_listing(listing)
+
+
+def read_listing(listing: str) -> tuple[list[str], bool]:
+    """Return the UUIDs in what ``nvidia-smi -L`` prints, and whether CUDA numbers the GPUs in that order.
+
+    Of a GPU that is divided (MIG), its parts instead. By default CUDA gives the fastest model the first number.
+    """
+    found: list[str] = []
+    for uuid in re.findall(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", listing):
+        if uuid.startswith("MIG-") and found and found[-1].startswith("GPU-"):
+            found.pop()
+        found.append(uuid)
+    models = set(re.findall(r"^GPU \d+: (.*) \(UUID", listing, re.MULTILINE))
+    same_order = len(models) == 1 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    return found, same_order and "(UUID: MIG-" not in listing
+
+
+def _named(visible: str, found: list[str], certain: bool) -> Iterator[str]:
+    """Yield the devices that a value of ``CUDA_VISIBLE_DEVICES`` names: as CUDA does, up to the first that is none."""
+    for word in (part.strip() for part in visible.split(",")):
+        if word.isdecimal() and (int(word) < len(found) or not certain):
+            yield found[int(word)] if certain else word
+        elif word in found:
+            yield word
+        elif word.startswith("MIG-") or (word.startswith("GPU-") and any(name.startswith(word) for name in found)):
+            yield next((name for name in found if name.startswith(word)), word)
+        else:
+            return

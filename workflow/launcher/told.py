@@ -1,0 +1,59 @@
+"""What the Snakefile tells its jobs, through the environment: for the top of the Snakefile.
+
+The names of the variables are in `ddbias.base.environment`.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping
+
+from ddbias.base.environment import COMMIT, GIVEN, RUN_PID
+
+
+class ExecutableName(str):
+    """A path that is quoted for the shell whenever it is formatted into a command, and plain text otherwise."""
+
+    __slots__ = ()
+
+    def __format__(self, spec: str) -> str:
+        return format(shlex.quote(str(self)), spec)
+
+
+def quote_executable() -> None:
+    """Make script jobs work when the environment's path holds a space.
+
+    Snakemake 9.27 formats ``sys.executable`` unquoted into the shell commands of its jobs. To be called at the top of
+    the Snakefile, which every Snakemake process reads.
+    """
+    if shlex.quote(sys.executable) != sys.executable:
+        sys.executable = ExecutableName(sys.executable)
+
+
+def name_run(
+    checkout: str, configfiles: Iterable[str | os.PathLike] = (), settings: Mapping[str, object] | None = None
+) -> None:
+    """Tell the jobs of this Snakemake process which run they belong to; for the top of the Snakefile.
+
+    A job ends with its run (`ddbias.runtime.job`). The commit, the study files and the settings of the command line are
+    shown, in tables and in the command that makes a distilled set again; they are never parameters, so a new commit
+    alone reruns nothing.
+    """
+    os.environ[RUN_PID] = str(os.getpid())
+    os.environ[COMMIT] = commit(checkout)
+    given = [word for path in configfiles for word in ("--configfile", os.path.relpath(path))]
+    if settings:
+        given += ["--config", *(f"{key}={value}" for key, value in settings.items())]
+    os.environ[GIVEN] = shlex.join(given)
+
+
+def commit(checkout: str) -> str:
+    """Return the short name of a checkout's commit, with a + when it has changes, or ``unknown``."""
+    call = ["git", "-C", checkout, "describe", "--always", "--abbrev=12", "--dirty=+", "--exclude=*"]
+    try:
+        return subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,59 @@
+"""Where source files are looked for: ``data.root``, the mirrors, then the folder named by ``DDBIAS_DATA``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ddbias.base import environment
+from ddbias.base.errors import DdbiasError
+
+
+def root(data: Mapping[str, object]) -> Path:
+    """Return the writable folder of the config's ``data`` section (default ``data``)."""
+    return Path(data.get("root") or "data")
+
+
+def places(data: Mapping[str, object]) -> list[Path]:
+    """Return the folders to look in, in order and without repetition.
+
+    Parameters
+    ----------
+    data : mapping
+        ``root`` (str) and ``mirrors`` (list of str), both optional.
+    """
+    folders = [root(data), *map(Path, data.get("mirrors") or [])]
+    if os.environ.get(environment.DATA):
+        folders.append(Path(os.environ[environment.DATA]))
+    return list(dict.fromkeys(folders))
+
+
+def listing(folders: list[Path]) -> str:
+    """Name folders in a message."""
+    return ", ".join(str(folder) for folder in folders)
+
+
+def find(path: str, data: Mapping[str, object]) -> Path:
+    """Return the first existing file that `path` may mean: as it is, then in each of `places` when it is relative.
+
+    Raises `DdbiasError` when there is none.
+    """
+    return _first("file", Path.is_file, path, data)
+
+
+def find_folder(path: str, data: Mapping[str, object]) -> Path:
+    """Return the first existing folder that `path` may mean; as `find` otherwise."""
+    return _first("folder", Path.is_dir, path, data)
+
+
+def _first(what: str, exists: Callable[[Path], bool], path: str, data: Mapping[str, object]) -> Path:
+    folders = [Path(), *places(data)]
+    found = next((folder / path for folder in folders if exists(folder / path)), None)
+    if found is None:
+        where = "" if Path(path).is_absolute() else f" in the working directory, {listing(folders[1:])}"
+        raise DdbiasError(
+            f"no {what} {path}{where}; correct the path, or name the folder that holds it under data.mirrors "
+            f"or in {environment.DATA}"
+        )
+    return found

@@ -1,0 +1,36 @@
+"""The libraries whose version changes results: the one list for reruns, provenance and the cache between studies."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterable
+
+# By the name that is imported, the name of the package.
+LIBRARIES = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "PIL": "pillow",  # decodes and resizes image files
+    "pyarrow": "pyarrow",
+}
+
+
+def versions(imported: Iterable[str] = tuple(LIBRARIES)) -> dict[str, str]:
+    """Return the versions of those of `LIBRARIES` that are installed, by their names as packages.
+
+    Without the local label (``+cpu``), so that a CPU and a GPU build of one version are the same.
+
+    Parameters
+    ----------
+    imported : iterable of str
+        Names as they are imported; others than those of `LIBRARIES` are passed over.
+    """
+    found = {}
+    for package in sorted(LIBRARIES[name] for name in set(imported) & set(LIBRARIES)):
+        try:
+            found[package] = importlib.metadata.version(package).split("+")[0]
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,215 @@
+"""The one reader of ``distilled.safetensors``: for a notebook, for an evaluation, or as a folder of PNG files."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, TensorDataset
+
+from ddbias.base.errors import DdbiasError
+from ddbias.base.seeding import stream
+from ddbias.data import formation, preview, store
+from ddbias.data.split import denormalize, load_split
+
+FILE_NAME = "distilled.safetensors"
+
+
+class IndicesOnlyError(DdbiasError):
+    """A distilled set names training samples instead of holding images."""
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """A distilled set in memory.
+
+    Attributes
+    ----------
+    images : Tensor of float32, shape (N, C, H, W)
+        As stored: normalised per channel with ``meta["mean"]`` and ``meta["std"]``.
+    labels : Tensor of int64, shape (N,)
+    meta : dict
+        How the set was made: study, scale, dataset, ratio, distiller, debias, ipc, seed, names, provenance; perhaps
+        ``formation``.
+
+    Notes
+    -----
+    Some distillers (IDC) keep ``formation ** 2`` training images in each stored one, see `ddbias.data.formation`.
+    Everything but the attributes `images` and `labels` is about the M images to train on, ``M = N * formation ** 2``.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    meta: Mapping = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.labels) * self.formation**2
+
+    @property
+    def formation(self) -> int:
+        """Tiles per side of a stored image, each of which is a training image; 1 for most distillers."""
+        return self.meta.get("formation", 1)
+
+    def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the normalised images (M, C, H, W) and the labels (M,) to train on."""
+        if self.formation == 1:
+            return self.images, self.labels
+        images = formation.decode(self.images, self.formation, mean=self.meta["mean"], std=self.meta["std"])
+        return images, formation.decode_labels(self.labels, self.formation)
+
+    def pixels(self) -> torch.Tensor:
+        """Return the images to train on as uint8 (M, C, H, W), 0..255; what lies outside is clipped."""
+        return denormalize(self.tensors()[0], self.meta["mean"], self.meta["std"])
+
+    def png_images(self) -> list[bytes]:
+        """Return the images to train on, `pixels`, each as the content of a PNG file.
+
+        Raises
+        ------
+        DdbiasError
+            If the images have neither one nor three channels.
+        """
+        return [preview.png(image.numpy()) for image in self.pixels()]
+
+    def dataloader(self, batch_size: int = 256, shuffle: bool = True, seed: int = 0) -> DataLoader:
+        """Return a loader of (images, labels) batches whose order depends on `seed` alone."""
+        generator = stream(seed, "export", "loader")
+        return DataLoader(TensorDataset(*self.tensors()), batch_size=batch_size, shuffle=shuffle, generator=generator)
+
+    def to_image_folder(self, folder: str | Path) -> Path:
+        """Write the images to train on as ``<label name>/<index>.png``, the layout of torchvision's ``ImageFolder``.
+
+        ``index`` is the image's position in the set. Characters that a file name cannot hold become ``_``.
+        ImageFolder numbers classes in alphabetical order, which need not be the order of the labels here.
+
+        Parameters
+        ----------
+        folder : path
+            Must not exist, or be empty. It appears only when all images are written.
+
+        Raises
+        ------
+        DdbiasError
+            If the folder holds something, or the images have neither one nor three channels.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DdbiasError(f"{folder} is not empty; choose a new folder for the images")
+        images = self.png_images()
+        names = folder_names(self.meta["label_names"])
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            for name in names:
+                (part / name).mkdir(parents=True)
+            digits = len(str(max(len(self) - 1, 0)))
+            for index, (image, label) in enumerate(zip(images, self.tensors()[1].tolist(), strict=True)):
+                (part / names[label] / f"{index:0{digits}d}.png").write_bytes(image)
+            part.replace(folder)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        return folder
+
+
+def folder_names(label_names: list[str]) -> list[str]:
+    """Return a safe and unique folder name per class; names that would coincide get the label's number."""
+    names, taken = [], set()
+    for label, label_name in enumerate(label_names):
+        name = re.sub(r"[^\w.-]", "_", str(label_name)).strip(".") or f"class_{label}"
+        while name.casefold() in taken:  # some file systems ignore case
+            name = f"{name}_{label}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def load_distilled(path: str | Path) -> DistilledSet:
+    """Load a distilled set; opening it runs none of its content.
+
+    Parameters
+    ----------
+    path : path
+        The folder that the stage `distill` writes, or the ``.safetensors`` file in it.
+
+    Raises
+    ------
+    DdbiasError
+        If there is no such file, it is damaged, is no distilled set, or holds indices instead of images
+        (`IndicesOnlyError`).
+
+    Examples
+    --------
+    >>> from ddbias import load_distilled
+    >>> chosen = load_distilled("results/digits/quick/distilled/digits_fg/0.95/random/uniform/ipc10/seed0")
+    >>> images, labels = chosen.tensors()
+    >>> images.shape, labels[:3]
+    (torch.Size([100, 3, 16, 16]), tensor([0, 0, 0]))
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    tensors, meta = store.read_tensors(path)
+    if not isinstance(meta, dict) or meta.get("kind") != "distilled":
+        raise DdbiasError(f"{path} is not a distilled set; choose a {FILE_NAME} that the stage distill has written")
+    if "images" not in tensors and "index" in tensors:
+        raise IndicesOnlyError(
+            f"{path} (distiller {meta.get('distiller')}) holds only indices of training samples; open its train.arrow "
+            "with ddbias.load_split instead"
+        )
+    _check(path, tensors, meta)
+    return DistilledSet(tensors["images"], tensors["labels"], meta)
+
+
+def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
+    """Raise `DdbiasError` unless images, labels and metadata fit together."""
+    images, labels = tensors.get("images"), tensors.get("labels")
+    lacking = [name for name in ("images", "labels") if name not in tensors]
+    lacking += [name for name in ("mean", "std", "label_names") if name not in meta]
+    if lacking:
+        raise DdbiasError(f"{path} is damaged: it lacks {', '.join(lacking)}; delete it and distill again")
+    fits = (
+        images.ndim == 4
+        and images.dtype == torch.float32
+        and labels.dtype == torch.int64
+        and labels.shape == images.shape[:1]
+        and len(meta["mean"]) == len(meta["std"]) == images.shape[1]
+        and _is_formation(meta.get("formation", 1), images)
+        and (len(labels) == 0 or 0 <= int(labels.min()) <= int(labels.max()) < len(meta["label_names"]))
+    )
+    if not fits:
+        raise DdbiasError(
+            f"{path} is damaged: {images.dtype} images {tuple(images.shape)}, {labels.dtype} labels "
+            f"{tuple(labels.shape)} and its metadata do not fit together; delete it and distill again"
+        )
+
+
+def _is_formation(factor: object, images: torch.Tensor) -> bool:
+    """Tell whether stored images (N, C, H, W) can be cut into tiles as the metadata says."""
+    return type(factor) is int and 1 <= factor <= min(images.shape[2:])
+
+
+def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the images and labels (N,) int64 to train on.
+
+    Images are normalised float32 (N, C, H, W), decoded where a stored image holds several (`ddbias.data.formation`), or
+    raw uint8 taken from the training split at `train` when the distilled set holds rows only.
+    """
+    tensors, meta = store.read_tensors(path)
+    if "images" in tensors:
+        factor = meta.get("formation", 1)
+        images = formation.decode(tensors["images"], factor, mean=meta["mean"], std=meta["std"])
+        return images, formation.decode_labels(tensors["labels"], factor)
+    images = np.array(load_split(train).images[tensors["rows"].numpy()])
+    return torch.from_numpy(images), tensors["labels"]
+
+
+def learned_rate(path: str | Path) -> float | None:
+    """Return the learning rate that the distiller learnt together with its images, None if it did not."""
+    _, meta = store.read_tensors(path, prefix=None)
+    return meta.get("learning_rate")

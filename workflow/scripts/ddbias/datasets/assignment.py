@@ -1,0 +1,69 @@
+"""Which sample gets which attribute: exact counts from the aligned ratio, without randomness."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddbias.base.errors import DdbiasError
+
+
+def assign_attributes(labels: np.ndarray, aligned_ratio: float, num_attributes: int) -> np.ndarray:
+    """Give every sample an attribute so that a share `aligned_ratio` of each class has the one paired with it.
+
+    Within a class the attributes ascend with the position in the data set: the shares ``s_cj`` (the ratio for
+    ``j = c``, the rest spread evenly over the others) are cumulated, ``m_cj = round(n_c sum_{i<=j} s_ci)`` with
+    halves to even, and the t-th sample of class c gets the first j with ``m_cj > t``. So a prefix of the data
+    set is biased differently from the whole.
+
+    Parameters
+    ----------
+    labels : array of int, shape (N,)
+        Classes 0..K-1 in data set order, ``K <= num_attributes``.
+    aligned_ratio : float
+        Share of aligned samples, 0..1. ``1 / num_attributes`` makes the attributes uniform, 0 leaves none aligned.
+    num_attributes : int
+        Number of attributes A, at least 2.
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+        Attributes 0..A-1; class c is aligned with attribute c.
+
+    Raises
+    ------
+    DdbiasError
+        If the ratio is outside 0..1, or a class has no attribute paired with it.
+
+    References
+    ----------
+    Nam et al., Learning from Failure (NeurIPS 2020); Lu et al., arXiv:2403.16028, keep it.
+
+    Examples
+    --------
+    Four samples of each of two classes, three quarters of them aligned:
+
+    >>> from ddbias import assign_attributes
+    >>> assign_attributes([0, 0, 0, 0, 1, 1, 1, 1], aligned_ratio=0.75, num_attributes=2)
+    array([0, 0, 0, 1, 0, 1, 1, 1])
+    """
+    labels = np.asarray(labels)
+    if not 0 <= aligned_ratio <= 1:
+        raise DdbiasError(f"aligned ratio is {aligned_ratio}; it must be between 0 and 1 (0.95 means 95 % aligned)")
+    if num_attributes < 2:
+        raise DdbiasError(f"{num_attributes} attribute cannot be correlated with a label; at least 2 are needed")
+    if len(labels) and labels.min() < 0:
+        raise DdbiasError(f"label {labels.min()} is negative; labels must be 0, 1, 2, ...")
+    counts = np.bincount(labels, minlength=1)
+    classes = len(counts)
+    if classes > num_attributes:
+        raise DdbiasError(
+            f"{classes} classes but only {num_attributes} attributes: class {num_attributes} has none paired with it; "
+            "use a source with fewer classes or a bias with more attributes"
+        )
+    aligned = np.eye(classes, num_attributes, dtype=bool)
+    shares = np.where(aligned, aligned_ratio, (1 - aligned_ratio) / (num_attributes - 1))
+    milestones = np.rint(counts[:, None] * np.cumsum(shares, axis=1))
+    attributes = np.empty(len(labels), np.int64)
+    for label, count in enumerate(counts):
+        attributes[labels == label] = np.searchsorted(milestones[label], np.arange(count), side="right")
+    return attributes

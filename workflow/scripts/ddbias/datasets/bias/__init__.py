@@ -1,0 +1,87 @@
+"""What correlates an attribute with the label: who gets which attribute, and how it shows in the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from ddbias.base import plugins
+from ddbias.base.registry import choose
+from ddbias.datasets.bias.colour import BackgroundColour, ForegroundColour
+from ddbias.datasets.bias.context import Assignment, Context
+from ddbias.datasets.bias.corruption import CorruptionBias
+from ddbias.datasets.bias.fairdd import CFmnist, CMnist
+from ddbias.datasets.bias.grayscale import Grayscale
+from ddbias.datasets.bias.own_attribute import Subsample, Unchanged
+from ddbias.datasets.sources.record import RawImages
+
+
+class Bias(Protocol):
+    """What every entry of `BIASES` builds from its options.
+
+    Attributes
+    ----------
+    takes_ratio : bool
+        Whether an aligned ratio is asked for; if not, the ratio is ``natural``.
+    pad : tuple of int or None
+        Pixels (top, right, bottom, left) added to 28x28 images unless the data set says otherwise; None: 2 each.
+    """
+
+    takes_ratio: bool
+    pad: tuple[int, int, int, int] | None
+
+    def attribute_names(self, part: RawImages) -> list[str] | None:
+        """Return the names of the attributes, None when they are unknown."""
+
+    def pairing(self, part: RawImages) -> list[int] | None:
+        """Return the attribute paired with each label, None when none is."""
+
+    def assign(self, part: RawImages, context: Context) -> Assignment:
+        """Decide which images the split holds and which attribute each has."""
+
+    def apply(
+        self, images: np.ndarray, attributes: np.ndarray | None, index: np.ndarray, context: Context
+    ) -> np.ndarray:
+        """Make the attribute visible.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (N, C, H, W)
+        attributes : ndarray of int64, shape (N,), or None
+        index : ndarray of int64, shape (N,)
+            Position of each sample in the source's split; with `context` all that noise may depend on.
+        context : Context
+
+        Returns
+        -------
+        ndarray of uint8, shape (N, C', H, W)
+        """
+
+
+BIASES: dict[str, Callable[..., Bias]] = {
+    "foreground": ForegroundColour,
+    "background": BackgroundColour,
+    "corruption": CorruptionBias,
+    "c_mnist": CMnist,
+    "c_fmnist": CFmnist,
+    "grayscale": Grayscale,
+    "subsample": Subsample,
+    "none": Unchanged,
+}
+
+
+def build(settings: Mapping[str, object]) -> Bias:
+    """Return the bias that ``settings["kind"]`` names, with the other settings as its options.
+
+    Raises
+    ------
+    DdbiasError
+        For an unknown kind or option, or a value that is not allowed.
+    """
+    make, options = choose("bias", plugins.extended("bias", BIASES, settings.get("kind")), settings)
+    return make(**options)
+
+
+__all__ = ["BIASES", "Assignment", "Bias", "Context", "build"]

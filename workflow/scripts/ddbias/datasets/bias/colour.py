@@ -1,0 +1,74 @@
+"""Coloured foreground or background: the attribute is the colour (CMNIST-DD, arXiv:2403.16028)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ddbias.base.errors import unknown
+from ddbias.base.seeding import numpy_stream
+from ddbias.datasets.bias.context import Context
+from ddbias.datasets.bias.injected import Injected
+from ddbias.datasets.bias.reference_noise import reference_noise
+from ddbias.datasets.colorize import check_severity, colorize
+
+COLOUR_NAMES = ("red-orange", "yellow", "mauve", "sage", "sky blue", "green", "blue", "purple", "dark green", "crimson")
+NOISES = ("per_index", "reference", "none")
+
+
+@dataclass(frozen=True)
+class ColourBias(Injected):
+    """Colour the foreground or the background of grey images.
+
+    Attributes
+    ----------
+    severity : int
+        1..5; higher means less colour noise.
+    noise : str
+        ``"per_index"``: the noise of an image depends on (seed, split, index in the source) alone, so neither on
+        the order nor on what else is generated, nor on ratio and severity. ``"reference"``: the draws of the
+        published generator, see `ddbias.datasets.bias.reference_noise`. ``"none"``: the mean colours.
+    """
+
+    severity: int
+    noise: str = "per_index"
+
+    where: ClassVar[str]
+    names: ClassVar[tuple[str, ...]] = COLOUR_NAMES
+
+    def __post_init__(self) -> None:
+        check_severity(self.severity)
+        if self.noise not in NOISES:
+            raise unknown("colour noise", self.noise, NOISES)
+
+    def apply(self, images: np.ndarray, attributes: np.ndarray, index: np.ndarray, context: Context) -> np.ndarray:
+        """Return the coloured images, see `colorize`."""
+        if self.noise == "none":
+            draws = np.zeros((len(images), 3), np.float32)
+        elif self.noise == "reference":
+            draws = reference_noise(context, self.severity)[index]
+        else:
+            draws = colour_noise(context.seed, context.split, int(index.max(initial=-1)) + 1)[index]
+        return colorize(images, attributes, severity=self.severity, noise=draws, where=self.where)
+
+
+class ForegroundColour(ColourBias):
+    """Colour the foreground; what is black stays black."""
+
+    where = "foreground"
+
+
+class BackgroundColour(ColourBias):
+    """Colour the background; what is white stays white."""
+
+    where = "background"
+
+
+def colour_noise(seed: int, split: str, count: int) -> np.ndarray:
+    """Return standard normal noise, float32 (count, 3), for the first `count` samples of a source's split.
+
+    Row i does not depend on `count`: the rows are drawn one after the other from a stream of their own.
+    """
+    return numpy_stream(seed, "colour_noise", split).standard_normal((count, 3), dtype=np.float32)

@@ -1,0 +1,216 @@
+"""The attribute that the images already have: kept as it is, or drawn to an aligned ratio.
+
+No image is changed. For the test split, ``natural`` keeps every image, ``anti`` the conflicting ones, and
+``balanced`` as many of every (label, attribute) cell as the smallest cell has (as FairDD's CelebA, arXiv:2411.19623).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ddbias.base import groups
+from ddbias.base.errors import DdbiasError, nearest
+from ddbias.base.seeding import numpy_stream
+from ddbias.datasets.bias.context import Assignment, Context
+from ddbias.datasets.sources.record import RawImages
+
+
+@dataclass(frozen=True)
+class OwnAttribute:
+    """What `Unchanged` and `Subsample` share.
+
+    Attributes
+    ----------
+    pairs : sequence of str or int, or None
+        The attribute (name or number) paired with label 0, 1, ...; None pairs label c with attribute c where there
+        are as many attributes as labels, and nothing otherwise.
+    """
+
+    pairs: Sequence[str | int] | None = None
+
+    pad: ClassVar[None] = None
+
+    def attribute_names(self, part: RawImages) -> list[str] | None:
+        """Return the source's names."""
+        return None if part.attributes is None else list(part.attribute_names)
+
+    def pairing(self, part: RawImages) -> list[int] | None:
+        """Return the attribute paired with each label, or None.
+
+        Raises
+        ------
+        DdbiasError
+            If `pairs` does not name one known attribute for every label.
+        """
+        labels, names = len(part.label_names), self.attribute_names(part)
+        if names is None:
+            return None
+        if self.pairs is None:
+            return list(range(labels)) if len(names) == labels else None
+        if len(self.pairs) != labels:
+            raise DdbiasError(
+                f"pairs names {len(self.pairs)} attributes for {labels} labels; "
+                f"name one for each of {', '.join(part.label_names)}"
+            )
+        numbers = {key: number for number, name in enumerate(names) for key in (name, number)}
+        for partner in self.pairs:
+            if partner not in numbers:
+                raise DdbiasError(
+                    f"pairs holds {partner!r}, which is no attribute of the source; known: {', '.join(names)}."
+                    f"{nearest(str(partner), names)}"
+                )
+        return [numbers[partner] for partner in self.pairs]
+
+    def apply(self, images: np.ndarray, attributes: np.ndarray | None, index: np.ndarray, context: Context):
+        """Return `images`."""
+        return images
+
+    def _test(self, part: RawImages, context: Context) -> Assignment:
+        """Choose the images of a test split by its convention."""
+        everything = np.arange(len(part))
+        if context.natural:
+            return Assignment(everything, part.attributes)
+        if part.attributes is None:
+            raise DdbiasError(f"test is '{context.test}', but the source has no attribute; set test: natural")
+        if context.test == "anti":
+            conflicting = groups.conflicting(part.labels, part.attributes, self.pairing(part))
+            if conflicting is None or not conflicting.any():
+                reason = "no attribute is paired with a label" if conflicting is None else "no test image conflicts"
+                raise DdbiasError(f"test is 'anti', but {reason}; set pairs: in the bias, or another test")
+            rows = everything[conflicting]
+            return Assignment(rows, part.attributes[rows])
+        cells = _cells(part)
+        smallest = int(cells.min())
+        if not smallest:
+            label, attribute = np.argwhere(cells == 0)[0]
+            raise DdbiasError(
+                f"test is 'balanced', but no test image has label '{part.label_names[label]}' and attribute "
+                f"'{part.attribute_names[attribute]}'; set test: natural"
+            )
+        rows = _draw(part, np.full_like(cells, smallest), context)
+        return Assignment(rows, part.attributes[rows])
+
+
+@dataclass(frozen=True)
+class Unchanged(OwnAttribute):
+    """Leave the training images and their attributes as the source has them."""
+
+    takes_ratio: ClassVar[bool] = False
+
+    def assign(self, part: RawImages, context: Context) -> Assignment:
+        """Keep every training image; choose test images by the convention."""
+        return self._test(part, context)
+
+
+@dataclass(frozen=True)
+class Subsample(OwnAttribute):
+    """Draw training images so that a share of each class, the aligned ratio, has the attribute paired with it.
+
+    Conflicting images are spread evenly over the other attributes. Within a cell the images are drawn at random, the
+    same ones first for every ratio.
+
+    Attributes
+    ----------
+    per_class : int or None
+        Training images of each class; None takes as many as the ratio allows. Fewer are taken where the source lacks
+        them; ``wanted`` in the data set's metadata says what was asked for.
+    """
+
+    per_class: int | None = None
+
+    takes_ratio: ClassVar[bool] = True
+
+    def assign(self, part: RawImages, context: Context) -> Assignment:
+        """Draw the training images, or choose test images by the convention.
+
+        Raises
+        ------
+        DdbiasError
+            If the source has no attributes, an attribute is constant within a class, or the ratio is out of reach.
+        """
+        if part.attributes is None:
+            raise DdbiasError("bias 'subsample' needs a source with an attribute, which this one does not have")
+        if context.split == "test":
+            return self._test(part, context)
+        partners = self.pairing(part)
+        if partners is None:
+            raise DdbiasError("bias 'subsample' does not know which attribute is paired with which label; set pairs:")
+        cells = _cells(part)
+        taken, wanted = np.zeros_like(cells), np.zeros_like(cells)
+        for label, available in enumerate(cells):
+            asked = int(available.sum()) if self.per_class is None else self.per_class
+            wanted[label] = _exact(asked, _shares(context.ratio, partners[label], len(available)))
+            taken[label] = reachable(available, context.ratio, partners[label], asked, part.label_names[label])
+        rows = _draw(part, taken, context)
+        return Assignment(rows, part.attributes[rows], wanted)
+
+
+def reachable(available: np.ndarray, ratio: float, partner: int, asked: int, name: str = "") -> np.ndarray:
+    """Return how many images of each attribute a class gives: at most `asked` in total, and exactly in the ratio.
+
+    Parameters
+    ----------
+    available : ndarray of int, shape (A,)
+    ratio : float
+        Aligned ratio 0..1.
+    partner : int
+        The attribute paired with the class.
+    asked : int
+        Images wanted in total.
+    name : str
+        Of the class, for messages.
+
+    Returns
+    -------
+    ndarray of int64, shape (A,)
+        Halves are rounded as in `ddbias.datasets.assignment.assign_attributes`.
+
+    Raises
+    ------
+    DdbiasError
+        If no number of images has this ratio.
+    """
+    shares = _shares(ratio, partner, len(available))
+    needed = shares > 0
+    # An upper bound; a cell may hold up to one image more than its share.
+    total = int(min(asked, ((available[needed] + 1) / shares[needed]).min()))
+    while total and (_exact(total, shares) > available).any():
+        total -= 1
+    taken = _exact(total, shares)
+    others = np.arange(len(available)) != partner
+    if not total or (ratio < 1 and not taken[others].any()) or (ratio > 0 and not taken[partner]):
+        have = int(available[partner]), int(available[others].sum())
+        raise DdbiasError(
+            f"class '{name}' has {have[0]} aligned and {have[1]} conflicting images, from which the aligned ratio "
+            f"{ratio:g} cannot be drawn; choose a ratio nearer to {have[0] / max(sum(have), 1):.3g}, or other pairs"
+        )
+    return taken
+
+
+def _shares(ratio: float, partner: int, attributes: int) -> np.ndarray:
+    if attributes < 2:
+        raise DdbiasError("the source has a single attribute, so no sample can conflict; bias 'subsample' needs two")
+    return np.where(np.arange(attributes) == partner, ratio, (1 - ratio) / (attributes - 1))
+
+
+def _exact(total: int, shares: np.ndarray) -> np.ndarray:
+    """Split a total by shares: differences of the rounded cumulative sum."""
+    return np.diff(np.rint(total * np.cumsum(shares)), prepend=0).astype(np.int64)
+
+
+def _cells(part: RawImages) -> np.ndarray:
+    return groups.counts(part.labels, part.attributes, len(part.label_names), len(part.attribute_names))
+
+
+def _draw(part: RawImages, taken: np.ndarray, context: Context) -> np.ndarray:
+    """Return ascending rows, ``taken[label, attribute]`` of each cell."""
+    rows = []
+    for (label, attribute), count in np.ndenumerate(taken):
+        members = np.flatnonzero((part.labels == label) & (part.attributes == attribute))
+        order = numpy_stream(context.seed, "subsample", context.split, label, attribute).permutation(len(members))
+        rows.append(members[order[:count]])
+    return np.sort(np.concatenate(rows))

@@ -1,0 +1,194 @@
+"""What image files say about themselves beside their pixels: in their folder, their name, or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from ddbias.base import lookup
+from ddbias.base.errors import DdbiasError, nearest, unknown
+
+LABEL, ATTRIBUTE = "label", "attribute"
+SECONDS, SECONDS_PER_FILE = 20.0, 0.001  # far more than any sensible pattern takes
+# Python's matcher cannot be stopped from within, and a pattern like (a+)+b takes years for some names.
+_MATCHER = """
+import json, re, sys
+pattern, names = json.load(sys.stdin)
+found = [re.fullmatch(pattern, name) for name in names]
+json.dump([match and match.groupdict() for match in found], sys.stdout)
+"""
+
+Fields = list[dict[str, str | None]]  # per image: attribute, and label where it is told here
+Splits = Mapping[str, tuple[Path, Sequence[str]]]  # per split: its folder, and relative paths of its images
+
+
+def read_fields(settings: Mapping[str, object] | None, splits: Splits, data: Mapping[str, object]) -> dict[str, Fields]:
+    """Return what is known of every image.
+
+    Parameters
+    ----------
+    settings : mapping or None
+        ``{"from": "folder"}``: the folder below the label's is the attribute. ``{"from": "csv", "file", "path",
+        "attribute"[, "label"]}``: columns of a CSV file; a path is relative to the split's folder, may start with that
+        folder's name, or is the file's name alone. ``{"from": "name", "pattern"}``: groups ``attribute`` and perhaps
+        ``label`` of a regular expression that the whole file name matches. None: no attribute is known.
+    splits : mapping
+        Folder and image files (relative paths) of every split.
+    data : mapping
+        ``root`` and ``mirrors``: where the CSV file is looked for.
+
+    Returns
+    -------
+    dict of str to list of dict
+        In the order of the files: ``label`` (the first folder of the path unless it is told otherwise) and
+        ``attribute`` (None if unknown).
+
+    Raises
+    ------
+    DdbiasError
+        For wrong settings and files without a label or an attribute, named.
+    """
+    if settings is None:
+        return {
+            split: [{ATTRIBUTE: None, LABEL: _folder(folder, name, 0)} for name in names]
+            for split, (folder, names) in splits.items()
+        }
+    how = settings.get("from")
+    if how not in _READERS:
+        raise unknown("attribute.from", how, _READERS)
+    reader, needed, optional = _READERS[how]
+    for key in settings:
+        if key not in ("from", *needed, *optional):
+            raise unknown(f"key of attribute (from: {how})", key, ("from", *needed, *optional))
+    for key in needed:
+        if key not in settings:
+            raise DdbiasError(f"attribute.{key} is missing; from: {how} needs {', '.join(needed)}")
+    for key, value in settings.items():
+        if not isinstance(value, str):
+            raise DdbiasError(f"attribute.{key} is {value!r}; it must be text")
+    return reader(settings, splits, data)
+
+
+def _folder(folder: Path, name: str, depth: int) -> str:
+    """Return the folder of an image that stands for its label (depth 0) or attribute (1)."""
+    parts = name.split("/")[:-1]
+    if len(parts) <= depth:
+        layout = ("<label>/<file>", "<label>/<attribute>/<file>")[depth]
+        raise DdbiasError(f"{folder / name} does not lie in a folder of its {(LABEL, ATTRIBUTE)[depth]} ({layout})")
+    return parts[depth]
+
+
+def _from_folders(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fields]:
+    return {
+        split: [{ATTRIBUTE: _folder(folder, name, 1), LABEL: _folder(folder, name, 0)} for name in names]
+        for split, (folder, names) in splits.items()
+    }
+
+
+def _from_names(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fields]:
+    pattern = settings["pattern"]
+    try:
+        groups = re.compile(pattern).groupindex
+    except (re.error, RecursionError, OverflowError) as error:
+        raise DdbiasError(f"attribute.pattern {pattern!r} is no regular expression ({error})") from error
+    if ATTRIBUTE not in groups:
+        raise DdbiasError(f"attribute.pattern {pattern!r} has no group (?P<{ATTRIBUTE}>...), which holds the attribute")
+    found = {}
+    for split, (folder, names) in splits.items():
+        matches = _match(pattern, [PurePosixPath(name).name for name in names])
+        found[split] = []
+        for name, match in zip(names, matches, strict=True):
+            if match is None:
+                raise DdbiasError(
+                    f"the name of {folder / name} does not match attribute.pattern {pattern!r}; a pattern must match "
+                    "the whole file name, extension included"
+                )
+            empty = next((key for key in (ATTRIBUTE, LABEL) if key in groups and not match[key]), None)
+            if empty:
+                raise DdbiasError(f"attribute.pattern {pattern!r} finds no {empty} in the name of {folder / name}")
+            label = match[LABEL] if LABEL in groups else _folder(folder, name, 0)
+            found[split].append({ATTRIBUTE: match[ATTRIBUTE], LABEL: label})
+    return found
+
+
+def _match(pattern: str, names: Sequence[str]) -> list[dict[str, str | None] | None]:
+    """Match names in a process of its own, which is stopped when it takes too long."""
+    limit = SECONDS + SECONDS_PER_FILE * len(names)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", _MATCHER],
+            input=json.dumps([pattern, list(names)]),
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=True,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DdbiasError(
+            f"attribute.pattern {pattern!r} takes more than {limit:.0f} s for {len(names):,} names; avoid repeats "
+            "within repeats, as in (a+)+"
+        ) from error
+    return json.loads(done.stdout)
+
+
+def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fields]:
+    path = lookup.find(settings["file"], data)
+    columns = {key: settings[key] for key in (ATTRIBUTE, LABEL) if key in settings}
+    rows = _read_csv(path, settings["path"], columns)
+    taken: dict[str, Path] = {}
+    found = {}
+    for split, (folder, names) in splits.items():
+        found[split] = []
+        for name in names:
+            keys = (f"{folder.name}/{name}", name, PurePosixPath(name).name)
+            key = next((key for key in keys if key in rows), None)
+            if key is None:
+                raise DdbiasError(f"{folder / name} is not in column '{settings['path']}' of {path}; add or remove it")
+            if key in taken:
+                raise DdbiasError(
+                    f"'{key}' in column '{settings['path']}' of {path} may mean {taken[key]} or {folder / name}; "
+                    f"write its path with {folder.name}/ in front"
+                )
+            taken[key] = folder / name
+            fields = rows[key]
+            found[split].append(fields if LABEL in fields else {**fields, LABEL: _folder(folder, name, 0)})
+    return found
+
+
+def _read_csv(path: Path, key: str, columns: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
+    """Return the wanted columns of every row by its path."""
+    rows: dict[str, dict[str, str | None]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file, strict=True)
+            header = table.fieldnames or []
+            for name in (key, *columns.values()):
+                if name not in header:
+                    raise DdbiasError(
+                        f"{path} has no column '{name}'; it has: {', '.join(header)}.{nearest(name, header)}"
+                    )
+            for row in table:
+                place = PurePosixPath((row[key] or "").strip().replace("\\", "/")).as_posix()
+                values = {what: " ".join((row[name] or "").split()) for what, name in columns.items()}
+                lacking = next((what for what, value in values.items() if not value), None)
+                if lacking:
+                    raise DdbiasError(f"line {table.line_num} of {path} has no {lacking} (column '{columns[lacking]}')")
+                if place in rows:
+                    raise DdbiasError(f"line {table.line_num} of {path} names '{place}' a second time; remove one")
+                rows[place] = values
+    except (UnicodeDecodeError, csv.Error) as error:
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
+        raise DdbiasError(f"{path} cannot be read as a CSV file ({reason}); store it as UTF-8 with commas") from error
+    return rows
+
+
+_READERS: dict[str, tuple[Callable[..., dict[str, Fields]], tuple[str, ...], tuple[str, ...]]] = {
+    "folder": (_from_folders, (), ()),
+    "csv": (_from_csv, ("file", "path", ATTRIBUTE), (LABEL,)),
+    "name": (_from_names, ("pattern",), ()),
+}

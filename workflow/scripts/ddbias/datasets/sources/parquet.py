@@ -1,0 +1,155 @@
+"""Any images with labels, and an attribute if there is one, from two Parquet files (as Hugging Face writes them)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import compute
+
+from ddbias.base import lookup
+from ddbias.base.errors import DdbiasError, nearest
+from ddbias.data import store
+from ddbias.datasets.sources.codes import Column, check_no_gap, encode
+from ddbias.datasets.sources.images import check_size, decode
+from ddbias.datasets.sources.record import RawImages
+
+IMAGE, LABEL, ATTRIBUTE = "image", "label", "attribute"
+
+
+def origin(**_: object) -> list[str]:
+    """Return nothing: the files are named in the settings, so the rule knows them."""
+    return []
+
+
+def load_parquet(
+    *,
+    train: str,
+    test: str,
+    image: str = IMAGE,
+    label: str = LABEL,
+    attribute: str = ATTRIBUTE,
+    label_names: list[str] | None = None,
+    attribute_names: list[str] | None = None,
+    size: int | None = None,
+    data: Mapping[str, object],
+) -> dict[str, RawImages]:
+    """Return the images of two Parquet files.
+
+    Parameters
+    ----------
+    train, test : str
+        Paths; relative ones are looked for in the working directory, then as `ddbias.base.lookup.places` says.
+    image : str
+        Column of encoded images: binary, or a struct with a field ``bytes``.
+    label : str
+        Column of labels: integers 0..K-1, or strings, which are numbered in sorted order.
+    attribute : str
+        Column of the bias attribute, integers or strings. Only the default, ``attribute``, may be absent.
+    label_names, attribute_names : list of str or None
+        Names in the order of the numbers; None takes those of Hugging Face's metadata, else the numbers.
+    size : int or None
+        Side in pixels to resize to while decoding; needed when the images differ in size.
+    data : mapping
+        ``root`` and ``mirrors``.
+
+    Raises
+    ------
+    DdbiasError
+        For a missing file or column, an empty or damaged file, an undecodable image (with its row), labels that
+        are missing, negative, have gaps, or are named differently in the two files.
+    """
+    check_size(size)
+    paths = {"train": lookup.find(train, data), "test": lookup.find(test, data)}
+    tables = {split: _read(path, (image, label), attribute) for split, path in paths.items()}
+    labels, names = encode("label", [_column(t, paths[s], label) for s, t in tables.items()], label_names)
+    check_no_gap(labels[0], names, f"column '{label}' of {paths['train']}")
+    tags, tag_names = _attributes(tables, paths, attribute, attribute_names)
+    pixels = {split: _images(table, paths[split], image, size) for split, table in tables.items()}
+    if pixels["train"].shape[1:] != pixels["test"].shape[1:]:
+        shapes = " and ".join("x".join(map(str, p.shape[1:])) for p in pixels.values())
+        raise DdbiasError(
+            f"{paths['train']} and {paths['test']} hold images of different shape ({shapes}, channels first); "
+            "set size: for one size, and store both files as grey or both as RGB"
+        )
+    provenance = {
+        "source": "parquet",
+        "files": {split: {"name": path.name, "sha256": store.file_sha256(path)} for split, path in paths.items()},
+        "licence": "as stated by the provider of the files",
+    }
+    return {
+        split: RawImages(pixels[split], labels[i], names, tags[i], tag_names, provenance)
+        for i, split in enumerate(paths)
+    }
+
+
+def _read(path: Path, needed: tuple[str, ...], attribute: str) -> pa.Table:
+    """Read the columns that are needed, and the attribute unless it has its default name and is absent."""
+    from pyarrow import parquet
+
+    try:
+        schema = parquet.read_schema(path)
+        for column in (*needed, *([attribute] if attribute != ATTRIBUTE else [])):
+            if column not in schema.names:
+                raise DdbiasError(
+                    f"{path} has no column '{column}'; it has: {', '.join(schema.names)}."
+                    f"{nearest(column, schema.names)}"
+                )
+        wanted = [*needed, *([attribute] if attribute in schema.names else [])]
+        table = parquet.read_table(path, columns=list(dict.fromkeys(wanted)))
+    except (pa.ArrowInvalid, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise DdbiasError(f"{path} is damaged or not a Parquet file ({str(error).splitlines()[0]})") from error
+    if not len(table):
+        raise DdbiasError(f"{path} is empty; a split needs at least one image")
+    return table
+
+
+def _column(table: pa.Table, path: Path, name: str) -> Column:
+    values = table.column(name).combine_chunks()
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    return Column(values, path, name, _class_names(table.schema, name))
+
+
+def _class_names(schema: pa.Schema, column: str) -> list[str] | None:
+    """Return the names of a Hugging Face ``ClassLabel``; None when the (optional) metadata has none."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        feature = features[column]
+        return [str(name) for name in feature["names"]] if feature["_type"] == "ClassLabel" else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _attributes(
+    tables: Mapping[str, pa.Table], paths: Mapping[str, Path], column: str, names: list[str] | None
+) -> tuple[list[np.ndarray | None], list[str] | None]:
+    """Return the attributes of both splits and their names; all None when the files have no such column."""
+    present = [column in table.column_names for table in tables.values()]
+    if not any(present):
+        return [None, None], None
+    if not all(present):
+        lacking = paths["test" if present[0] else "train"]
+        raise DdbiasError(f"{lacking} has no column '{column}' though the other split has; add it or drop it there")
+    return encode("attribute", [_column(t, paths[s], column) for s, t in tables.items()], names)
+
+
+def _images(table: pa.Table, path: Path, column: str, size: int | None) -> np.ndarray:
+    values = table.column(column).combine_chunks()
+    if pa.types.is_struct(values.type) and "bytes" in [f.name for f in values.type]:
+        values = compute.struct_field(values, "bytes")
+    if not (pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type)):
+        raise DdbiasError(
+            f"column '{column}' of {path} is {values.type}; it must hold encoded images (PNG or JPEG) "
+            "as binary, or as a struct with a field 'bytes'"
+        )
+    if values.null_count:
+        row = values.is_null().to_pylist().index(True)
+        raise DdbiasError(f"row {row} of column '{column}' of {path} holds no image bytes; embed or remove it")
+    views = [memoryview(value.as_buffer()) for value in values]
+    return decode(views, size=size, name=lambda row: f"the image in row {row} of {path}")

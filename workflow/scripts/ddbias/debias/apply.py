@@ -1,0 +1,81 @@
+"""Apply a debias of any kind: weights off what a surrogate says, and what the real side of the matching is to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from ddbias.base.errors import DdbiasError
+from ddbias.data import store
+from ddbias.data.split import Split
+from ddbias.debias import kinds
+from ddbias.debias.estimates import Estimate
+from ddbias.debias.real_side import RealSettings, draws
+
+
+def estimate_weights(settings: Mapping, columns: Mapping[str, np.ndarray]) -> Estimate:
+    """Return what a debias reads off a surrogate's columns.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``kind`` and options of the debias.
+    columns : mapping of str to ndarray
+        Of the surrogate's file. An ``attribute`` among them is not passed on: no estimate may look at it.
+
+    Raises
+    ------
+    DdbiasError
+        If the kind uses no surrogate, or the columns lack what it needs.
+    """
+    method = kinds.module(settings["kind"])
+    if not hasattr(method, "estimate"):
+        raise DdbiasError(f"debias {settings['kind']} uses no surrogate; leave it out")
+    seen = {name: values for name, values in columns.items() if name != "attribute"}
+    return method.estimate(seen, **kinds.options(settings))
+
+
+def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> RealSettings:
+    """Return what a debias says about the real side of a training split.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``kind`` and options of the debias.
+    split : Split
+    path : path or None
+        The weights file of a debias that uses a surrogate.
+
+    Raises
+    ------
+    DdbiasError
+        If the file belongs to another split, a debias that needs one has none, or it cannot work without attributes.
+    """
+    method = kinds.module(settings["kind"])
+    pooling = getattr(method, "POOLING", "mean")
+    if path:
+        weights, groups = _read(path, split)
+    elif settings.get("surrogate") is not None or not hasattr(method, "sample_weights"):
+        raise DdbiasError(
+            f"debias {settings['kind']} needs the weights file that estimate_weights writes; none was given"
+        )
+    else:
+        weights, groups = method.sample_weights(split, **kinds.options(settings)), split.attributes
+    return RealSettings(
+        weights,
+        None if pooling == "mean" else groups,
+        pooling,
+        settings.get("draw", draws(pooling)[0]),
+        settings.get("reduction", "sum"),
+    )
+
+
+def _read(path: str | Path, split: Split) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return weights and groups, if any, of a weights file."""
+    table, _ = store.read_table(path)
+    if not np.array_equal(table["index"].to_numpy(), split.index):
+        raise DdbiasError(f"{path} belongs to another training split; delete it and run again")
+    groups = table["group"].to_numpy() if "group" in table.column_names else None
+    return table["weight"].to_numpy(), groups

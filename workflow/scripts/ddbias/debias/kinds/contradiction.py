@@ -1,0 +1,75 @@
+"""Weights from the samples whose label a biased classifier contradicts. Ours; needs no attribute label.
+
+A classifier trained for some dozens of steps with generalised cross-entropy (arXiv 1805.07836, as LfF uses it, arXiv
+2007.02561) knows little but the bias: it tells the class that a sample's *attribute* is paired with. Where it
+predicts the label, the sample is taken as aligned; where it does not, the prediction says which attribute contradicts
+it.
+
+Weights: with G classes predicted within a class, the samples predicted as their own class hold 1/G of its weight, as
+a true attribute of G values would have it, the contradicted ones the rest. That rest is shared among the predicted
+classes in proportion to the square root of their sizes: between "every contradicted sample alike" (power 1), which is
+right where the predictions of contradicted samples are guesses, and "every predicted class alike" (power 0), which is
+right where they are the attribute. Measured on whole training sets (seed 0), total variation distance of the weighted
+distribution of the true attribute within a label from an even one, for power 0, 1/2 and 1 (.85 without weights): CMNIST
+.16 .13 .15 with 5 % and .17 .17 .21 with 1 % conflicting samples, background Fashion-MNIST .28 .21 .21 with 5 %.
+
+Where the classifier shows no bias (`ddbias.debias.evidence`) the weights are uniform, and a warning says so.
+
+Fails, or helps little: where the attribute is as hard to learn as the class (corruptions), where one class's attribute
+is not paired with one class (the predictions name a class, not an attribute; G is then too large), and where a long
+training has learnt the contradicted labels by heart.
+
+Cost: none beside the surrogate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ddbias.base.groups import class_members
+from ddbias.debias.balance import CLASSIFY
+from ddbias.debias.estimates import Estimate, column
+from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
+
+
+def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evidence: float = MIN_EVIDENCE) -> Estimate:
+    """Return the weights, and as groups the predicted classes.
+
+    Parameters
+    ----------
+    columns : mapping
+        ``logits`` (N, K) of a biased classifier, ``label`` (N,).
+    power : float
+        0..1; how the contradicted samples of a class share their weight, see the module's text.
+    min_evidence : float
+        0..1, see `ddbias.debias.evidence`; 0 always weights.
+
+    Raises
+    ------
+    DdbiasError
+        If the surrogate stores no logits.
+    """
+    logits, labels = column(columns, "logits", "contradiction", CLASSIFY), np.asarray(columns["label"])
+    predicted = logits.argmax(1)
+    found = evidence(logits, labels)
+    weights = np.ones(len(labels))
+    if shows_bias(found, min_evidence, "contradiction"):
+        weights = contradiction_weights(labels, predicted, power=power)
+    return Estimate(weights, groups=predicted, diagnostics={"evidence": found})
+
+
+def contradiction_weights(labels: np.ndarray, predicted: np.ndarray, *, power: float) -> np.ndarray:
+    """Return weights (N,) float64 with mean 1 in each class from labels and predicted classes, both (N,) int."""
+    weights = np.ones(len(labels))
+    for label, members in class_members(labels):
+        values, cell, sizes = np.unique(predicted[members], return_inverse=True, return_counts=True)
+        own = values == label
+        if own.all() or not own.any():
+            continue  # nothing is contradicted, or everything: no two sides to balance
+        share = np.where(own, 0, sizes.astype(np.float64) ** power)
+        share *= (1 - 1 / len(values)) / share.sum()
+        share[own] = 1 / len(values)
+        weights[members] = (share / sizes)[cell] * len(members)
+    return weights

@@ -1,0 +1,54 @@
+"""Weights that balance groups: every group of a class holds the same total weight.
+
+With the true attribute it is the upper bound for what any weighting without attribute labels can reach; the matching
+target is then the mean of the group means, which FairDD's squared loss leads to and COBRA aims at (arXiv 2411.19623,
+2605.00185). With pseudo-groups from a surrogate it needs no attribute. Formula and shrinkage: `ddbias.debias.balance`.
+
+Cost: counting; with clusters that of `ddbias.debias.pseudo_groups`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ddbias.data.split import Split
+from ddbias.debias.balance import balanced_weights, merge_small, pseudo_groups, true_groups
+from ddbias.debias.estimates import Estimate
+
+
+def sample_weights(split: Split, *, smoothing: float = 0.0, min_cell: int = 1, **_: object) -> np.ndarray:
+    """Return weights (N,) float64 with mean 1 in each class from the true attributes.
+
+    Parameters
+    ----------
+    split : Split
+    smoothing : float
+        At least 0; shrinks the weights towards equal ones.
+    min_cell : int
+        Smaller cells are merged into the largest of their class.
+    **_
+        What concerns pseudo-groups only.
+
+    Raises
+    ------
+    DdbiasError
+        If the attributes are unknown.
+    """
+    groups = true_groups(split, "group_balanced")
+    return balanced_weights(split.labels, groups, smoothing=smoothing, min_cell=min_cell)
+
+
+def estimate(
+    columns: Mapping[str, np.ndarray],
+    *,
+    smoothing: float = 0.0,
+    min_cell: int = 1,
+    **options: object,
+) -> Estimate:
+    """Return balanced weights and the pseudo-groups, small ones merged; see `ddbias.debias.balance.pseudo_groups`."""
+    found, diagnostics = pseudo_groups(columns, "group_balanced", **options)
+    found = merge_small(columns["label"], found, min_cell)
+    weights = balanced_weights(columns["label"], found, smoothing=smoothing)
+    return Estimate(weights, groups=found, diagnostics=diagnostics)

@@ -1,0 +1,103 @@
+"""Keeping the state of a surrogate in which the conflicting samples stand out most, found without attribute labels.
+
+Cost: a forward pass of up to 4,096 images every `check_every` steps, and `ddbias.debias.surrogate.separation` of them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ddbias.base.seeding import stream
+from ddbias.data.split import Split
+from ddbias.debias.surrogate.embeddings import embed
+from ddbias.debias.surrogate.objective import Objective
+from ddbias.debias.surrogate.separation import margins, separation
+from ddbias.debias.weights.density import kde_density
+from ddbias.debias.weights.inverse_density import density_weights
+from ddbias.debias.weights.ranking import auc
+
+KERNEL = {"variance": 0.02}  # of the weights whose share is noted: that of studies/cui2024_main.yaml
+CLIP = 0.01
+IMAGES = 4096  # that are looked at: the same ones each time, drawn from the training split
+
+
+class BestState:
+    """Measures the separation as training goes on, and remembers the network where it was largest.
+
+    Parameters
+    ----------
+    objective : Objective
+    split : Split
+        Labels decide; attributes, where known, give AUC and weight share of the history, which decide nothing.
+    settings : mapping
+        ``check_every`` (steps between two measurements).
+    seed : int
+    device : device
+    """
+
+    def __init__(self, objective: Objective, split: Split, settings: Mapping, seed: int, device: torch.device) -> None:
+        self.objective, self.every, self.device = objective, settings["check_every"], device
+        rows = torch.randperm(len(split), generator=stream(seed, "separation"))[:IMAGES].sort().values.numpy()
+        attributes = None if split.attributes is None else split.attributes[rows]
+        self.part = replace(
+            split, images=split.images[rows], labels=split.labels[rows], attributes=attributes, index=split.index[rows]
+        )
+        self.separation = -math.inf
+        self.tensors: dict[str, torch.Tensor] = {}
+
+    def check(self, step: int, history: torch.Tensor) -> None:
+        """After a step, measure if it is time, note it in the history and remember the network if it is the best yet.
+
+        Parameters
+        ----------
+        step : int
+            From 0.
+        history : Tensor of float64, shape (steps, 4)
+            Loss, separation, AUC, and the share of the weight that density weights would give to the conflicting
+            samples; the last three of this step are filled in. The last step is always measured.
+        """
+        if (step + 1) % self.every and step + 1 < len(history):
+            return
+        embeddings = embed(self.objective, self.part, device=self.device)["embedding"]
+        found = margins(embeddings, self.part.labels)
+        history[step, 1], history[step, 2] = separation(found, self.part.labels), _auc(-found, self.part.conflicting)
+        history[step, 3] = _conflicting_share(embeddings, self.part)
+        if history[step, 1] > self.separation:
+            self.separation = history[step, 1].item()
+            self.tensors = {name: value.detach().clone() for name, value in self.objective.model.state_dict().items()}
+
+    def take_up(self) -> None:
+        """Give the network the state that was remembered."""
+        self.objective.model.load_state_dict(self.tensors)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the best separation and the network it was measured on; only names that begin with ``best.``."""
+        tensors = {f"best.model.{name}": value for name, value in self.tensors.items()}
+        return {"best.separation": torch.tensor(self.separation, dtype=torch.float64), **tensors}
+
+    def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Take up what `state_dict` returned; other keys of `state` are not looked at."""
+        prefix = "best.model."
+        self.separation = state["best.separation"].item()
+        self.tensors = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+
+
+def _auc(scores: np.ndarray, conflicting: np.ndarray | None) -> float:
+    """Return how well high scores (N,) tell the conflicting samples, 0..1, or NaN where that is unknown."""
+    if conflicting is None or conflicting.all() or not conflicting.any():
+        return math.nan
+    return auc(scores, conflicting)
+
+
+def _conflicting_share(embeddings: np.ndarray, split: Split) -> float:
+    """Return the share of the weight, 0..1, that conflicting samples have under density weights, NaN where unknown."""
+    if split.conflicting is None:
+        return math.nan
+    density = kde_density(embeddings, split.labels, **KERNEL)
+    weights = density_weights(density, split.labels, clip=CLIP)
+    return float(weights[split.conflicting].sum() / weights.sum())

@@ -1,0 +1,110 @@
+"""What a surrogate says about every image of a split, and the file that holds it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ddbias.base.errors import DdbiasError
+from ddbias.data import store
+from ddbias.data.split import Split
+from ddbias.debias.surrogate.objective import Objective
+
+MATRICES = ("embedding", "logits")  # columns of float32 rows; the others hold one number a sample
+
+
+@torch.no_grad()
+def embed(objective: Objective, split: Split, *, device: torch.device, batch_size: int = 512) -> dict[str, np.ndarray]:
+    """Return what a surrogate reads off the un-augmented images of a split.
+
+    Parameters
+    ----------
+    objective : Objective
+        Its network is in the mode of evaluation meanwhile.
+    split : Split
+        Attributes are not looked at.
+    device : device
+    batch_size : int
+
+    Returns
+    -------
+    dict of ndarray of float32
+        ``embedding`` (N, D), L2-normalised; for kinds that classify ``logits`` (N, K); for lff ``difficulty`` (N,).
+
+    Raises
+    ------
+    DdbiasError
+        If a value is not finite.
+    """
+    mode = objective.model.training
+    objective.model.eval()
+    parts = [
+        {name: values.cpu() for name, values in objective.read(split.normalize(batch)).items()}
+        for batch in (
+            torch.tensor(part, device=device)
+            for part in np.array_split(split.images, max(1, math.ceil(len(split) / batch_size)))
+        )
+    ]
+    objective.model.train(mode)
+    read = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
+    if not all(np.isfinite(values).all() for values in read.values()):
+        raise DdbiasError(
+            "the embedding has values that are not finite: the surrogate diverged, lower its learning rate"
+        )
+    return objective.columns(read, np.array(split.labels))
+
+
+def save_embeddings(
+    path: str | Path,
+    embeddings: np.ndarray,
+    split: Split,
+    meta: Mapping,
+    *,
+    logits: np.ndarray | None = None,
+    difficulty: np.ndarray | None = None,
+) -> None:
+    """Write embeddings with the index, label and, where known, attribute of every sample.
+
+    Parameters
+    ----------
+    path : path
+    embeddings : ndarray, shape (N, D)
+    split : Split
+        What was embedded.
+    meta : mapping
+        Metadata of the file, as JSON can write it; ``dimensions`` (D) is added.
+    logits : ndarray, shape (N, K), optional
+        Of a kind that classifies: those of its biased network.
+    difficulty : ndarray, shape (N,), optional
+        Of lff, 0..1.
+    """
+    columns = {
+        "embedding": store.fixed_size_binary(embeddings.astype(np.float32)),
+        "index": np.array(split.index),
+        "label": np.array(split.labels),
+    }
+    if split.attributes is not None:
+        columns["attribute"] = np.array(split.attributes)
+    if logits is not None:
+        columns["logits"] = store.fixed_size_binary(logits.astype(np.float32))
+    if difficulty is not None:
+        columns["difficulty"] = difficulty.astype(np.float32)
+    store.write_arrow(path, columns, {**meta, "dimensions": embeddings.shape[1]})
+
+
+def load_embeddings(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Read what `save_embeddings` wrote.
+
+    Returns
+    -------
+    columns : dict of ndarray
+        ``embedding`` (float32, (N, D)), ``index`` and ``label`` (int64), and where the file has them ``attribute``
+        (int64), ``logits`` (float32, (N, K)) and ``difficulty`` (float32).
+    meta : dict
+    """
+    columns, meta = store.read_arrow(path)
+    return columns | {name: columns[name].view(np.float32) for name in MATRICES if name in columns}, meta

@@ -1,0 +1,41 @@
+"""A classifier under the generalised cross-entropy (GCE, Zhang and Sabuncu, arXiv 1805.07836): it amplifies the bias.
+
+``(1 - p_y^q) / q`` has the gradient of the cross-entropy times ``p_y^q``: samples that are already predicted, which are
+the aligned ones, count more. As LfF (Nam et al., arXiv 2007.02561) implements it: the cross-entropy weighted by
+``q p_y^q``, the weight detached; the loss differs, the gradient is q times that of GCE.
+
+Cost: as cross_entropy.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ddbias.debias.surrogate.classifier import ClassifierObjective
+
+
+def generalised_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, *, q: float = 0.7) -> torch.Tensor:
+    """Return the cross-entropy of every sample, weighted by ``q p_y^q``.
+
+    Parameters
+    ----------
+    logits : Tensor of float, shape (B, K)
+    labels : Tensor of int64, shape (B,)
+    q : float
+        Above 0, at most 1; towards 0 all samples count alike, 1 is the mean absolute error.
+
+    Returns
+    -------
+    Tensor, shape (B,)
+    """
+    losses = nn.functional.cross_entropy(logits, labels, reduction="none")
+    return losses * (q * torch.exp(-q * losses.detach()))
+
+
+class Objective(ClassifierObjective):
+    """A classifier under the mean of `generalised_cross_entropy`; `settings` has ``q``."""
+
+    def loss(self, views: list[torch.Tensor], labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the loss of a batch, see `ddbias.debias.surrogate.objective`."""
+        return generalised_cross_entropy(self.model(views[0]), labels, q=self.settings["q"]).mean()

@@ -1,0 +1,71 @@
+"""Supervised contrastive learning (SupCon, Khosla et al., arXiv 2004.11362) as a bias probe.
+
+Used as in Cui et al. (arXiv 2406.06609), who do not publish its settings: those of the config are ours. It differs from
+the usual recipe in leaving out the augmentations that destroy the bias cue (colour jitter, gray), and in its
+short training: the cue is learnt first, and the separation decays when training goes on.
+
+Cost: one pass over two views of the training set an epoch; the loss is O((B V)^2 D) a step.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ddbias.debias.surrogate.contrastive import ContrastiveObjective, pair_log_probabilities
+
+
+def supcon_loss(
+    features: torch.Tensor,
+    labels: torch.Tensor | None,
+    *,
+    temperature: float = 0.1,
+    base_temperature: float = 0.07,
+    mode: str = "all",
+) -> torch.Tensor:
+    """Supervised contrastive loss (SupCon, equation 2, the sum outside the logarithm).
+
+    Parameters
+    ----------
+    features : Tensor, shape (N, V, D)
+        V views of N images, any float dtype; normalised inside. Half precisions are summed in float32.
+    labels : Tensor of int, shape (N,), or None
+        None: only the other views of the same image are positives (SimCLR).
+    temperature, base_temperature : float
+        The loss is scaled by their ratio, as in the authors' code.
+    mode : {"all", "one"}
+        Whether all views or only the first ones are anchors.
+
+    Returns
+    -------
+    Tensor, scalar
+        Mean over the anchors; an anchor without positives contributes 0.
+
+    Raises
+    ------
+    ValueError
+        If a shape or the mode is wrong.
+
+    Examples
+    --------
+    Four images, one view each; low where images of a class lie together, high where they do not:
+
+    >>> import torch
+    >>> from ddbias import supcon_loss
+    >>> features = torch.tensor([[[1.0, 0.0]], [[0.8, 0.6]], [[0.0, 1.0]], [[0.0, 1.0]]])
+    >>> for labels in ([0, 0, 1, 1], [0, 1, 0, 1]):
+    ...     loss = supcon_loss(features, torch.tensor(labels), temperature=0.07, base_temperature=0.07)
+    ...     print(round(loss.item(), 3))
+    0.029
+    8.6
+    """
+    log_probability, positive = pair_log_probabilities(features, labels, temperature, mode)
+    per_anchor = -log_probability.masked_fill(~positive, 0).sum(1) / positive.sum(1).clamp(min=1)
+    return (temperature / base_temperature) * per_anchor.mean()
+
+
+class Objective(ContrastiveObjective):
+    """The contrastive network under `supcon_loss`; `settings` has the loss's ``temperature`` beside the base's."""
+
+    def loss(self, views: list[torch.Tensor], labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the loss of two views of a batch, see `ddbias.debias.surrogate.objective`."""
+        return supcon_loss(self.features(views), labels, temperature=self.settings["temperature"])

@@ -1,0 +1,1 @@
+"""Sample weights from densities in an embedding, and what describes them."""

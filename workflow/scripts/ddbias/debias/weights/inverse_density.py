@@ -1,0 +1,65 @@
+"""Sample weights inverse to the density of a sample among its class.
+
+Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609). What the paper leaves open is an
+option here: the temperature of the weights, and clipping. The density is `ddbias.debias.weights.density`'s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ddbias.base.errors import DdbiasError
+from ddbias.base.groups import class_members
+
+
+def density_weights(
+    log_density: np.ndarray, labels: np.ndarray, *, temperature: float = 1.0, clip: float | None = None
+) -> np.ndarray:
+    """Return weights proportional to ``density ** (-1 / temperature)`` with mean 1 within each class.
+
+    Parameters
+    ----------
+    log_density : array of float, shape (N,)
+    labels : array of int, shape (N,)
+    temperature : float
+        > 0; large values make the weights equal.
+    clip : float, optional
+        Quantile of the log-density, 0..1 within each class, below which a sample counts as if it lay at that
+        quantile: it stops a few outliers from taking all the weight.
+
+    Returns
+    -------
+    ndarray of float64, shape (N,)
+        Finite and non-negative; a class of one sample gets 1.
+
+    Raises
+    ------
+    DdbiasError
+        If the temperature is not positive or a log-density is NaN or plus infinity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from ddbias import density_weights
+    >>> density_weights(np.array([-0.91, -1.12, -1.12, -41.6]), [0, 0, 0, 0], temperature=20).round(2)
+    array([0.37, 0.38, 0.38, 2.87])
+    """
+    if not temperature > 0:
+        raise DdbiasError(f"the temperature must be positive, not {temperature}")
+    log_density, labels = np.asarray(log_density, np.float64), np.asarray(labels)
+    if not (log_density < np.inf).all():
+        raise DdbiasError("log-densities must be numbers below infinity: the embedding they come from is damaged")
+    weights = np.ones(len(labels))
+    for _, members in class_members(labels):
+        if len(members) == 1:
+            continue
+        exponent = log_density[members]
+        # Densities of minus infinity (nothing near at all) would make the others' weights zero over zero.
+        finite = exponent[np.isfinite(exponent)]
+        exponent = np.maximum(exponent, finite.min() if finite.size else 0.0)
+        if clip is not None:
+            exponent = np.maximum(exponent, np.quantile(exponent, clip))
+        exponent = -exponent / temperature
+        share = np.exp(exponent - exponent.max())
+        weights[members] = share / share.mean()
+    return weights

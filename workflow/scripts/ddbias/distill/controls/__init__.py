@@ -1,0 +1,1 @@
+"""Distillers that select real images: what every learnt set is compared with."""

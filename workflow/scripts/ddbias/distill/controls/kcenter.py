@@ -1,0 +1,79 @@
+"""Control: real images that cover their class, each the one farthest from those chosen before.
+
+Source: greedy k-center (Sener and Savarese, "Active learning for convolutional neural networks: a core-set approach",
+arXiv 1708.00489, algorithm 1), as dataset condensation compares with it (arXiv 2006.05929); the first centre is the
+image nearest to the class mean. The embedding is `ddbias.distill.controls.trained_embedding`.
+
+Covering a set knows no weights, so a debias decides what is to be covered: as many candidates as the weights are
+worth, (sum w)^2 / sum w^2 (Kish's effective sample size; at least `ipc`), drawn without replacement in proportion to
+them. With equal weights that is the whole class. The mean is the weighted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from ddbias.base.seeding import stream
+from ddbias.data.split import Split
+from ddbias.debias.real_side import RealSide
+from ddbias.distill.controls.trained_embedding import trained_embedding
+
+STORES_IMAGES = True
+
+
+def select(
+    split: Split,
+    side: RealSide,
+    ipc: int,
+    seed: int,
+    *,
+    settings: Mapping,
+    network: Mapping,
+    device: torch.device,
+) -> torch.Tensor:
+    """Return the rows (K * ipc,) of the chosen images, class after class, each in the order of choice."""
+    embed = trained_embedding(split, settings=settings, network=network, seed=seed, device=device)
+    rows = []
+    for label, (members, weights) in enumerate(zip(side.classes, side.weights, strict=True)):
+        features = embed(members)
+        mean = weights @ features / weights.sum()
+        drawn = candidates(side, label, ipc, seed)
+        features = features[torch.searchsorted(members, drawn)]
+        rows.append(drawn[centres(features, mean, ipc)])
+    return torch.cat(rows)
+
+
+def candidates(side: RealSide, label: int, ipc: int, seed: int) -> torch.Tensor:
+    """Return the rows of a class (M,), ascending, that may become centres; all of it when its weights are equal."""
+    members, weights = side.classes[label], side.weights[label]
+    if side.uniform[label]:
+        return members
+    worth = round(float(weights.sum() ** 2 / weights.square().sum()))
+    return side.select(label, max(ipc, worth), stream(seed, "candidates", label)).sort().values
+
+
+def centres(features: torch.Tensor, mean: torch.Tensor, count: int) -> torch.Tensor:
+    """Return which samples greedily cover the others.
+
+    Parameters
+    ----------
+    features : Tensor of float64, shape (N, D)
+    mean : Tensor of float64, shape (D,)
+        The first centre is the sample nearest to it.
+    count : int
+        At most N.
+
+    Returns
+    -------
+    Tensor of int64, shape (count,)
+        All different, even if samples are equal; of equally far samples the first.
+    """
+    chosen = [int((features - mean).square().sum(1).argmin())]
+    nearest = torch.full((len(features),), torch.inf, dtype=features.dtype)
+    while len(chosen) < count:
+        nearest = torch.minimum(nearest, (features - features[chosen[-1]]).square().sum(1))
+        nearest[chosen[-1]] = -1  # below every distance, those to an equal sample too
+        chosen.append(int(nearest.argmax()))
+    return torch.tensor(chosen)

@@ -1,0 +1,74 @@
+"""The embedding in which selection controls measure distances: that of a network trained on the real images.
+
+As in dataset condensation (arXiv 2006.05929, comparison with coreset methods): the network is trained on the whole
+training split and its features before the classifier are compared. The split is shuffled evenly, whatever the debias
+weights: they decide what is selected, not how the images are seen.
+
+Cost: one training of the network, and one forward pass of all images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from ddbias.base.seeding import derive, stream
+from ddbias.data.split import Split
+from ddbias.learning import networks
+from ddbias.learning.training import Recipe, train
+
+EMBEDDED_AT_ONCE = 256  # images; memory only
+
+
+def trained_embedding(
+    split: Split, *, settings: Mapping, network: Mapping, seed: int, device: torch.device
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Train a network on a split and return its embedding of the split's rows.
+
+    Parameters
+    ----------
+    split : Split
+        Training images.
+    settings : mapping
+        ``epochs`` (nominal, see `ddbias.learning.training.epoch_phases`), ``batch_size``, ``learning_rate``.
+    network : mapping
+        ``kind`` and options.
+    seed : int
+        Of the initial weights and of the order of the batches.
+    device : device
+
+    Returns
+    -------
+    callable
+        From rows (M,) int64 of the split to their embeddings (M, D), float64 on the CPU: sums over a class are then
+        the same whatever the order. The network is in evaluation mode, so an embedding depends on its image alone.
+    """
+    channels, size, _ = split.shape
+    options = {name: value for name, value in network.items() if name != "kind"}
+    model = networks.build(
+        network["kind"],
+        channels=channels,
+        size=size,
+        classes=split.classes,
+        seed=derive(seed, "trained_embedding"),
+        **options,
+    ).to(device)
+    images, labels = split.tensors(device)
+    train(
+        model,
+        images,
+        labels,
+        recipe=Recipe(learning_rate=settings["learning_rate"], batch_size=settings["batch_size"]),
+        epochs=settings["epochs"],
+        prepare=split.normalize,
+        generator=stream(seed, "trained_embedding", "order"),
+    )
+    model.eval()
+
+    @torch.no_grad()
+    def embed(rows: torch.Tensor) -> torch.Tensor:
+        parts = rows.to(device).split(EMBEDDED_AT_ONCE)
+        return torch.cat([model.embed(split.normalize(images[part])).double().cpu() for part in parts])
+
+    return embed

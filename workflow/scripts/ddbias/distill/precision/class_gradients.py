@@ -1,0 +1,170 @@
+"""The two gradients that gradient matching compares, and the derivative of their distance: exactly or fast.
+
+``exact``: float32; the real side in micro-batches, whose graphs are small and stay in the cache.
+
+``fast``: bfloat16 and compiled, see `ddbias.learning.precision.half_precision`. The real side, which needs no second
+derivative, is one graph for 32 images, whose gradients are summed in float32. The synthetic side is one graph from the
+images of a class to the distance and its gradient, twofold backward pass included: the compiler drops what nobody needs
+and keeps little in between. The distance itself is computed in float32.
+
+`ddbias.distill.precision.gradient_choice` chooses; what a GPU has instead of ``fast`` is
+`ddbias.distill.precision.batched_gradients`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+from torch.func import grad, grad_and_value
+from torch.nn.functional import cross_entropy
+
+from ddbias.distill.gradient_distance import gradient_distance
+from ddbias.learning.precision import half_precision
+from ddbias.learning.precision.network import Gradients, HalfNetwork, summed
+from ddbias.learning.precision.workers import spread
+
+
+class ExactGradients:
+    """Gradients of the mean cross-entropy of a class, in float32.
+
+    Parameters
+    ----------
+    network : Module
+        Its parameters may change between calls. An image's logits must not depend on the other images.
+    distance : str
+        A metric of `ddbias.distill.gradient_distance`.
+    """
+
+    def __init__(self, network: nn.Module, distance: str) -> None:
+        self.network, self.distance = network, distance
+        # What the distance does not look at needs no gradient.
+        self.names = [name for name, p in network.named_parameters() if p.ndim > 1 or distance != "ours"]
+
+    def refresh(self) -> None:
+        """Take up the network's parameters; call it whenever they have changed."""
+
+    def real(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        """Return the gradients of sum(share * cross-entropy).
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (B, C, H, W)
+        labels : Tensor of int64, shape (B,)
+        share : Tensor of float32, shape (B,)
+        """
+        size = half_precision.MICRO_BATCH if images.device.type == "cpu" else len(images)
+        parts = zip(images.split(size), labels.split(size), share.split(size), strict=True)
+        return summed(spread(lambda part: self._gradients(*part, create_graph=False), parts, images.device))
+
+    def match(
+        self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients], scales: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distances of the synthetic gradient to the targets, times `scales` and summed, and its gradient.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (B, C, H, W)
+            Synthetic images, augmented.
+        labels : Tensor of int64, shape (B,)
+        targets : sequence of tuple of Tensor
+            What `real` returned.
+        scales : Tensor of float32, shape (T,)
+            One for each target.
+
+        Returns
+        -------
+        distance : Tensor
+            A scalar.
+        gradient : Tensor of float32, shape (B, C, H, W)
+        """
+        leaf = images.detach().requires_grad_(True)
+        given = self._gradients(leaf, labels, torch.full_like(labels, 1 / len(labels), dtype=leaf.dtype), True)
+        distance = _scaled(given, targets, scales, self.distance)
+        (gradient,) = torch.autograd.grad(distance, [leaf])
+        return distance.detach(), gradient
+
+    def _gradients(
+        self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor, create_graph: bool
+    ) -> Gradients:
+        losses = cross_entropy(self.network(images), labels, reduction="none")
+        matched = [self.network.get_parameter(name) for name in self.names]
+        return torch.autograd.grad(share @ losses, matched, create_graph=create_graph)
+
+
+class FastGradients(HalfNetwork, ExactGradients):
+    """The same in bfloat16 and compiled, for networks without batch norm.
+
+    Parameters
+    ----------
+    network, distance
+        As of `ExactGradients`.
+    dtype : dtype
+        What gradients are computed in; they are summed and compared in float32.
+    compiled : callable or None
+        Turns a function of tensors into a faster one of the same result; None: `half_precision.compiled`.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        distance: str,
+        *,
+        dtype: torch.dtype = torch.bfloat16,
+        compiled: Callable[[Callable], Callable] | None = None,
+    ) -> None:
+        ExactGradients.__init__(self, network, distance)
+        HalfNetwork.__init__(self, network, dtype=dtype, compiled=compiled)
+        compiled = compiled or half_precision.compiled
+        self._compiled_real = compiled(self._real)
+        self._compiled_match = compiled(self._match)
+
+    def real(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        """Return what `ExactGradients.real` does, in float32."""
+        return self._accumulated(self._compiled_real, images, labels, share)
+
+    def match(
+        self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients], scales: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `ExactGradients.match` does, in float32."""
+        # The groups present change from step to step. Filled up to a power of two with targets that count nothing, few
+        # graphs serve every number of them.
+        fill = (1 << (len(targets) - 1).bit_length()) - len(targets)
+        targets = [*targets, *[targets[0]] * fill]
+        scales = torch.cat([scales, scales.new_zeros(fill)])
+        gradient, distance = self._compiled_match(self.weights, images.detach(), labels, targets, scales)
+        return distance, gradient
+
+    def _real(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        return tuple(g.float() for g in self._matched(weights, images, labels, share))
+
+    def _matched(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
+        def loss(matched: dict) -> torch.Tensor:
+            return self._loss({**weights, **matched}, images, labels, share)
+
+        return tuple(grad(loss)({name: weights[name] for name in self.names}).values())
+
+    def _match(
+        self,
+        weights: dict,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        targets: list[Gradients],
+        scales: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        share = torch.full_like(labels, 1 / len(labels), dtype=torch.float32)
+
+        def distance(images: torch.Tensor) -> torch.Tensor:
+            half = images.to(self.dtype, memory_format=torch.channels_last)
+            given = [g.float() for g in self._matched(weights, half, labels, share)]
+            return _scaled(given, targets, scales, self.distance)
+
+        return grad_and_value(distance)(images)
+
+
+def _scaled(given: Gradients, targets: Sequence[Gradients], scales: torch.Tensor, metric: str) -> torch.Tensor:
+    """Return the distances of `given` to the targets, times `scales` (T,) and summed."""
+    return sum(
+        scale * gradient_distance(given, target, metric) for target, scale in zip(targets, scales.unbind(), strict=True)
+    )

@@ -1,0 +1,69 @@
+"""Debiasing while a network is trained: what an evaluation trains, and with which loss.
+
+A kind is one module with a class ``Learner`` (see `ddbias.evaluation.debiased_training.learner`); `KINDS` is the
+registry. All are trained by the one loop of `ddbias.learning.training`, with the batches, the augmentation and the
+schedule of plain training. None looks at attributes.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import nn
+
+from ddbias.base.errors import unknown
+from ddbias.evaluation.debiased_training.learner import Build
+
+__all__ = ["KINDS", "NONE", "model_and_loss"]
+
+KINDS = {
+    "lff": "lff",
+    "selecmix": "selecmix",
+    "dfa": "dfa",
+}
+NONE = "none"
+
+
+def model_and_loss(
+    settings: Mapping, build: Build, labels: torch.Tensor, *, classes: int, steps: int, seed: int
+) -> tuple[nn.Module, Callable | None]:
+    """Return what is to be trained, and the loss for `ddbias.learning.training.train`.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``kind``, which is ``none`` or a key of `KINDS`, and its options.
+    build : callable
+        See `ddbias.evaluation.debiased_training.learner.Learner`.
+    labels : Tensor of int64, shape (N,)
+        Of the images to train on, 0..K-1.
+    classes : int
+        K.
+    steps : int
+        Optimiser steps that the training will have.
+    seed : int
+        Of all random decisions of the kind.
+
+    Returns
+    -------
+    model : Module
+        Maps normalised images to logits. For ``none`` it is ``build()`` itself.
+    loss : callable or None
+        None stands for the cross-entropy of the model.
+
+    Raises
+    ------
+    DdbiasError
+        Unknown kind.
+    """
+    kind = settings["kind"]
+    if kind == NONE:
+        return build(), None
+    if kind not in KINDS:
+        raise unknown("debiasing kind", kind, [NONE, *KINDS])
+    module = importlib.import_module(f"{__name__}.{KINDS[kind]}")
+    options = {name: value for name, value in settings.items() if name != "kind"}
+    learner = module.Learner(build, labels, classes=classes, steps=steps, seed=seed, **options)
+    return learner, learner.loss

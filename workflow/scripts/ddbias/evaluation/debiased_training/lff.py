@@ -1,0 +1,80 @@
+"""Learning from failure (LfF, Nam et al., arXiv 2007.02561): the samples at which a biased network fails count more.
+
+The biased network is trained with the generalised cross-entropy, the debiased one with the cross-entropy times the
+relative difficulty ``W = L_biased / (L_biased + L_debiased)`` (equation 2) of running averages of both losses, each
+divided by the largest of its class; see `ddbias.debias.surrogate.lff`, whose parts are used. Predictions are the
+debiased network's. Differs from LfF in the recipe of the evaluation: SGD instead of Adam, and its augmentation.
+
+Cost: two networks, and O(N) numbers a step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ddbias.debias.surrogate.generalised_ce import generalised_cross_entropy
+from ddbias.debias.surrogate.lff import AveragedLosses, relative_difficulty
+from ddbias.evaluation.debiased_training import learner
+
+
+class Difficulty:
+    """Relative difficulty of samples as two classifiers learn.
+
+    Parameters
+    ----------
+    labels : Tensor of int64, shape (N,)
+    classes : int
+    decay : float
+        Of the running averages, 0..1.
+    """
+
+    def __init__(self, labels: torch.Tensor, classes: int, decay: float) -> None:
+        self.biased, self.debiased = (AveragedLosses(labels, classes, decay) for _ in range(2))
+
+    def update(self, rows: torch.Tensor, biased: torch.Tensor, debiased: torch.Tensor) -> torch.Tensor:
+        """Take up the losses (B,) of the samples `rows` (B,); return their relative difficulty (B,), 0..1, detached."""
+        return relative_difficulty(
+            self.biased.update(rows, biased.detach()), self.debiased.update(rows, debiased.detach())
+        )
+
+
+class Learner(learner.Learner):
+    """A biased and a debiased network.
+
+    Parameters
+    ----------
+    build, labels, classes, steps, seed
+        See `ddbias.evaluation.debiased_training.model_and_loss`; nothing here is random beyond the networks.
+    q : float
+        Of the generalised cross-entropy, 0..1.
+    decay : float
+        Of the running averages, 0..1.
+    """
+
+    def __init__(
+        self,
+        build: learner.Build,
+        labels: torch.Tensor,
+        *,
+        classes: int,
+        steps: int,
+        seed: int,
+        q: float = 0.7,
+        decay: float = 0.7,
+    ) -> None:
+        super().__init__()
+        self.debiased, self.biased = build(), build("biased")
+        self.q, self.difficulty = q, Difficulty(labels, classes, decay)
+
+    def loss(self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the sum of the losses of both networks."""
+        logits = self.biased(images)
+        biased = nn.functional.cross_entropy(logits, labels, reduction="none")
+        debiased = nn.functional.cross_entropy(self.debiased(images), labels, reduction="none")
+        weights = self.difficulty.update(rows, biased, debiased)
+        return generalised_cross_entropy(logits, labels, q=self.q).mean() + (weights * debiased).mean()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits of the debiased network."""
+        return self.debiased(images)

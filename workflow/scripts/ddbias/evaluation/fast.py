@@ -1,0 +1,66 @@
+"""Whether an evaluation trains and tests its networks in bfloat16, as ``precision: fast`` asks for.
+
+Parameters, momentum and the update stay float32; the gradient of a batch, and the logits of the test images, come from
+a compiled network in bfloat16 (`ddbias.learning.precision.network`). Batches and augmentation are those of float32.
+Repeats share the compiled graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ddbias.base.log import logger
+from ddbias.base.seeding import stream
+from ddbias.data.split import Split
+from ddbias.evaluation import debiased_training
+from ddbias.learning.networks import Network
+from ddbias.learning.precision import half_precision
+from ddbias.learning.precision.network import HalfNetwork, as_vector
+
+
+def fast_network(
+    network: Network, test: Split, *, count: int, batch_size: int, debiasing: Mapping, cutmix: float = 0.0
+) -> HalfNetwork | None:
+    """Return what computes like `network` in bfloat16, or None and say why it cannot be had.
+
+    Parameters
+    ----------
+    network : Network
+        Of the architecture and on the device of all that will be trained.
+    test : Split
+    count, batch_size : int
+        Number of images to train on, and of those of a batch.
+    debiasing : mapping
+        ``kind`` and options, see `ddbias.evaluation.debiased_training`.
+    cutmix : float
+        Share of the batches that are mixed.
+    """
+    device = next(network.parameters()).device
+    lacking = "CutMix has a loss of its own" if cutmix else _obstacle(network, device, debiasing["kind"])
+    if not lacking:
+        batches = [len(batch) for batch in torch.arange(count).split(batch_size)]
+        fast = HalfNetwork(network, size=half_precision.least_filled(batches))
+        images = torch.randn(fast.size, *test.shape, generator=stream(0, "probe"))
+        labels = torch.arange(fast.size) % test.classes
+        lacking = half_precision.doubt(
+            lambda: [as_vector(fast.of_mean(images, labels)), fast.logits(images)],
+            lambda: [as_vector(_gradients(network, images, labels)), network(images).detach()],
+        )
+    if lacking:
+        logger.info("precision fast: %s, so the evaluation stays float32", lacking)
+    return None if lacking else fast
+
+
+def _obstacle(network: Network, device: torch.device, debiasing: str) -> str | None:
+    if debiasing != debiased_training.NONE:
+        return f"debiasing {debiasing} has a loss of its own"
+    if device.type != "cpu":
+        return "networks are not trained in bfloat16 on a GPU"
+    return half_precision.obstacle(network, device)
+
+
+def _gradients(network: Network, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return torch.autograd.grad(cross_entropy(network(images), labels), list(network.parameters()))

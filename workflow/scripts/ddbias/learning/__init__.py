@@ -1,0 +1,1 @@
+"""Networks, augmentation, the training loop, the device and its precision."""

@@ -1,0 +1,190 @@
+"""Networks in bfloat16 for compiled graphs: what is common to the fast ways of the distillers.
+
+On a processor that multiplies bfloat16 in hardware: bfloat16, channels-last and compiled, in micro-batches of 32 images
+whose activations stay in the cache (instance, layer and group norm are per sample, so micro-batches change nothing
+mathematically).
+
+On a GPU: one batch of all classes, each function compiled and captured as one CUDA graph for a shape of its inputs, so
+that a step starts a handful of graphs instead of hundreds of kernels. What a graph returns lies where its next run
+writes, so it is cloned; parameters are refreshed in place, and inputs are copied in, so a capture stays valid.
+**No part of the way on a GPU has run on a GPU yet**: tests run its functions on the CPU, captured by nothing; capture,
+speed and memory are not measured.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from ddbias.learning import device as devices
+
+MICRO_BATCH = 32
+CAPTURED_IMAGES = 4096  # most images of one captured graph; by arithmetic, not measured, about 1 MB each with gradients
+CAPTURED_CALLS = 3  # the first run of a captured function warms up, the second is recorded, the third is replayed
+LEAST_COSINE = 0.95  # of what a network gives in bfloat16 and in float32
+
+
+class AveragePooling(nn.Module):
+    """2 x 2 average pooling by reshaping.
+
+    The compiler turns its derivative into plain reads; for that of ``nn.AvgPool2d`` it tests borders at every pixel,
+    which took a fifth of the backward pass.
+    """
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return images (B, C, H // 2, W // 2) of images (B, C, H, W)."""
+        count, maps, height, width = images.shape
+        height, width = height // 2, width // 2
+        images = images[:, :, : 2 * height, : 2 * width]
+        return images.reshape(count, maps, height, 2, width, 2).mean((3, 5))
+
+
+def obstacle(network: nn.Module, device: torch.device) -> str | None:
+    """Return why `network` cannot compute fast on `device`, or None."""
+    # An image's embedding then depends on its batch, so micro-batches would change it.
+    if has_batch_norm(network):
+        return "the network has batch norm"
+    # Its copy would drop in predictions, too.
+    dropout = nn.modules.dropout._DropoutNd
+    if any(isinstance(module, dropout) for module in network.modules()):
+        return "the network has dropout"
+    return devices.obstacle(device)
+
+
+def has_batch_norm(network: nn.Module) -> bool:
+    """Tell whether an image's embedding depends on its batch."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def captures(device: torch.device) -> bool:
+    """Tell whether the fast way on `device` is that of a GPU: all classes in one batch, captured graphs."""
+    return device.type == "cuda"
+
+
+def doubt(
+    fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequence[torch.Tensor]], *, calls: int = 1
+) -> str | None:
+    """Compute a probe both ways, the fast one last, and return why the fast way is not to be had, or None.
+
+    A network that normalises maps of few pixels, as VGG11 does on small images, magnifies the rounding. The probe must
+    be the same whenever a job starts, so that a resumed one decides alike. Loads the compiler.
+
+    `calls` is how often the fast way is tried, the last one being judged: `CAPTURED_CALLS` where graphs are captured.
+    """
+    from torch._dynamo.exc import TorchDynamoException
+
+    wanted = list(exact())
+    try:
+        for _ in range(calls):
+            given = list(fast())
+        # Compared in here, because a GPU reports what failed when somebody waits for it.
+        alike = [
+            torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() >= LEAST_COSINE
+            for a, b in zip(wanted, given, strict=True)
+        ]
+    except TorchDynamoException:
+        return "torch cannot compile this network"
+    except torch.OutOfMemoryError:
+        return "the GPU has too little memory for it"
+    except RuntimeError as error:
+        return f"the compiled network does not run ({(str(error).splitlines() or [type(error).__name__])[0]})"
+    return None if all(alike) else "bfloat16 has too few digits for this network"
+
+
+def half_copy(network: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
+    """Return a copy of `network`, in bfloat16, that compiles well; `refresh` gives it new parameters."""
+    half = copy.deepcopy(network)
+    for parent in list(half.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.AvgPool2d) and (child.kernel_size, child.stride, child.padding) == (2, 2, 0):
+                setattr(parent, name, AveragePooling())
+            elif isinstance(child, nn.Conv2d) and _pads_more_than_it_sees(child):
+                # Then torch pads the images itself, with zeros as before: where a convolution pads by 3, as published
+                # for one channel, the gradient of its weights took a fifth of a training step.
+                child.padding_mode = "constant"
+    return half.to(dtype, memory_format=torch.channels_last)
+
+
+def _pads_more_than_it_sees(layer: nn.Conv2d) -> bool:
+    if layer.padding_mode != "zeros" or isinstance(layer.padding, str):  # "same" or "valid"
+        return False
+    return max(layer.padding) >= max(layer.kernel_size)
+
+
+def not_in_place(network: nn.Module) -> nn.Module:
+    """Return `network` changed to overwrite nothing, which does not mix with derivatives of derivatives."""
+    for module in network.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False
+    return network
+
+
+@torch.no_grad()
+def refresh(half: nn.Module, network: nn.Module) -> None:
+    """Give the copy the parameters of the network, rounded."""
+    for slot, source in zip(half.parameters(), network.parameters(), strict=True):
+        slot.copy_(source)
+
+
+def compiled(function: Callable) -> Callable:
+    """Return `function` compiled, for fixed shapes, at its first call."""
+    # In this process: helper processes of the compiler would outlive a killed job and take the other cores.
+    return torch.compile(function, dynamic=False, options={"compile_threads": 1})
+
+
+def captured(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """Return `function`, which returns tensors, compiled for fixed shapes and on a GPU captured as a CUDA graph.
+
+    No input may require a gradient: a graph that waits for its backward pass would keep the next one from running.
+    Source: torch's notes on CUDA graph trees.
+    """
+    options = {"compile_threads": 1, "triton.cudagraphs": True}  # the mode reduce-overhead, which excludes options
+    graph = torch.compile(function, dynamic=False, options=options)
+
+    def call(*given):
+        torch.compiler.cudagraph_mark_step_begin()  # nobody needs any more what the last one returned
+        return tuple(tensor.clone() for tensor in graph(*given))
+
+    return call
+
+
+def micro_batches(
+    images: torch.Tensor, dtype: torch.dtype = torch.bfloat16, size: int = MICRO_BATCH
+) -> list[torch.Tensor]:
+    """Split images (B, C, H, W) into bfloat16, channels-last batches of `size`, so that one graph is compiled.
+
+    The last one is filled up with copies of the first image; what they give is to be left out. Differentiable.
+    """
+    images = images.to(dtype, memory_format=torch.channels_last)
+    if images.device.type != "cpu":
+        return [images]
+    _, channels, height, width = images.shape
+    # Through rows of pixels: of one channel torch takes any stride for channels-last, and a graph is compiled for one.
+    rows = filled(images.permute(0, 2, 3, 1).flatten(1), size)
+    return [part.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2) for part in rows.split(size)]
+
+
+def least_filled(counts: Sequence[int]) -> int:
+    """Return the size of micro-batches with which the fewest images only fill up batches of `counts`.
+
+    From half of `MICRO_BATCH` to all of it, since smaller ones are slower; fewer images than that are one micro-batch.
+    """
+    largest = min(max(counts), MICRO_BATCH)
+    sizes = range(largest, min(largest, MICRO_BATCH // 2) - 1, -1)
+    return min(sizes, key=lambda size: sum(-count % size for count in counts))
+
+
+def even_batches(images: torch.Tensor, most: int) -> Sequence[torch.Tensor]:
+    """Split images (B, C, H, W) into as few batches of at most `most` as can be, all of one shape, filled as above."""
+    size = math.ceil(len(images) / math.ceil(len(images) / most))
+    return filled(images, size).split(size)
+
+
+def filled(values: torch.Tensor, size: int) -> torch.Tensor:
+    """Return values (B, ...) lengthened to a multiple of `size` with copies of the first."""
+    short = -len(values) % size
+    return torch.cat([values, values[:1].expand(short, *values.shape[1:])]) if short else values

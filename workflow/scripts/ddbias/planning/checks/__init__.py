@@ -1,0 +1,1 @@
+"""What a study asks for and cannot have: one readable line each."""

@@ -1,0 +1,70 @@
+"""Settings of a study that cannot go together: one line each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+
+from ddbias.base.cell import NATURAL, WHOLE
+from ddbias.planning.checks import figures
+from ddbias.planning.checks.names import selections
+from ddbias.planning.sizes import smallest_class
+
+GROUPED = ("group_balanced", "fairdd", "cobra")  # debias kinds whose groups may come from a surrogate
+CLASSIFY = ("cross_entropy", "generalised_ce", "lff")
+SURROGATE_KINDS = {"lff_weights": ("lff",), "loss_weighted": CLASSIFY, "contradiction": CLASSIFY, "predicted": CLASSIFY}
+
+
+def contradictions(config: Mapping) -> Iterator[str]:
+    """Yield a line for every two settings that cannot go together."""
+    for path, entry in selections(config):
+        if entry["dataset"] in config["datasets"]:
+            natural = config["datasets"][entry["dataset"]]["bias"]["kind"] == "none"
+            for i, ratio in enumerate(entry["ratios"]):
+                if natural != (ratio == NATURAL):
+                    allowed = "'natural', since its bias is none" if natural else "a number, since a bias is injected"
+                    yield f"{path}.ratios[{i}] = {ratio}: must be {allowed} in {entry['dataset']}"
+        for distiller, (i, ipc) in itertools.product(entry["distillers"], enumerate(entry["ipc"])):
+            kind = config["distillers"].get(distiller, {}).get("kind")
+            if kind and (kind == "whole") != (ipc == WHOLE):
+                allowed = f"only {WHOLE}" if kind == "whole" else "a number"
+                yield f"{path}.ipc[{i}] = {ipc}: the distiller {distiller} takes {allowed}; give it its own entry"
+    for name, figure in config["figures"].items():
+        yield from figures.contradictions(name, figure, config)
+    for name, settings in config["evaluations"].items():
+        if settings.get("cutmix") and settings["debiasing"]["kind"] != "none":
+            path, debiasing = f"evaluations.{name}.cutmix", settings["debiasing"]["kind"]
+            yield f"{path} = {settings['cutmix']}: debiasing {debiasing} has a loss of its own; choose one of them"
+    for name, settings in config["debias"].items():
+        yield from _debias_errors(f"debias.{name}", settings, config["surrogates"])
+
+
+def _debias_errors(path: str, settings: Mapping, surrogates: Mapping) -> Iterator[str]:
+    """Yield a line for what a debias asks of its surrogate, or of none, and does not get."""
+    groups = settings.get("groups") if settings["kind"] in GROUPED else None
+    surrogate = settings.get("surrogate")
+    if groups == "attribute" and surrogate is not None:
+        yield f"{path}.surrogate = '{surrogate}': not used with groups: attribute; leave it out or choose other groups"
+    if groups in ("clusters", "predicted") and surrogate is None:
+        yield f"{path}.groups = {groups}: needs a surrogate; defined: {', '.join(surrogates) or 'none'}"
+    if groups in ("attribute", "predicted") and settings["clusters"] is not None:
+        yield f"{path}.clusters = {settings['clusters']}: only used with groups: clusters"
+    if groups in ("attribute", "clusters") and settings["min_evidence"] is not None:
+        yield f"{path}.min_evidence = {settings['min_evidence']}: only used with groups: predicted"
+    wanted = SURROGATE_KINDS.get("predicted" if groups == "predicted" else settings["kind"])
+    kind = surrogates.get(surrogate, {}).get("kind")  # a name that is not defined is another mistake
+    if wanted and kind and kind not in wanted:
+        what = "groups: predicted" if groups == "predicted" else settings["kind"]
+        yield f"{path}.surrogate = '{surrogate}': {what} needs one of kind {' or '.join(wanted)}, not {kind}"
+
+
+def too_many_images(config: Mapping) -> Iterator[str]:
+    """Yield a line for every number of images per class that the data set does not have."""
+    smallest = {
+        name: smallest_class(settings["source"], config["data"]) for name, settings in config["datasets"].items()
+    }
+    for i, entry in enumerate(config["grid"]):
+        most = smallest[entry["dataset"]]
+        for k, ipc in enumerate(entry["ipc"]):
+            if most is not None and ipc != WHOLE and ipc > most:
+                yield f"grid[{i}].ipc[{k}] = {ipc}: must be at most {most}, the smallest class of {entry['dataset']}"

@@ -1,0 +1,1 @@
+"""What a study takes: measured figures, the work of every job, what jobs ask for."""

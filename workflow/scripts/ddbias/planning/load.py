@@ -1,0 +1,70 @@
+"""Reading and checking a study: one function, the only place that says what is wrong with one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from ddbias.base import plugins
+from ddbias.base.cell import NATURAL, expand
+from ddbias.base.errors import DdbiasError
+from ddbias.planning import sizes
+from ddbias.planning.checks import cells, figures, names, settings
+from ddbias.planning.config import ConfigErrors, complete
+from ddbias.planning.study import Study
+
+
+def load(config: Mapping) -> Study:
+    """Check and complete a study.
+
+    The plug-ins that it names become known to this process, and no others (`ddbias.base.plugins.use`).
+
+    Parameters
+    ----------
+    config : mapping
+        A whole study file, as read; it is left as it is.
+
+    Returns
+    -------
+    Study
+
+    Raises
+    ------
+    ConfigErrors
+        One line for every mistake.
+
+    Examples
+    --------
+    >>> import yaml
+    >>> study = load(yaml.safe_load(open("config.yaml")))
+    >>> study.name, study.cells[0].ratio
+    ('digits', '0.95')
+    """
+    completed = complete(config)
+    plugins.use(completed["plugins"])
+    _refuse([*names.undefined(completed), *settings.contradictions(completed)])
+    for dataset in completed["datasets"].values():
+        own = dataset["bias"]["kind"] in sizes.OWN_ATTRIBUTE
+        dataset["test"] = dataset["test"] or (NATURAL if own else "balanced")
+    made = dict.fromkeys(itertools.chain.from_iterable(map(expand, completed["grid"])))
+    study = Study(completed, tuple(made))
+    _refuse([*cells.errors(study), *figures.errors(study), *settings.too_many_images(completed)])
+    return study
+
+
+def read(path: str | Path, scale: str = "") -> Study:
+    """Read, check and complete the study in a file, at another scale than its own if one is given; as `load`."""
+    try:
+        config = yaml.safe_load(Path(path).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise DdbiasError(f"cannot be read as a study ({reason}); name a file of studies/ with CONFIG=") from None
+    return load(config | {"scale": scale} if scale and isinstance(config, Mapping) else config)
+
+
+def _refuse(errors: list[str]) -> None:
+    if errors:
+        raise ConfigErrors(errors)

@@ -1,0 +1,103 @@
+"""The config keys of plug-ins, checked and added to the schema of a study: the same rules as for built-in methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import jsonschema
+
+from ddbias.base.errors import nearest
+from ddbias.base.plugins.declarations import Plugin
+
+TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
+KEYWORDS = (
+    *("type", "enum", "const", "default", "description", "x-scale", "x-allowed", "$ref"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern"),
+    *("items", "minItems", "maxItems", "uniqueItems", "properties", "additionalProperties", "required"),
+)
+REFERENCE = "#/$defs/"
+
+
+def extended(schema: Mapping, plugins: Iterable[Plugin]) -> dict:
+    """Return a copy of the schema of a study in which the kinds of plug-ins are known.
+
+    Parameters
+    ----------
+    schema : mapping
+        As `ddbias.planning.config.load_schema` returns it.
+    plugins : iterable of Plugin
+
+    Raises
+    ------
+    DdbiasError
+        One line: a kind that is built in, or an option that is no JSON schema (only `KEYWORDS` count) or whose default
+        does not fit it.
+    """
+    definitions = dict(schema["$defs"])
+    for plugin in plugins:
+        if plugin.kind in definitions[plugin.section]:
+            raise plugin.error("is built in; choose another name")
+        for name, option in plugin.options.items():
+            _check(plugin, name, option, schema)
+        settings = {
+            "type": "object",
+            "additionalProperties": False,
+            "required": list(plugin.required),
+            "description": plugin.description,
+            "properties": {"kind": {"const": plugin.kind}, **plugin.options},
+        }
+        definitions[plugin.section] = {**definitions[plugin.section], plugin.kind: settings}
+    return {**schema, "$defs": definitions}
+
+
+def _check(plugin: Plugin, name: str, option: object, schema: Mapping) -> None:
+    """Refuse an option that the checks of a study could not use, parts of lists and mappings included."""
+    if not isinstance(option, dict):
+        raise plugin.error(f"has the option '{name}', which must be a JSON schema, like {{'type': 'integer'}}")
+    _check_keywords(plugin, name, option, schema)
+    parts = {f"{name}[]": option["items"]} if "items" in option else {}
+    if isinstance(option.get("properties"), dict):
+        parts |= {f"{name}.{key}": part for key, part in option["properties"].items()}
+    for path, part in parts.items():
+        _check(plugin, path, part, schema)
+    plain = _resolved(option, schema)
+    try:
+        jsonschema.Draft202012Validator.check_schema(plain)
+    except jsonschema.SchemaError as error:
+        raise plugin.error(f"has the option '{name}', which is no JSON schema: {_first_line(error)}") from None
+    if "default" in plain:
+        for error in jsonschema.Draft202012Validator(plain).iter_errors(plain["default"]):
+            raise plugin.error(f"has the option '{name}' with a wrong default: {_first_line(error)}")
+
+
+def _check_keywords(plugin: Plugin, name: str, option: Mapping, schema: Mapping) -> None:
+    def one_of(what: str, value: object, known: Iterable[str]) -> None:
+        if value not in known:
+            hint = f"known: {', '.join(known)}.{nearest(value, known)}"
+            raise plugin.error(f"has the option '{name}' with the unknown {what} {value!r}; {hint}")
+
+    for keyword in option:
+        one_of("keyword", keyword, KEYWORDS)
+    kinds = option.get("type", [])
+    for kind in [kinds] if isinstance(kinds, str) else kinds:
+        one_of("type", kind, TYPES)
+    if "x-scale" in option:
+        one_of("x-scale", option["x-scale"], list(schema["x-scales"]["paper"]))
+    if "$ref" in option:
+        usable = [key for key, part in schema["$defs"].items() if {"type", "enum"} & set(part)]
+        one_of("$ref", option["$ref"], [f"{REFERENCE}{key}" for key in usable])
+
+
+def _resolved(option: Mapping, schema: Mapping) -> dict:
+    """Return an option with what it refers to filled in, parts of lists and mappings included."""
+    target = schema["$defs"][option["$ref"].removeprefix(REFERENCE)] if "$ref" in option else {}
+    whole = {**target, **{key: value for key, value in option.items() if key != "$ref"}}
+    if isinstance(whole.get("items"), dict):
+        whole["items"] = _resolved(whole["items"], schema)
+    if isinstance(whole.get("properties"), dict):
+        whole["properties"] = {key: _resolved(part, schema) for key, part in whole["properties"].items()}
+    return whole
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.message).splitlines()[0]

@@ -1,0 +1,112 @@
+"""The plan that a study's config describes: its cells, and what each job needs. Without torch and pandas."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ddbias.base.cell import WHOLE, Cell, chosen_cells, identity, texts
+from ddbias.evaluation import comparisons
+from ddbias.planning import metric_kinds
+
+KERNEL = ("variance", "temperature")  # the settings of a debias that a heatmap shows
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A finished study, as `ddbias.planning.load.load` returns it.
+
+    Attributes
+    ----------
+    config : mapping
+        The whole study file, completed: defaults filled in, amounts of work scaled.
+    cells : tuple of Cell
+        What the grid makes, each once, in its order.
+    """
+
+    config: Mapping
+    cells: tuple[Cell, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of the study, which is also that of its folder."""
+        return self.config["study"]
+
+    @property
+    def scale(self) -> str:
+        """How much of the published compute it spends."""
+        return self.config["scale"]
+
+    def values(self, field: str) -> list[str]:
+        """Return the values that a wildcard takes in the study, in order of appearance."""
+        return list(dict.fromkeys(getattr(cell, field) for cell in self.cells))
+
+    def needs_surrogate(self, debias: str) -> bool:
+        """Tell whether the weights of a debias come from a surrogate."""
+        return self.config["debias"][debias].get("surrogate") is not None
+
+    def pools(self, distiller: str) -> list[str]:
+        """Return the names of the pools of models that a distiller uses."""
+        settings = self.config["distillers"][distiller]
+        own, guiding = settings.get("models"), (settings.get("guidance") or {}).get("models", [])
+        return [*([own] if own else []), *guiding]
+
+    def table_rows(self, table: str) -> list[dict]:
+        """Return the rows of a table: cell and metric, with the selector of the published value or None.
+
+        A metric that is made of several cells has these in ``terms``, see `ddbias.evaluation.comparisons`. A metric of
+        another kind than a cell's evaluation has no row.
+        """
+        settings = self.config["tables"][table]
+        rows = [
+            row
+            for cell in chosen_cells(self.cells, settings["cells"])
+            for row in _rows(cell, settings["metrics"], settings)
+        ]
+        rows = [row for row in rows if metric_kinds.gives(self.config, row["evaluation"], row["metric"])]
+        for row in rows:
+            asked = {name: row[name] for name in (*Cell.fields_without_seed, "metric")}
+            row["published"] = next((p["value"] for p in settings["published"] if texts(p["cell"]) == asked), None)
+        return rows
+
+    def figure_rows(self, figure: str) -> list[dict]:
+        """Return the points of a figure with an axis of ratios or of images per class, as the rows of a table.
+
+        Of a metric that is made of several cells those that the grid makes all of.
+        """
+        settings = self.config["figures"][figure]
+        wanted = texts({key: settings[key] for key in Cell.fields if key in settings})
+        cells = [c for c in self.cells if all(getattr(c, k) in (v, WHOLE) for k, v in wanted.items())]
+        if settings["metric"] in comparisons.METRICS:
+            cells = [cell for cell in cells if cell.ipc != WHOLE]  # what others are compared with
+        found = dict.fromkeys(cell.without_seed() for cell in cells)
+        keyed = [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in found]
+        rows = [row for cell in keyed for row in _rows(cell, [settings["metric"]], settings)]
+        made = {cell.without_seed() for cell in self.cells}
+        return [row for row in rows if needed_cells([row]) <= made]
+
+    def select(self, **wanted: object) -> list[Cell]:
+        """Return the cells whose fields have the wanted values, or their texts."""
+        fields = texts(wanted)
+        return [c for c in self.cells if all(getattr(c, key) == text for key, text in fields.items())]
+
+    def with_surrogate(self, surrogate: str, cells: Iterable[Cell]) -> list[Cell]:
+        """Return those of some cells whose debias uses a surrogate."""
+        return [cell for cell in cells if self.config["debias"][cell.debias].get("surrogate") == surrogate]
+
+    def kernels(self, names: list[str]) -> dict[str, list]:
+        """Return kernel variance and temperature of each debias: what a heatmap has on its axes."""
+        return {name: [self.config["debias"][name][key] for key in KERNEL] for name in names}
+
+
+def _rows(cell: Mapping, metrics: list[str], settings: Mapping) -> Iterator[dict]:
+    for metric in metrics:
+        terms = comparisons.terms(metric, cell, settings["compare"]) if metric in comparisons.METRICS else None
+        yield {**cell, "metric": metric} | ({"terms": terms} if terms else {})
+
+
+def needed_cells(rows: list[dict]) -> set[tuple[str, ...]]:
+    """Return the cells, without seeds, that the rows of a table rest on."""
+    parts = itertools.chain.from_iterable(row.get("terms", {"itself": row}).values() for row in rows)
+    return {identity(part) for part in parts}

@@ -1,0 +1,98 @@
+"""Accuracy (or any other metric) per distiller and debias: every network a dot, mean and deviation beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ddbias.results.figures import style
+from ddbias.results.tables.read import read_evaluations
+
+PANEL = ["dataset", "ratio", "evaluation", "test"]  # test: the convention of the test set
+GROUP, WIDEST = 0.8, 0.25  # share of a distiller's slot that all its points, and those of one debias, may take
+
+
+def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
+    """Draw one panel per data set, ratio and evaluation.
+
+    Every network of every seed is a faint dot; the large marker is the mean, the bar the standard deviation
+    (ddof 0) over all of them, as in the tables.
+
+    Parameters
+    ----------
+    evaluations : sequence of path
+    settings : dict
+        ``metric`` (default ``unbiased_accuracy``).
+    """
+    metric = str(settings.get("metric", "unbiased_accuracy"))
+    frame = read_evaluations(evaluations).rename(columns={"convention": "test"})
+    frame = frame[frame["metric"] == metric]
+    if frame.empty:
+        return style.nothing_yet(f"value of {metric.replace('_', ' ')}")
+    groups = sorted(frame.groupby(PANEL), key=lambda item: _panel_order(item[0]))
+    titles, common = style.describe(dict(zip(PANEL, key, strict=True)) for key, _ in groups)
+    looks = style.debias_styles(frame["debias"])
+    slots = _slots(frame)
+    figure, axes = style.panels(len(groups), width=max(3.0, 0.75 + 0.8 * len(slots)), sharey=True)
+    for axis, title, (_, rows) in zip(axes, titles, groups, strict=True):
+        _panel(axis, rows, slots, looks)
+        axis.set_title(title)
+    columns = axes[0].get_gridspec().ncols
+    for axis in axes[::columns]:
+        axis.set_ylabel(f"{metric.replace('_', ' ')} (%)")
+    figure.suptitle(common)
+    handles, labels = _legend(looks, axes[0])
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), title="debias")
+    return figure
+
+
+def _panel_order(key: tuple) -> tuple:
+    dataset, ratio, *others = key
+    try:
+        return dataset, 0, float(ratio), *others
+    except ValueError:
+        return dataset, 1, ratio, *others
+
+
+def _slots(frame) -> list[tuple[str, str]]:
+    """Return the (distiller, ipc) pairs in the order of the axis: by distiller, then by images per class."""
+    pairs = {(d, i) for d, i in zip(frame["distiller"], frame["ipc"], strict=True)}
+    return sorted(
+        pairs, key=lambda pair: (pair[1] == "all", pair[0], int(pair[1]) if pair[1].isdigit() else 0, pair[1])
+    )
+
+
+def _panel(axis, rows, slots: list[tuple[str, str]], looks: dict[str, dict]) -> None:
+    names = list(looks)
+    step = min(GROUP / len(names), WIDEST)
+    for (distiller, ipc, debias), values in rows.groupby(["distiller", "ipc", "debias"])["value"]:
+        percent = 100 * values.to_numpy(float)
+        here = [n for n in names if n in set(rows.loc[_same(rows, distiller, ipc), "debias"])]
+        centre = slots.index((distiller, ipc)) + step * (here.index(debias) - (len(here) - 1) / 2)
+        look = looks[debias]
+        # Seaborn's strip plot shifts dots at random from the global generator; a fixed ramp keeps the bytes equal.
+        spread = np.linspace(-0.36, 0.04, len(percent)) * step
+        axis.scatter(centre + spread, percent, s=9, alpha=0.45, linewidths=0, **look)
+        axis.errorbar(
+            centre + 0.26 * step, percent.mean(), percent.std(), capsize=2.5, markersize=6, elinewidth=1.2,
+            markeredgecolor="black", markeredgewidth=0.6, ecolor=".25", linestyle="none", **look,
+        )  # fmt: skip
+    axis.set_xticks(range(len(slots)), [d if i == "all" else f"{d}\nIPC {i}" for d, i in slots])
+    axis.set_xlim(-0.5, len(slots) - 0.5)
+    axis.grid(axis="x", visible=False)
+
+
+def _same(rows, distiller: str, ipc: str):
+    return (rows["distiller"] == distiller) & (rows["ipc"] == ipc)
+
+
+def _legend(looks: dict[str, dict], axis) -> tuple[list, list[str]]:
+    """Return handles and labels: one per debias, in the order of the points."""
+    handles = [
+        axis.plot([], [], linestyle="none", markersize=6, markeredgecolor="black", markeredgewidth=0.6, **look)[0]
+        for look in looks.values()
+    ]
+    return handles, list(looks)

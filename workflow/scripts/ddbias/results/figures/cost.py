@@ -1,0 +1,71 @@
+"""What a distilled set costs and what it is worth: a metric against the seconds and the memory of its distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ddbias.data import store
+from ddbias.results.figures import style
+from ddbias.results.tables.read import read_evaluations
+
+SET = ["dataset", "ratio", "distiller", "debias", "ipc", "seed"]
+COSTS = {"seconds": "seconds of distillation", "peak_memory_mb": "peak memory (MB)"}
+
+
+def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], settings: dict, **_: object) -> Figure:
+    """Draw the mean of every distiller, debias and number of images per class at the mean cost of its sets.
+
+    Costs are those of the machine that made the sets, beside whatever else it did; what only draws images costs as good
+    as nothing and says what distillation is worth.
+
+    Parameters
+    ----------
+    evaluations : sequence of path
+    distilled : sequence of path
+        ``distilled.safetensors`` files, each with its ``run.json`` beside it.
+    settings : dict
+        ``metric`` (default ``unbiased_accuracy``).
+    """
+    metric = str(settings.get("metric", "unbiased_accuracy"))
+    frame = read_evaluations(evaluations)
+    frame = frame[frame["metric"] == metric]
+    costs = _costs(distilled)
+    frame = frame.astype({"seed": str}).merge(costs, on=SET) if len(costs) else frame[:0]
+    if frame.empty:
+        return style.nothing_yet(f"value of {metric.replace('_', ' ')}")
+    looks = style.debias_styles(frame["debias"])
+    figure, axes = style.panels(len(COSTS), width=3.8, height=3.2, sharey=True)
+    points = frame.groupby(["distiller", "ipc", "debias"])[["value", *COSTS]].mean().reset_index()
+    for axis, (cost, label) in zip(axes, COSTS.items(), strict=True):
+        for point in points.itertuples():
+            place = max(getattr(point, cost), 0.01), 100 * point.value
+            axis.scatter(*place, s=36, edgecolors="black", linewidths=0.6, **looks[point.debias])
+            text = f"{point.distiller} {point.ipc}"
+            axis.annotate(text, place, xytext=(5, 4), textcoords="offset points", fontsize=7, color=".25")
+        axis.margins(x=0.25, y=0.1)
+        axis.set_xlabel(label)
+    axes[0].set_xscale("log")
+    axes[0].xaxis.set_major_formatter("{x:g}")
+    axes[0].set_ylabel(f"{metric.replace('_', ' ')} (%)")
+    for name, look in looks.items():
+        axes[0].scatter([], [], s=36, edgecolors="black", linewidths=0.6, label=name, **look)
+    style.title(figure, style.describe(dict(zip(SET[:2], key, strict=True)) for key, _ in frame.groupby(SET[:2]))[1])
+    figure.legend(loc="outside lower center", ncols=style.columns(figure, looks), title="debias")
+    return figure
+
+
+def _costs(distilled: Sequence[str | Path]):
+    """Return the key, seconds and peak memory of every set whose ``run.json`` says them."""
+    import pandas as pd
+
+    rows = []
+    for path in map(Path, distilled):
+        run = path.with_name("run.json")
+        facts = store.read_json(run) if run.is_file() else {}
+        if all(facts.get(cost) is not None for cost in COSTS):
+            _, meta = store.read_tensors(path, framework="np", prefix=None)
+            rows.append([*(str(meta[name]) for name in SET), *(float(facts[cost]) for cost in COSTS)])
+    return pd.DataFrame(rows, columns=[*SET, *COSTS])

@@ -1,0 +1,93 @@
+"""A metric against the aligned ratio, or against the images per class: a line for every distiller and debias."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ddbias.base.cell import WHOLE
+from ddbias.results.figures import style
+from ddbias.results.tables.pool import summarise
+from ddbias.results.tables.read import read_evaluations
+
+AXES = {"against_ratio": ("ratio", "aligned ratio"), "against_ipc": ("ipc", "images per class")}
+DASHES = ("-", "--", "-.", ":")  # of distillers, which share the colour of a debias
+WHOLE_SET = {"color": "black", "linestyle": (0, (1, 1.5))}
+
+
+def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
+    """Draw the mean of every cell and its standard deviation (ddof 0), as in the tables.
+
+    What lies on the axis is evenly spaced: ratios crowd towards 1, numbers of images do not grow evenly. The whole
+    training set, which has no images per class, is a black line; a cell without finished runs leaves a gap.
+
+    Parameters
+    ----------
+    evaluations : sequence of path
+    settings : dict
+        ``kind``, ``metric``, and ``rows``: the cells as in a table.
+    """
+    metric, (field, label) = settings["metric"], AXES[settings["kind"]]
+    words = metric.replace("_", " ")
+    frame = read_evaluations(evaluations)
+    cells = [summarise(frame, row, None) for row in settings["rows"]]
+    cells = [cell for cell in cells if cell.mean is not None]
+    if not cells:
+        return style.nothing_yet(f"value of {words}")
+    whole = [cell for cell in cells if cell.key["ipc"] == WHOLE]
+    places = sorted({cell.key[field] for cell in cells if cell.key[field] != WHOLE}, key=_number)
+    looks = style.debias_styles(cell.key["debias"] for cell in cells)
+    distillers = sorted({cell.key["distiller"] for cell in cells if cell.key["ipc"] != WHOLE})
+    figure, (axis,) = style.panels(1, width=max(5.4, 3.4 + 0.6 * len(places)), height=3.2)
+    shift = np.linspace(-0.06, 0.06, max(2, len(distillers) * len(looks)))
+    lines: dict[tuple, list] = {}
+    for cell in cells:
+        if cell.key["ipc"] != WHOLE:
+            lines.setdefault((cell.key["distiller"], cell.key["debias"]), []).append(cell)
+    for number, ((distiller, debias), line) in enumerate(lines.items()):
+        dash = DASHES[distillers.index(distiller) % len(DASHES)]
+        _line(axis, line, places, field, shift[number], linestyle=dash, label=f"{distiller}, {debias}", **looks[debias])
+    if whole and field == "ratio":
+        _line(axis, whole, places, field, 0, label="whole training set", marker="x", **WHOLE_SET)
+    for cell in whole if field == "ipc" else []:
+        axis.axhline(cell.mean, label="whole training set", **WHOLE_SET)
+    if "amplification" in metric:
+        axis.axhline(0, color=".4", linewidth=0.8)
+    axis.set_xticks(range(len(places)), places)
+    axis.set_xlabel(label)
+    axis.set_ylabel(f"{words} ({'points' if 'amplification' in metric else '%'})")
+    axis.grid(axis="x", visible=False)
+    style.title(figure, _common(cells, field))
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", title="distiller, debias")
+    return figure
+
+
+def _common(cells: list, field: str) -> str:
+    """Word what all points of the figure have in common."""
+    same = [cell for cell in cells if cell.key["ipc"] != WHOLE] or cells
+    names = ["dataset", "ipc" if field == "ratio" else "ratio", "evaluation"]
+    return style.describe([{name: same[0].key[name] for name in names}])[1]
+
+
+def _number(text: str) -> tuple:
+    """Sort numbers by size, before ``natural``."""
+    try:
+        return 0, float(text)
+    except ValueError:
+        return 1, 0.0
+
+
+def _line(axis, cells: list, places: list[str], field: str, shift: float, **look) -> None:
+    """Draw one line with its deviations; places without a value are gaps."""
+    mean, spread = np.full(len(places), np.nan), np.zeros(len(places))
+    for cell in cells:
+        place = places.index(cell.key[field])
+        mean[place], spread[place] = cell.mean, cell.std or 0.0
+    axis.errorbar(
+        np.arange(len(places)) + shift, mean, spread, capsize=2.5, markersize=5, elinewidth=1.0, linewidth=1.3,
+        markeredgecolor="black", markeredgewidth=0.5, **look,
+    )  # fmt: skip

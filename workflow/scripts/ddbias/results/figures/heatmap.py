@@ -1,0 +1,97 @@
+"""A metric over kernel variance and temperature: the ablation of the density weights (figures of arXiv 2406.06609)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ddbias.results.figures import style
+from ddbias.results.tables.read import read_evaluations
+
+PANEL = ["dataset", "ratio", "distiller", "ipc", "evaluation", "convention"]
+COLOURS = "cividis"  # its lightness rises steadily, so it can be read in grey
+
+
+def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
+    """Draw one panel per ratio; a cell holds the mean and the standard deviation (ddof 0) over all networks and seeds.
+
+    As in the tables, a single value has no deviation. A debias that no network was evaluated for yet is a hatched cell.
+    All panels share the scale of colours.
+
+    Parameters
+    ----------
+    evaluations : sequence of path
+    settings : dict
+        ``kernels``: for each debias its kernel variance and its temperature; ``metric`` (default
+        ``unbiased_accuracy``).
+    """
+    metric = str(settings.get("metric", "unbiased_accuracy"))
+    kernels = {name: tuple(kernel) for name, kernel in settings.get("kernels", {}).items()}
+    frame = read_evaluations(evaluations)
+    frame = frame[(frame["metric"] == metric) & frame["debias"].isin(list(kernels))]
+    if frame.empty:
+        return style.nothing_yet(f"value of {metric.replace('_', ' ')}")
+    variances, temperatures = (sorted({kernel[i] for kernel in kernels.values()}, key=_order) for i in range(2))
+    parts = sorted(frame.groupby(PANEL), key=lambda part: (part[0][0], _ratio(part[0][1]), part[0][2:]))
+    titles, common = style.describe(dict(zip([*PANEL[:-1], "test"], key, strict=True)) for key, _ in parts)
+    grids = [_grid(rows, kernels, variances, temperatures) for _, rows in parts]
+    width, height = max(2.6, 0.9 + 0.62 * len(temperatures)), max(2.4, 1.2 + 0.5 * len(variances))
+    figure, axes = style.panels(len(parts), width=width, height=height, sharey=True)
+    limits = [min(np.nanmin(mean) for mean, _ in grids), max(np.nanmax(mean) for mean, _ in grids)]
+    for axis, title, grid in zip(axes, titles, grids, strict=True):
+        image = _panel(axis, *grid, limits)
+        axis.set_title(title)
+        axis.set_xticks(range(len(temperatures)), [_text(value) for value in temperatures])
+        axis.set_yticks(range(len(variances)), [_text(value) for value in variances])
+        axis.set_xlabel("temperature")
+    for axis in axes[:: axes[0].get_gridspec().ncols]:
+        axis.set_ylabel("kernel variance")
+    figure.colorbar(image, ax=list(axes), label=f"{metric.replace('_', ' ')} (%)", aspect=30)
+    style.title(figure, common)
+    return figure
+
+
+def _order(value: object) -> tuple:
+    """Sort numbers by size, before any names."""
+    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
+
+
+def _ratio(text: str) -> tuple:
+    return (1, 0.0) if text == "natural" else (0, float(text))
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _grid(rows, kernels: dict[str, tuple], variances: list, temperatures: list) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation in percent, both (variances, temperatures), NaN where there is none."""
+    mean = np.full((len(variances), len(temperatures)), np.nan)
+    spread = mean.copy()
+    for name, values in rows.groupby("debias")["value"]:
+        variance, temperature = kernels[name]
+        place = variances.index(variance), temperatures.index(temperature)
+        percent = 100 * values.to_numpy(float)
+        mean[place] = percent.mean()
+        spread[place] = percent.std() if len(percent) > 1 else np.nan
+    return mean, spread
+
+
+def _panel(axis, mean: np.ndarray, spread: np.ndarray, limits: list[float]):
+    """Draw one grid and write its numbers; return the image, for the scale of colours."""
+    from matplotlib.patches import Rectangle
+
+    image = axis.imshow(mean, cmap=COLOURS, vmin=limits[0], vmax=limits[1], origin="lower", aspect="auto")
+    for (row, column), value in np.ndenumerate(mean):
+        if np.isnan(value):
+            corner = (column - 0.5, row - 0.5)
+            axis.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor=".7", hatch="////", linewidth=0))
+            continue
+        light = image.norm(value) > 0.5
+        text = f"{value:.1f}" + (f"\n±{spread[row, column]:.1f}" if np.isfinite(spread[row, column]) else "")
+        axis.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if light else "white")
+    axis.grid(visible=False)
+    return image

@@ -1,0 +1,1 @@
+"""Tables: evaluations pooled by cell, beside the published numbers."""

@@ -1,0 +1,281 @@
+"""A finished table as CSV (for programs) and as Markdown, LaTeX and HTML (for people).
+
+People's formats are compact: one line per run setting, one group of columns per metric, and what is the same in
+every line is said once above the table. All bytes follow from the table alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ddbias.data import store
+
+CSV_COLUMNS = (
+    *("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric"),
+    *("mean", "std", "interval", "n", "published", "gap", "scale"),
+)
+HTML_BEGIN, HTML_END = "<!-- table begins -->", "<!-- table ends -->"
+LOWER_IS_BETTER = (
+    *("deo_max", "deo_mean", "equalized_odds"),
+    *("attribute_accuracy", "attribute_information", "calibration_error"),
+    *("unbiased_amplification", "conflicting_amplification", "worst_group_amplification"),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number of a table.
+
+    Attributes
+    ----------
+    key : mapping of str
+        dataset, ratio, distiller, debias, ipc, evaluation, in this order.
+    metric : str
+    mean, std : float or None
+        Percent; None where there is nothing to say.
+    n : int
+        Number of pooled values.
+    interval : float or None
+        Half of the 95 % interval of the mean, percent.
+    published, published_std : float or None
+        Percent.
+    state : str
+        Why there is no mean, or an empty string.
+    """
+
+    key: Mapping[str, str]
+    metric: str
+    mean: float | None
+    std: float | None
+    n: int
+    interval: float | None = None
+    published: float | None = None
+    published_std: float | None = None
+    state: str = ""
+
+    @property
+    def gap(self) -> float | None:
+        """Mean - published, in percentage points."""
+        return None if self.mean is None or self.published is None else self.mean - self.published
+
+
+@dataclass(frozen=True)
+class Table:
+    """Entries in order, and what is said around them."""
+
+    caption: str
+    scale: str
+    entries: list[Entry]
+    notes: list[str]
+    spread: str = "deviation"
+
+    @property
+    def head(self) -> str:
+        """What a value and its ± are."""
+        return "mean ± std" if self.spread == "deviation" else "mean ± 95 %"
+
+
+def fixed(value: float | None, decimals: int, *, sign: bool = False) -> str:
+    """Format a number with fixed decimals, None as an empty string, and never a negative zero."""
+    if value is None:
+        return ""
+    text = f"{value:{'+' if sign else ''}.{decimals}f}"
+    return text if float(text) else f"{0:.{decimals}f}"
+
+
+def write_csv(path: str | Path, table: Table) -> None:
+    """Write one line per cell, percent with two decimals; a value that does not exist is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for entry in table.entries:
+        spreads = (fixed(entry.std, 2), fixed(entry.interval, 2))
+        numbers = (fixed(entry.mean, 2), *spreads, entry.n, fixed(entry.published, 2), fixed(entry.gap, 2))
+        writer.writerow([*entry.key.values(), entry.metric, *numbers, table.scale])
+    store.write_bytes(path, text.getvalue().encode())
+
+
+@dataclass
+class Layout:
+    """A table as text: `same` holds in every line, `groups` are (metric, column heads)."""
+
+    same: dict[str, str]
+    keys: list[str]
+    groups: list[tuple[str, list[str]]]
+    lines: list[list[str]] = field(default_factory=list)
+
+    @property
+    def heads(self) -> list[str]:
+        """Heads of all columns in one line."""
+        return self.keys + [head for _, heads in self.groups for head in heads]
+
+    @property
+    def constant(self) -> str:
+        """One sentence with what is the same in every line, or an empty string."""
+        return f"In every line: {', '.join(f'{k} {v}' for k, v in self.same.items())}." if self.same else ""
+
+
+def lay_out(table: Table) -> Layout:
+    """Group the cells into lines of one run setting each, in the order of their first entry."""
+    lines: list[tuple[dict, dict[str, Entry]]] = []
+    for entry in table.entries:
+        key = dict(entry.key)
+        # The same cell may be asked for twice, against two published numbers: then it gets a second line.
+        free = [entries for known, entries in lines if known == key and entry.metric not in entries]
+        if not free:
+            lines.append((key, {}))
+            free = [lines[-1][1]]
+        free[0][entry.metric] = entry
+    names = list(table.entries[0].key) if table.entries else []
+    same = {n: lines[0][0][n] for n in names if len({key[n] for key, _ in lines}) == 1} if len(lines) > 1 else {}
+    keys = [name for name in names if name not in same]
+    groups = []
+    for metric in dict.fromkeys(entry.metric for entry in table.entries):
+        compared = any(entry.published is not None for entry in table.entries if entry.metric == metric)
+        groups.append((metric, [metric_head(metric), "n", *(("published", "gap") if compared else ())]))
+    layout = Layout(same, keys, groups)
+    for key, entries in lines:
+        texts = [_entry_texts(entries.get(metric), len(heads), table.spread) for metric, heads in groups]
+        layout.lines.append([key[name] for name in keys] + [text for group in texts for text in group])
+    return layout
+
+
+def metric_head(metric: str) -> str:
+    """Return the name of a metric as people read it, with an arrow where lower is better."""
+    name = metric.replace("deo_", "DEO ").replace("_", " ")
+    return f"{name} ↓" if metric in LOWER_IS_BETTER else name
+
+
+def _entry_texts(entry: Entry | None, width: int, spread: str) -> list[str]:
+    """Return the texts of one metric group: value, n, and published and gap where the group has them."""
+    if entry is None:
+        return [""] * width
+    width_of_it = entry.std if spread == "deviation" else entry.interval
+    value = entry.state or f"{fixed(entry.mean, 1)} ± {fixed(width_of_it, 1) or '–'}"
+    published = fixed(entry.published, 1)
+    if entry.published_std is not None:
+        published += f" ± {fixed(entry.published_std, 1)}"
+    gap = fixed(entry.gap, 1, sign=True).replace("-", "−")
+    return [value, str(entry.n), published, gap][:width]
+
+
+def write_markdown(path: str | Path, table: Table) -> None:
+    """Write a GitHub table with the caption above and the notes below."""
+    layout = lay_out(table)
+    keys = len(layout.keys)
+    rows = [layout.heads, [" :-- "] * keys + [" --: "] * (len(layout.heads) - keys), *layout.lines]
+    lines = [f"**{_markdown(table.caption)}**", ""]
+    lines += [_markdown(layout.constant), ""] if layout.constant else []
+    for number, row in enumerate(rows):
+        cells = [cell.strip() if number == 1 else _markdown(cell) for cell in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"- {_markdown(note)}" for note in table.notes), ""]
+    store.write_bytes(path, "\n".join(lines).encode())
+
+
+def _markdown(text: str) -> str:
+    """Escape what Markdown would take for markup (in names such as ``group_balanced`` nothing is, inside a word)."""
+    for character in ("\\", "|", "`", "*", "<", "["):
+        text = text.replace(character, f"\\{character}")
+    return " ".join(text.split())
+
+
+TEX = {
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"$\pm$",
+    "−": "$-$",
+    "–": "--",
+    "↓": r"$\downarrow$",
+}
+
+
+def tex_escape(text: str) -> str:
+    """Escape every character that LaTeX would take for a command."""
+    return "".join(TEX.get(character, character) for character in " ".join(text.split()))
+
+
+def write_tex(path: str | Path, table: Table) -> None:
+    r"""Write a ``table`` environment; the document needs ``\usepackage{booktabs}`` and nothing else."""
+    layout = lay_out(table)
+    column = len(layout.keys)
+    rules = []
+    for _, heads in layout.groups:
+        rules.append(rf"\cmidrule(lr){{{column + 1}-{column + len(heads)}}}")
+        column += len(heads)
+    first = [""] * len(layout.keys)
+    first += [rf"\multicolumn{{{len(heads)}}}{{c}}{{{tex_escape(heads[0])}}}" for _, heads in layout.groups]
+    second = layout.keys + [text for _, heads in layout.groups for text in (table.head, *heads[1:])]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex_escape(table.caption)}}}"]
+    lines += [rf"\begin{{tabular}}{{{'l' * len(layout.keys)}{'r' * (column - len(layout.keys))}}}", r"\toprule"]
+    lines += [rf"{' & '.join(first)} \\", " ".join(rules), _tex_row(second), r"\midrule"]
+    lines += [_tex_row(line) for line in layout.lines]
+    lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip\footnotesize"]
+    lines += [tex_escape(" ".join(filter(None, [layout.constant, *table.notes]))), r"\end{table}", ""]
+    store.write_bytes(path, "\n".join(lines).encode())
+
+
+def _tex_row(cells: list[str]) -> str:
+    return rf"{' & '.join(map(tex_escape, cells))} \\"
+
+
+STYLE = """\
+:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;margin:1.5rem;max-width:70rem}
+.result{overflow-x:auto}.result table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+.caption{font-weight:600;margin:.3rem 0}.result th,.result td{padding:.25rem .5rem;text-align:right;white-space:nowrap}
+.result .key{text-align:left}.result [colspan]{text-align:center}
+.result thead th[rowspan],.result thead tr:last-child th{border-bottom:1px solid}
+.result tbody tr:hover{background:#8882}.result .open{opacity:.65;font-style:italic}
+.notes{font-size:.85rem;opacity:.85;padding-left:1.1rem}"""
+
+
+def html_fragment(table: Table) -> str:
+    """Return the table and its notes as HTML with every text escaped, without page or style around it."""
+    layout, escape = lay_out(table), html.escape
+    heads = [f'<th scope="col" rowspan="2" class="key">{escape(name)}</th>' for name in layout.keys]
+    heads += [f'<th scope="colgroup" colspan="{len(group)}">{escape(group[0])}</th>' for _, group in layout.groups]
+    second = [f'<th scope="col">{escape(h)}</th>' for _, group in layout.groups for h in (table.head, *group[1:])]
+    body, caption = [], escape(table.caption)
+    for line in layout.lines:
+        cells = [f'<td class="key">{escape(text)}</td>' for text in line[: len(layout.keys)]]
+        for text in line[len(layout.keys) :]:
+            unfinished = ' class="open"' if text.startswith("not ") else ""
+            cells.append(f"<td{unfinished}>{escape(text)}</td>")
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    notes = "".join(f"<li>{escape(note)}</li>" for note in filter(None, [layout.constant, *table.notes]))
+    return "\n".join(
+        [
+            # Not a <caption>: in the scrolling part it would be cut on a telephone.
+            f'<p class="caption">{caption}</p><div class="result"><table aria-label="{caption}">',
+            f"<thead><tr>{''.join(heads)}</tr><tr>{''.join(second)}</tr></thead>",
+            "<tbody>",
+            *body,
+            "</tbody></table></div>",
+            f'<ul class="notes">{notes}</ul>',
+        ]
+    )
+
+
+def write_html(path: str | Path, table: Table) -> None:
+    """Write a page with the table alone; the part between the two marks can stand in another page."""
+    page = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
+        f"<title>{html.escape(table.caption)}</title><style>{STYLE}</style></head><body>",
+        HTML_BEGIN,
+        html_fragment(table),
+        HTML_END,
+        "</body></html>",
+        "",
+    ]
+    store.write_bytes(path, "\n".join(page).encode())

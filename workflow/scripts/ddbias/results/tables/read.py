@@ -1,0 +1,56 @@
+"""The evaluations behind a table or figure, joined row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddbias.base.cell import shortest
+from ddbias.base.errors import DdbiasError
+from ddbias.evaluation import records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """Read the evaluation files that exist and join them row by row.
+
+    Parameters
+    ----------
+    paths : sequence of path
+        Files that the stage `evaluate` writes; those that do not exist (yet) are passed over.
+
+    Returns
+    -------
+    DataFrame
+        The columns of `ddbias.evaluation.records.COLUMNS` (``value`` in 0..1, or more for those of
+        `ddbias.evaluation.images.image_metrics.ABOVE_ONE`; ``ratio`` and ``ipc`` are strings) and
+        ``convention``, the test convention from the file's metadata. Without a file it has no rows.
+
+    Raises
+    ------
+    DdbiasError
+        If a file is damaged, lacks a column, holds a value outside 0..1, or a network occurs twice.
+    """
+    import pandas as pd
+
+    frames = [_frame(path) for path in dict.fromkeys(map(str, paths)) if Path(path).is_file()]
+    if not frames:
+        return pd.DataFrame(columns=[*records.COLUMNS, "convention"])
+    joined = pd.concat(frames, ignore_index=True)
+    identity = [c for c in records.COLUMNS if c not in ("value", "support")]
+    twice = joined[joined.duplicated(identity)]
+    if len(twice):
+        row = ", ".join(f"{name} {twice.iloc[0][name]}" for name in identity)
+        raise DdbiasError(f"the evaluations hold one network twice ({row}); pass each result once")
+    return joined
+
+
+def _frame(path: str | Path) -> pd.DataFrame:
+    table, meta = records.read(path)
+    frame = table.to_pandas()
+    frame["ratio"] = [shortest(ratio) for ratio in frame["ratio"]]
+    frame["ipc"] = frame["ipc"].astype(str)
+    return frame.assign(convention=str(meta.get("convention", "unknown")))

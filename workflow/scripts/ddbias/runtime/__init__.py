@@ -1,0 +1,1 @@
+"""How a job lives: its log and end, its state, its GPU, the caches. No result depends on anything in here."""

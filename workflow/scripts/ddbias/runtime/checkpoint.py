@@ -1,0 +1,125 @@
+"""The state of a long job, kept outside its declared outputs, so that a killed job goes on where it was.
+
+Snakemake deletes the outputs of a killed job, not this file. It is replaced by atomic rename, carries a checksum,
+is taken up only by a job with the same parameters, code and inputs, and is deleted when the job succeeds.
+A job that is asked to stop (`ddbias.runtime.stopping`) writes it at the end of the step under way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from ddbias.base import environment
+from ddbias.base.errors import DdbiasError
+from ddbias.base.log import logger
+from ddbias.data import store
+from ddbias.runtime import stopping
+
+# A state of a large pool takes seconds to write: at most this share of a job's time goes into it.
+LARGEST_SHARE = 0.05
+
+
+def fingerprint(params: object, inputs: list[str], provenance: object) -> str:
+    """Return a digest of all that a job's result depends on.
+
+    Parameters
+    ----------
+    params : object
+        The rule's parameters, as JSON can write them.
+    inputs : list of str
+        Every input file, code included; their content counts, not their dates.
+    provenance : object
+        What else the last bits depend on: versions, device, threads (`ddbias.learning.device.provenance`).
+    """
+    contents = {str(path): store.file_sha256(path) for path in inputs}
+    return store.digest({"params": params, "inputs": contents, "provenance": provenance})
+
+
+class Checkpoint:
+    """Saves and restores named tensors and a step number.
+
+    Parameters
+    ----------
+    path : path or None
+        None keeps nothing.
+    identity : str
+        `fingerprint` of the job; a state with another one is ignored.
+    every : float, optional
+        Seconds between two states; by default the environment variable ``DDBIAS_STATE_SECONDS``, else 15. When a
+        state is saved changes how much a kill costs, never a result. Where writing one took longer than a twentieth
+        of that, the next one waits accordingly.
+    """
+
+    def __init__(self, path: str | Path | None, identity: str = "", every: float | None = None) -> None:
+        self.path = None if path is None else Path(path)
+        self.identity = identity
+        self.every = _seconds() if every is None else every
+        self._last = time.monotonic()
+        self._wait = self.every
+
+    def load(self) -> tuple[int, dict[str, torch.Tensor]]:
+        """Return the saved step and tensors, or ``(0, {})`` when there is nothing usable."""
+        if self.path is None or not self.path.exists():
+            return 0, {}
+        try:
+            tensors, meta = store.read_tensors(self.path)
+        except DdbiasError as error:
+            logger.info("state ignored, starting over: %s", error)
+            return 0, {}
+        if meta.get("identity") != self.identity:
+            logger.info("state %s belongs to other settings or code, starting over", self.path)
+            return 0, {}
+        if meta.get("checksum") != _checksum(meta.get("step"), tensors):
+            logger.info("state %s is damaged, starting over", self.path)
+            return 0, {}
+        logger.info("going on from step %d", meta["step"])
+        stopping.resumed(meta["step"])
+        return meta["step"], tensors
+
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write the state now; raises `ddbias.runtime.stopping.Stopped` after it where the job was asked to stop."""
+        began = time.monotonic()
+        if self.path is not None:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            meta = {"identity": self.identity, "step": step, "checksum": _checksum(step, tensors)}
+            store.write_tensors(self.path, tensors, meta)
+        self._last = time.monotonic()
+        self._wait = max(self.every, (self._last - began) / LARGEST_SHARE if self.every else 0)
+        if self.path is not None:
+            stopping.saved(step)
+
+    def due(self) -> bool:
+        """Tell after a step whether to save: enough seconds have passed since the last state, or the job must stop."""
+        if self.path is None:
+            return False
+        stopping.stepped()
+        return stopping.asked() or time.monotonic() - self._last >= self._wait
+
+    def remove(self) -> None:
+        """Delete the state: the job's outputs are complete."""
+        stopping.complete()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def _seconds() -> float:
+    text = os.environ.get(environment.STATE_SECONDS, "15")
+    try:
+        return float(text)
+    except ValueError:
+        raise DdbiasError(f"{environment.STATE_SECONDS} is '{text}'; it must be a number of seconds") from None
+
+
+def _checksum(step: int, tensors: Mapping[str, torch.Tensor]) -> str:
+    hasher = hashlib.sha256(str(step).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())  # reshape: a scalar has no bytes to view
+    return hasher.hexdigest()

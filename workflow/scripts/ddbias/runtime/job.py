@@ -1,0 +1,114 @@
+"""What every rule script shares: its log, its GPU, its last words, stopping when asked to, dying with its run."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+from ddbias.base import environment, plugins
+from ddbias.base.errors import DdbiasError
+from ddbias.base.log import log_to, logger
+from ddbias.runtime import gpu_slots, stopping
+
+ORPHAN_SECONDS = 1.0  # for the step under way and its state, when the run is gone: a new run may start at any moment
+
+
+def die_with_run(run_pid: int) -> None:
+    """Kill this process as soon as process `run_pid` is gone; with unsaved steps it gets a second to write its state.
+
+    A script job is a grandchild of Snakemake (a shell lies between), so ``PR_SET_PDEATHSIG`` would not fire when
+    Snakemake is killed. A thread waits on the process itself: without polling where pidfd exists (Linux), else
+    once a second.
+    """
+
+    def watch() -> None:
+        try:
+            descriptor = os.pidfd_open(run_pid)
+        except ProcessLookupError:
+            pass
+        except (AttributeError, OSError):
+            while _alive(run_pid):
+                time.sleep(1)
+        else:
+            import select
+
+            select.select([descriptor], [], [])
+        if stopping.has_unsaved_steps():
+            stopping.ask("the end of its run")
+            time.sleep(ORPHAN_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="die-with-run", daemon=True).start()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def explain(error: BaseException) -> str | None:
+    """Return the one line that tells a user what to do about `error`, or None for a defect of ours."""
+    if isinstance(error, DdbiasError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}; free some space and run again, finished work is kept"
+    if isinstance(error, PermissionError):
+        return f"no permission for {error.filename or 'a file'}; change its owner or rights and run again"
+    if _out_of_memory(error):
+        return "not enough memory; run fewer jobs at once (--cores 1) or a smaller batch"
+    return None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out; torch, which this module must not import, has no error class for the CPU."""
+    return (
+        isinstance(error, MemoryError)
+        or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+    )
+
+
+def run(main: Callable, snakemake: object) -> None:
+    """Run ``main(snakemake)`` as a rule's script: the last lines of every script call this."""
+    if environment.RUN_PID in os.environ:
+        die_with_run(int(os.environ[environment.RUN_PID]))
+    path = snakemake.log[0] if snakemake.log else None
+    stopping.listen()
+    try:
+        log_to(path)
+        if environment.GPU_SLOTS in os.environ:
+            gpu_slots.take(snakemake.resources)
+        plugins.use(snakemake.config["plugins"])
+        main(snakemake)
+    except stopping.Stopped as stopped:
+        stopping.leave(str(stopped))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if stopping.asked():  # what it depends on was stopped too, or a library hid the stop in an error of its own
+            stopping.leave()
+        line = explain(error)
+        if line is None:
+            logger.error(
+                "ddbias: this is a defect in %s, please report it with the lines below\n%s",
+                snakemake.rule,
+                traceback.format_exc(),
+            )
+        else:
+            logger.error("ddbias: %s", line)
+        sys.exit(1)
+    finally:
+        stopping.ignore()
