@@ -143,7 +143,7 @@ def prepared() -> torch.device:
     """Return where to measure, a GPU if torch sees one, and print its name."""
     where = device.prepare("auto", os.cpu_count())
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
-    print(f"{name}; fast: {device.obstacle(where) or 'possible'}")
+    print(f"{name}; fast: {device.machine_obstacle(where) or 'possible'}")
     logging.basicConfig(level=logging.INFO, format="  %(message)s")  # says where fast fell back
     return where
 

@@ -139,11 +139,11 @@ def test_the_precision_that_was_had_is_written(rule, monkeypatch):
         script.main(given)
         return Path(given.output.evaluation).read_bytes(), store.read_table(given.output.evaluation)[1]
 
-    monkeypatch.setattr(device, "obstacle", lambda where: "no")
+    monkeypatch.setattr(device, "machine_obstacle", lambda where: "no")
     exact, meta = written("a", "exact")
     assert meta["provenance"]["precision"] == "exact"
     assert written("b", "fast")[0] == exact
-    monkeypatch.setattr(device, "obstacle", lambda where: None)
+    monkeypatch.setattr(device, "machine_obstacle", lambda where: None)
     monkeypatch.setattr(half_precision, "compiled", lambda function: function)
     meta = written("c", "fast")[1]
     assert meta["provenance"]["precision"] == "fast"

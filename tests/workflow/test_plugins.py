@@ -35,7 +35,10 @@ def test_a_plug_in_outside_the_checkout_runs_to_the_table_and_an_edit_reruns_its
     assert ",random,uniform," in table
     assert checkout.planned(config) == {}
     with open(checkout.folder.parent / "my method.py", "a") as file:
-        file.write("# edited\n")
+        file.write("# a remark\n")
+    assert checkout.planned(config) == {}
+    with open(checkout.folder.parent / "my method.py", "a") as file:
+        file.write("EDITED = 1\n")
     assert checkout.planned(config) == AGAIN
     status, output = checkout.run(config)
     assert status == 0, output

@@ -33,6 +33,16 @@ def quote_executable() -> None:
         sys.executable = ExecutableName(sys.executable)
 
 
+def lead_to_library(scripts: str) -> None:
+    """Make jobs import the library in the folder `scripts`, the one that was planned with, whatever else is installed.
+
+    Snakemake 9.27 puts the folder of a script behind the packages of the environment.
+    """
+    given = os.environ.get("PYTHONPATH", "")
+    if given.split(os.pathsep)[0] != scripts:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [scripts, given]))
+
+
 def name_run(
     checkout: str, configfiles: Iterable[str | os.PathLike] = (), settings: Mapping[str, object] | None = None
 ) -> None:

@@ -3,7 +3,8 @@ import functools
 import os
 import sys
 
-sys.path[:0] = [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
+SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
+sys.path[:0] = [SCRIPTS, os.path.dirname(SCRIPTS)]
 
 from ddbias.base import lookup
 from ddbias.base.cell import NATURAL, WHOLE
@@ -18,6 +19,7 @@ from ddbias.runtime import compile_cache
 from launcher import gpus, lock, told
 
 told.quote_executable()
+told.lead_to_library(SCRIPTS)
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
 told.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
 compile_cache.use()

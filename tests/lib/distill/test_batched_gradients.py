@@ -216,7 +216,7 @@ def distiller(split, images, precision, **changes):
 def like_a_gpu(monkeypatch):
     """The CPU takes the way of a GPU, in float32 and captured by nothing; returns what was captured."""
     taken = []
-    monkeypatch.setattr(device, "obstacle", lambda device: None)
+    monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
     monkeypatch.setattr(half_precision, "captures", lambda device: True)
     monkeypatch.setattr(half_precision, "captured", lambda function: taken.append(function.__name__) or function)
     copy = half_precision.half_copy

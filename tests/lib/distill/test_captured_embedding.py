@@ -70,7 +70,7 @@ def test_two_gradients_may_wait(monkeypatch):
 
 @pytest.fixture
 def like_a_gpu(monkeypatch):
-    monkeypatch.setattr(device, "obstacle", lambda device: None)
+    monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
     monkeypatch.setattr(half_precision, "captures", lambda device: True)
 
 

@@ -15,7 +15,9 @@ CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
 TOLERANCE = 0.02  # bfloat16 has 8 bits, 2^-9 a rounding; two blocks of convolution and normalisation
 GRADIENT = 0.99  # least cosine; where a map is nearly zero before the activation, its gradient may come or go
-needs_fast = pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
+needs_fast = pytest.mark.skipif(
+    device.machine_obstacle(CPU) is not None, reason=f"no fast path: {device.machine_obstacle(CPU)}"
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -122,7 +124,7 @@ def fails(function):
     ],
 )
 def test_a_probe_decides_whether_fast_is_good_enough(monkeypatch, log_lines, compiled, reason):
-    monkeypatch.setattr(device, "obstacle", lambda device: None)
+    monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
     monkeypatch.setattr(half_precision, "compiled", compiled)
     model = network()
     embedding, exact = frozen(model, "fast"), frozen(model, "exact")
@@ -134,7 +136,7 @@ def test_a_probe_decides_whether_fast_is_good_enough(monkeypatch, log_lines, com
 
 def test_vgg11_on_small_images_is_refused(monkeypatch, log_lines):
     """Its last maps have four pixels and one, whose normalisation magnifies the rounding."""
-    monkeypatch.setattr(device, "obstacle", lambda device: None)
+    monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
     monkeypatch.setattr(half_precision, "compiled", lambda function: function)  # it takes minutes
     frozen(network("vgg11", size=32), "fast", (3, 32, 32))
     assert log_lines == ["precision fast: bfloat16 has too few digits for this network, so the embedding stays float32"]

@@ -389,7 +389,9 @@ def test_an_unknown_distance_is_one_line(split):
 
 # ---- fast -----------------------------------------------------------------------------------------------------------
 
-needs_fast = pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
+needs_fast = pytest.mark.skipif(
+    device.machine_obstacle(CPU) is not None, reason=f"no fast path: {device.machine_obstacle(CPU)}"
+)
 
 
 def cosine(a, b):
@@ -454,7 +456,7 @@ def test_a_probe_decides_whether_fast_is_good_enough(split, monkeypatch, log_lin
 
         return call
 
-    monkeypatch.setattr(device, "obstacle", lambda device: None)
+    monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
     monkeypatch.setattr(half_precision, "compiled", compiled)
     batch = real_side(split).batch(0)
     exact, fast = (distiller(split, noise(split), precision=precision) for precision in ("exact", "fast"))

@@ -27,7 +27,9 @@ KINDS = {
         "iterations": 10,
     },
 }
-needs_fast = pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
+needs_fast = pytest.mark.skipif(
+    device.machine_obstacle(CPU) is not None, reason=f"no fast path: {device.machine_obstacle(CPU)}"
+)
 
 
 @needs_fast

@@ -18,7 +18,9 @@ CPU = torch.device("cpu")
 SMALL = {"kind": "convnet", "width": 32, "depth": 2}  # of config.yaml
 PLAIN = {"kind": "none"}
 IPC, POINTS = 10, 2.0  # what the mean accuracy of two networks may differ by
-needs_fast = pytest.mark.skipif(device.obstacle(CPU) is not None, reason=f"no fast path: {device.obstacle(CPU)}")
+needs_fast = pytest.mark.skipif(
+    device.machine_obstacle(CPU) is not None, reason=f"no fast path: {device.machine_obstacle(CPU)}"
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -117,7 +119,7 @@ def test_a_probe_decides(few_digits, monkeypatch, log_lines):
             return function
         return lambda *given: -function(*given)
 
-    monkeypatch.setattr(device, "obstacle", lambda device: None)
+    monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
     reasons = {fails: "torch cannot compile this network", wrong: "bfloat16 has too few digits for this network"}
     for compiled in reasons:
         monkeypatch.setattr(half_precision, "compiled", compiled)

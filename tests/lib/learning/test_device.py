@@ -43,7 +43,7 @@ def gpu(monkeypatch):
 def test_what_fast_needs_on_a_gpu(gpu, monkeypatch, lacks, reason):
     gpu(**lacks)
     monkeypatch.setattr(device, "has_fast_bf16", lambda: False)  # of the CPU, which does not matter
-    assert device.obstacle(CUDA) == reason
+    assert device.machine_obstacle(CUDA) == reason
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     told = {precision: device.provenance(CUDA, 1, precision)["precision"] for precision in ("exact", "fast")}
     assert told == {"exact": "exact", "fast": "exact" if lacks else "fast"}

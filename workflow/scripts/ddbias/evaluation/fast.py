@@ -39,7 +39,7 @@ def fast_network(
         Share of the batches that are mixed.
     """
     device = next(network.parameters()).device
-    lacking = "CutMix has a loss of its own" if cutmix else _obstacle(network, device, debiasing["kind"])
+    lacking = "CutMix has a loss of its own" if cutmix else _evaluation_obstacle(network, device, debiasing["kind"])
     if not lacking:
         batches = [len(batch) for batch in torch.arange(count).split(batch_size)]
         fast = HalfNetwork(network, size=half_precision.least_filled(batches))
@@ -54,12 +54,12 @@ def fast_network(
     return None if lacking else fast
 
 
-def _obstacle(network: Network, device: torch.device, debiasing: str) -> str | None:
+def _evaluation_obstacle(network: Network, device: torch.device, debiasing: str) -> str | None:
     if debiasing != debiased_training.NONE:
         return f"debiasing {debiasing} has a loss of its own"
     if device.type != "cpu":
         return "networks are not trained in bfloat16 on a GPU"
-    return half_precision.obstacle(network, device)
+    return half_precision.network_obstacle(network, device)
 
 
 def _gradients(network: Network, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:

@@ -75,10 +75,10 @@ def has_fast_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def obstacle(device: torch.device) -> str | None:
+def machine_obstacle(device: torch.device) -> str | None:
     """Return why ``precision: fast`` has no faster way on this machine, or None when it has one."""
     if device.type == "cuda":
-        return _obstacle_on_a_gpu()
+        return _gpu_obstacle()
     if not has_fast_bf16():
         return "this processor has no bfloat16 units"
     if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
@@ -88,7 +88,7 @@ def obstacle(device: torch.device) -> str | None:
     return None
 
 
-def _obstacle_on_a_gpu() -> str | None:
+def _gpu_obstacle() -> str | None:
     # Emulated bfloat16, of GPUs before Ampere, is slower than float32.
     if not torch.cuda.is_bf16_supported(including_emulation=False):
         return "this GPU has no bfloat16 units"
@@ -111,5 +111,5 @@ def provenance(device: torch.device, threads: int, precision: str) -> dict:
         "device": device.type,
         "device_type": name,
         "threads": threads,
-        "precision": "exact" if precision == "exact" or obstacle(device) else "fast",
+        "precision": "exact" if precision == "exact" or machine_obstacle(device) else "fast",
     }

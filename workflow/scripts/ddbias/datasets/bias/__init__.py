@@ -9,10 +9,10 @@ import numpy as np
 
 from ddbias.base import plugins
 from ddbias.base.registry import choose
+from ddbias.datasets.bias.c_mnist import CFmnist, CMnist
 from ddbias.datasets.bias.colour import BackgroundColour, ForegroundColour
 from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.bias.corruption import CorruptionBias
-from ddbias.datasets.bias.fairdd import CFmnist, CMnist
 from ddbias.datasets.bias.grayscale import Grayscale
 from ddbias.datasets.bias.own_attribute import Subsample, Unchanged
 from ddbias.datasets.sources.record import RawImages

@@ -40,7 +40,7 @@ class FrozenEmbedding:
         self._captured: CapturedEmbedding | None = None
         if precision != "fast":
             return
-        lacking = half_precision.obstacle(network, device)
+        lacking = half_precision.network_obstacle(network, device)
         if not lacking and half_precision.captures(device):
             lacking = self._capture(shape)
         elif not lacking:

@@ -47,7 +47,7 @@ def class_gradients(
     exact = ExactGradients(network, distance)
     if precision != "fast":
         return exact
-    fast, lacking = exact, half_precision.obstacle(network, device)
+    fast, lacking = exact, half_precision.network_obstacle(network, device)
     if not lacking and half_precision.captures(device):
         fast = BatchedGradients(network, distance)
         lacking = _doubt_all(fast, exact, shape, (min(classes, 16), real_batch, ipc), device)

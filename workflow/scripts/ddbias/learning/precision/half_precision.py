@@ -43,7 +43,7 @@ class AveragePooling(nn.Module):
         return images.reshape(count, maps, height, 2, width, 2).mean((3, 5))
 
 
-def obstacle(network: nn.Module, device: torch.device) -> str | None:
+def network_obstacle(network: nn.Module, device: torch.device) -> str | None:
     """Return why `network` cannot compute fast on `device`, or None."""
     # An image's embedding then depends on its batch, so micro-batches would change it.
     if has_batch_norm(network):
@@ -52,7 +52,7 @@ def obstacle(network: nn.Module, device: torch.device) -> str | None:
     dropout = nn.modules.dropout._DropoutNd
     if any(isinstance(module, dropout) for module in network.modules()):
         return "the network has dropout"
-    return devices.obstacle(device)
+    return devices.machine_obstacle(device)
 
 
 def has_batch_norm(network: nn.Module) -> bool:

@@ -3,7 +3,7 @@ import pytest
 from ddbias.base.errors import DdbiasError
 from ddbias.base.groups import counts
 from ddbias.datasets import bias
-from ddbias.datasets.bias.fairdd import PALETTE, assign_shuffled, binary_colours, graded_colours
+from ddbias.datasets.bias.c_mnist import PALETTE, assign_shuffled, binary_colours, graded_colours
 from ddbias.datasets.sources.record import RawImages
 from hypothesis import given
 from hypothesis import strategies as st
