@@ -106,6 +106,11 @@ def test_what_texts_name_exists(name):
         found = getattr(found, part)
 
 
+def test_nobody_is_told_to_meddle_with_the_path_of_python():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.py")]:
+        assert not re.search(r"sys\.path|PYTHONPATH=", path.read_text()), path
+
+
 def test_the_way_of_an_image_has_ten_stations_at_most():
     table = ARCHITECTURE.split("## One image's way")[1].split("## ")[0]
     stations = re.findall(r"^\| [^|]+ \| `ddbias\.[\w.]+` \|", table, re.MULTILINE)

@@ -128,6 +128,15 @@ for images, labels in chosen.dataloader(batch_size=50):
 print(len(chosen), len(load_split("results/digits/quick/data/digits_fg/0.95/train.arrow")))
 """
     assert run(code, Path.cwd(), OPTIONAL, tmp_path / "installed") == "100 1200\n"
+    code = """
+from ddbias import load_distilled
+try:
+    load_distilled("results/digits/quick/distilled/digits_fg/0.95/random/uniform/ipc10/seed0").to_image_folder("pngs")
+except Exception as error:
+    print(error)
+"""
+    said = run(code, Path.cwd(), OPTIONAL, tmp_path / "installed")
+    assert said == "PNG files are written with Pillow, which is not installed; pip install pillow\n"
     code = "from ddbias.planning.config import load_schema; from ddbias.planning.costs.work import rows\n"
     code += "from ddbias.evaluation.records import schema; print(len(rows()) > 9, bool(load_schema()), bool(schema()))"
     assert run(code, tmp_path, path=tmp_path / "installed") == "True True True\n"

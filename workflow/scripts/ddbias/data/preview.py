@@ -49,8 +49,10 @@ def save_grid(path: str | Path, images: np.ndarray, *, gap_before: int | None = 
 
 def png(image: np.ndarray) -> bytes:
     """Return one uint8 image (C, H, W) as the content of a PNG file, exactly; C other than 1 or 3 is refused."""
-    from PIL import Image
-
+    try:
+        from PIL import Image
+    except ImportError:
+        raise DdbiasError("PNG files are written with Pillow, which is not installed; pip install pillow") from None
     if len(image) not in PNG_CHANNELS:
         raise DdbiasError(f"images with {len(image)} channels cannot be written as PNG (only 1 or 3)")
     file = io.BytesIO()
