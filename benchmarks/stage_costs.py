@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import yaml
-from ddbias.planning.costs import measured as measured_costs
+from ddbias.planning.costs import measured
 from ddbias.planning.costs import work as job_costs
 from ddbias.planning.jobs import jobs
 from ddbias.planning.load import load
@@ -36,7 +36,7 @@ def samples(study: Study, folder: Path) -> dict[tuple[str, str, str], list[tuple
         if job.stage == "distill" or not job.benchmark:
             continue
         path = folder / Path(job.benchmark).relative_to(f"results/{study.name}/{study.scale}")
-        taken = measured_costs.read(path)
+        taken = measured.read(path)
         if taken:
             work = job_costs.work(study, job.stage, job.wildcards)
             seconds = max(taken.seconds - job_costs.START_SECONDS - work.more, 0.1)

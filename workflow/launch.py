@@ -15,7 +15,6 @@ sys.path[:0] = [str(HERE), str(HERE / "scripts")]  # also where Python leaves th
 
 from launcher import LaunchError, say
 from launcher.arguments import parse
-from launcher.slurm_leftovers import LeftoverError
 from launcher.start import clean, launch
 
 
@@ -26,7 +25,7 @@ def main(arguments: list[str]) -> int:
             clean()
         else:
             launch(*parse(arguments))
-    except (LaunchError, LeftoverError) as error:
+    except LaunchError as error:
         say(str(error))
         return 1
     except OSError as error:

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from ddbias.base.environment import GPU_SLOTS
 from ddbias.data import store
+from launcher import LaunchError
 from launcher import gpus as gpus_module
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -123,7 +124,7 @@ def test_what_jobs_are_told(gpus, monkeypatch):
 @pytest.mark.parametrize("number", ["0", "-1", "two", "1.5"])
 def test_jobs_per_gpu_is_a_positive_number(gpus, monkeypatch, number):
     monkeypatch.setenv("DDBIAS_JOBS_PER_GPU", number)
-    with pytest.raises(gpus.GpuError, match=f"DDBIAS_JOBS_PER_GPU={number} is not a positive number"):
+    with pytest.raises(LaunchError, match=f"DDBIAS_JOBS_PER_GPU={number} is not a positive number"):
         gpus.count()
 
 

@@ -18,9 +18,9 @@ import os
 import sys
 
 sys.path[:0] = [os.path.join(workflow.basedir, "workflow", part) for part in ("scripts", "")]
-from launcher import lock, told
+from launcher import job_environment, lock
 
-told.quote_executable()
+job_environment.quote_executable()
 
 if not config.get("slow_start"):
 

@@ -16,14 +16,12 @@ from pathlib import Path
 
 from ddbias.base.environment import GPU_SLOTS, GPUS, JOBS_PER_GPU
 
+from launcher import LaunchError
+
 SECONDS = 60.0  # nvidia-smi wakes the driver where nothing holds it, seconds for each GPU
 # One place for all runs of a user on a machine, whatever their folder, their home (perhaps another machine's) and
 # their TMPDIR are. Not /run/user, which is emptied when the user logs out and leaves a run behind.
 FOLDER = Path("/tmp")
-
-
-class GpuError(Exception):
-    """What is wrong and what to do about it, in one line."""
 
 
 def share(local: bool) -> None:
@@ -47,10 +45,12 @@ def count() -> int:
 
 
 def jobs_per_gpu() -> int:
-    """Return how many jobs may use one GPU at once; anything but a positive number raises `GpuError`."""
+    """Return how many jobs may use one GPU at once; anything but a positive number raises `LaunchError`."""
     given = os.environ.get(JOBS_PER_GPU) or "1"
     if not (given.isdecimal() and int(given) > 0):
-        raise GpuError(f"{JOBS_PER_GPU}={given} is not a positive number; set how many jobs share a GPU, or unset it")
+        raise LaunchError(
+            f"{JOBS_PER_GPU}={given} is not a positive number; set how many jobs share a GPU, or unset it"
+        )
     return int(given)
 
 

@@ -12,18 +12,16 @@ import subprocess
 import time
 from collections.abc import Callable
 
+from launcher import LaunchError
+
 PATIENCE = 90.0  # seconds: SLURM gives a cancelled job 30 to end before it is killed, and looks every 30
-
-
-class LeftoverError(Exception):
-    """What is wrong and what to do about it, in one line."""
 
 
 def cancel(say: Callable[[str], None], patience: float = PATIENCE) -> int:
     """Cancel the jobs of this folder that SLURM still has, wait until they are gone, and return how many they were.
 
     A cancelled job keeps its state, so the same job of the next run goes on from there. Does nothing where SLURM
-    cannot be asked: Snakemake's own message about that comes next. Raises `LeftoverError` when they do not end.
+    cannot be asked: Snakemake's own message about that comes next. Raises `LaunchError` when they do not end.
     """
     left = jobs_here()
     if not (count := len(left)):
@@ -33,7 +31,7 @@ def cancel(say: Callable[[str], None], patience: float = PATIENCE) -> int:
     deadline = time.monotonic() + patience
     while left := jobs_here():
         if time.monotonic() > deadline:
-            raise LeftoverError(
+            raise LaunchError(
                 f"SLURM still runs jobs of a killed run in this folder ({', '.join(left)}); "
                 "wait until squeue no longer shows them and run again"
             )

@@ -16,12 +16,12 @@ from ddbias.planning.load import load
 from ddbias.planning.study import needed_cells
 from ddbias.results.export.folder import is_exported
 from ddbias.runtime import compile_cache
-from launcher import gpus, lock, told
+from launcher import gpus, job_environment, lock
 
-told.quote_executable()
-told.lead_to_library(SCRIPTS)
+job_environment.quote_executable()
+job_environment.put_library_first(SCRIPTS)
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
-told.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
+job_environment.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
 compile_cache.use()
 if not workflow.subprocess_exec:  # a part of a run: what the run has told holds for it, too
     gpus.share(False)

@@ -5,8 +5,8 @@ Fails when the distilled set or a split is damaged.
 
 from dataclasses import replace
 
-from ddbias.data.distilled import learned_rate, training_set
 from ddbias.data.split import load_split
+from ddbias.data.training_set import learned_rate, training_set
 from ddbias.evaluation import protocol
 from ddbias.evaluation.fast import fast_network
 from ddbias.learning import device

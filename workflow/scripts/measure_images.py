@@ -3,8 +3,8 @@
 Fails when the distilled set, a split or a model is damaged.
 """
 
-from ddbias.data.distilled import training_set
 from ddbias.data.split import load_split
+from ddbias.data.training_set import training_set
 from ddbias.evaluation import records
 from ddbias.evaluation.images import attribute_model, measures
 from ddbias.learning import device

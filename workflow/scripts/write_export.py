@@ -3,12 +3,12 @@
 Fails when a set is damaged, none is finished, or the folder holds something else.
 """
 
-from ddbias.results.export import publish
+from ddbias.results.export.write import export_study
 from ddbias.runtime import job
 
 
 def main(snakemake):
-    publish.publish(
+    export_study(
         study=snakemake.wildcards.study,
         scale=snakemake.wildcards.scale,
         folder=snakemake.params.folder,

@@ -309,7 +309,7 @@ def test_a_folder_is_many_plug_ins_or_one(write):
     write("NUMBER = 5\n", "one/helper.py")
     plugins.use(["one"])
     assert distill.module("firsts").NUMBER == 5
-    assert plugins.files("distill", "firsts") == (Path("one/__init__.py"), Path("one/helper.py"))
+    assert plugins.added("distill", "firsts").files == (Path("one/__init__.py"), Path("one/helper.py"))
 
 
 def test_unknown_kinds_name_those_of_plug_ins():
@@ -390,6 +390,27 @@ def test_its_files_belong_to_the_jobs_that_use_it(tmp_path, monkeypatch):
     code_digest.forget()
     assert code_digest.digest("distill", uses) != before
     assert code_digest.digest("distill", plain) == without
+
+
+def test_which_class_it_uses_counts_and_its_texts_do_not(write):
+    text = """
+PLUGIN = {"bias": {"mine": {"use": "One", "description": "The first."}}}
+
+
+class One:
+    pass
+
+
+class Two:
+    pass
+"""
+    job = "synthesize_dataset", (("datasets.sources", "digits"), ("datasets.bias", "mine"))
+    digests = []
+    for old, new in (("", ""), ("The first.", "A remark."), ('"use": "One"', '"use": "Two"')):
+        plugins.use([write(text.replace(old, new) if old else text)])
+        code_digest.forget()
+        digests.append(code_digest.digest(*job))
+    assert digests[0] == digests[1] != digests[2]
 
 
 def test_every_file_of_a_package_belongs_to_it(write):

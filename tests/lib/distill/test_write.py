@@ -7,8 +7,9 @@ import pytest
 import torch
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.data.distilled import load_distilled, training_set
+from ddbias.data.distilled import load_distilled
 from ddbias.data.split import save_split
+from ddbias.data.training_set import training_set
 from ddbias.distill import write
 from ddbias.distill.engine import Distilled
 from ddbias.distill.write import Run, save

@@ -9,7 +9,7 @@ from ddbias.evaluation import protocol
 from ddbias.evaluation.fast import fast_network
 from ddbias.learning import device, networks, training
 from ddbias.learning.precision import half_precision
-from ddbias.learning.precision.network import HalfNetwork
+from ddbias.learning.precision.half_network import HalfNetwork
 from ddbias.learning.training import Recipe
 from torch import nn
 from torch.nn.functional import cross_entropy

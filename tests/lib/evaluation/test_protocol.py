@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 from ddbias.data import store
-from ddbias.data.distilled import training_set
 from ddbias.data.split import Split, channel_statistics
+from ddbias.data.training_set import training_set
 from ddbias.evaluation import calibration, metrics, protocol, records
 from ddbias.learning.training import Recipe
 from ddbias.runtime.checkpoint import Checkpoint

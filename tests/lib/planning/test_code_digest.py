@@ -158,7 +158,7 @@ def test_planning_and_what_has_no_effect_are_in_no_job():
         listed = names(script, kinds)
         assert not [name for name in listed if name.endswith("__init__.py")]
         left_out = [f"ddbias/{name.replace('.', '/')}" for name in code_digest.WITHOUT_EFFECT]
-        assert len(left_out) == 7
+        assert len(left_out) == 8
         assert not [name for name in listed if name.startswith(tuple(left_out))]
 
 
@@ -272,6 +272,49 @@ def test_the_same_name_from_another_module_is_other_code(copy, tmp_path):
     assert copy.digest() != first
 
 
+def test_what_a_name_stands_for_counts(copy):
+    """The text of the code that uses it is the same."""
+    networks = "learning/networks/__init__.py"
+    job = "evaluate", (("learning.networks", "resnet18"), ("learning.networks", "convnet"))
+    first = copy.digest(job)
+    swapped = "resnet import ResNet18AveragePooling as ResNet18, ResNet18 as ResNet18AveragePooling"
+    second = copy.edit(networks, "resnet import ResNet18, ResNet18AveragePooling", swapped)
+    assert copy.digest(job) != first
+    assert second == copy.digest(), "no job of another network hangs on it"
+    path = copy.library.parent / "distill.py"
+    text = path.read_text()
+    digests = []
+    for names in ("kernels as a, variance as b", "kernels as b, variance as a"):
+        path.write_text(f"from ddbias.debias.weights import {names}\n{text}")
+        digests.append(copy.digest())
+    assert len(set(digests)) == 2
+
+
+def test_the_order_of_a_registry_changes_no_digest(copy):
+    job = "evaluate", (("learning.networks", "mlp"), ("learning.networks", "lenet"))
+    first = copy.digest(job)
+    networks = "learning/networks/__init__.py"
+    copy.edit(networks, '    "mlp": MLP,\n', "")
+    copy.edit(networks, '    "lenet": LeNet,\n', '    "lenet": LeNet,\n    "mlp": MLP,\n')
+    assert copy.digest(job) == first
+
+
+@pytest.mark.parametrize("imported", ["from ddbias import gradient_distance", "import ddbias", "import ddbias as d"])
+def test_public_names_lead_to_their_files(copy, imported):
+    path = copy.library.parent / "make_table.py"
+    path.write_text(f"{imported}\n{path.read_text()}")
+    first = copy.digest(("make_table", ()))
+    edited = copy.edit("distill/gradient_distance.py", "EPSILON = 1e-6", "EPSILON = 1e-7")
+    assert edited == copy.digest()
+    assert copy.digest(("make_table", ())) != first
+
+
+def test_evaluations_hang_on_no_picture_and_no_table():
+    listed = names("evaluate", [("learning.networks", "convnet")])
+    assert not [name for name in listed if "/images/" in name or "png" in name or name.startswith("ddbias/results/")]
+    assert "ddbias/data/png.py" in names("write_export")
+
+
 def test_versions_count_where_they_compute(monkeypatch):
     def digest(job, **changed):
         with pytest.MonkeyPatch.context() as patch:
@@ -286,4 +329,4 @@ def test_versions_count_where_they_compute(monkeypatch):
     assert digest(JOB, torch="99") != digest(JOB)
     assert digest(table, torch="99") == digest(table)
     assert digest(table, numpy="99") != digest(table)
-    assert digest(JOB, torch="99+cpu") == digest(JOB, torch="99+cu130")
+    assert digest(JOB, torch="99+cpu") == digest(JOB, torch="99+cu130"), "they share results"

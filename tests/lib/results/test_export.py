@@ -23,7 +23,7 @@ from ddbias.evaluation.records import COLUMNS as EVALUATION_COLUMNS
 from ddbias.results.export import dd_ranking
 from ddbias.results.export.croissant import CITE_AS
 from ddbias.results.export.folder import check, is_exported, replaced
-from ddbias.results.export.publish import publish
+from ddbias.results.export.write import export_study
 from PIL import Image
 from pyarrow import parquet
 
@@ -77,7 +77,7 @@ def results(tmp_path, few_digits):
 
 def export(results, folder, *, planned=5):
     found = {name: sorted(results.rglob(pattern)) for name, pattern in PATTERNS.items()}
-    publish(
+    export_study(
         study="mine",
         scale="quick",
         folder=folder,

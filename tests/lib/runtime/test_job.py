@@ -196,3 +196,10 @@ def test_a_job_lives_while_its_run_lives(start):
     assert process.stdout.readline() == "working\n"
     time.sleep(0.3)
     assert process.poll() is None
+
+
+def test_the_folder_of_the_scripts_is_looked_into_last(monkeypatch):
+    """So that an installed package may be called like a script."""
+    monkeypatch.setattr(sys, "path", [str(SCRIPTS), "elsewhere", str(SCRIPTS)])
+    job.put_scripts_last()
+    assert sys.path == ["elsewhere", str(SCRIPTS)]

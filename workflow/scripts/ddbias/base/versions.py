@@ -20,8 +20,6 @@ LIBRARIES = {
 def versions(imported: Iterable[str] = tuple(LIBRARIES)) -> dict[str, str]:
     """Return the versions of those of `LIBRARIES` that are installed, by their names as packages.
 
-    Without the local label (``+cpu``), so that a CPU and a GPU build of one version are the same.
-
     Parameters
     ----------
     imported : iterable of str
@@ -30,7 +28,7 @@ def versions(imported: Iterable[str] = tuple(LIBRARIES)) -> dict[str, str]:
     found = {}
     for package in sorted(LIBRARIES[name] for name in set(imported) & set(LIBRARIES)):
         try:
-            found[package] = importlib.metadata.version(package).split("+")[0]
+            found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
     return found

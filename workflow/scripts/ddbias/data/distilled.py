@@ -1,4 +1,4 @@
-"""The one reader of ``distilled.safetensors``: for a notebook, for an evaluation, or as a folder of PNG files."""
+"""A distilled set in memory: load one, train on it, or write it as a folder of PNG files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
-from ddbias.data import formation, preview, store
-from ddbias.data.split import denormalize, load_split
+from ddbias.data import formation, store
+from ddbias.data.png import png
+from ddbias.data.split import denormalize
 
 FILE_NAME = "distilled.safetensors"
 
@@ -74,7 +74,7 @@ class DistilledSet:
         DdbiasError
             If the images have neither one nor three channels.
         """
-        return [preview.png(image.numpy()) for image in self.pixels()]
+        return [png(image.numpy()) for image in self.pixels()]
 
     def dataloader(self, batch_size: int = 256, shuffle: bool = True, seed: int = 0) -> DataLoader:
         """Return a loader of (images, labels) batches whose order depends on `seed` alone."""
@@ -192,24 +192,3 @@ def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
 def _is_formation(factor: object, images: torch.Tensor) -> bool:
     """Tell whether stored images (N, C, H, W) can be cut into tiles as the metadata says."""
     return type(factor) is int and 1 <= factor <= min(images.shape[2:])
-
-
-def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the images and labels (N,) int64 to train on.
-
-    Images are normalised float32 (N, C, H, W), decoded where a stored image holds several (`ddbias.data.formation`), or
-    raw uint8 taken from the training split at `train` when the distilled set holds rows only.
-    """
-    tensors, meta = store.read_tensors(path)
-    if "images" in tensors:
-        factor = meta.get("formation", 1)
-        images = formation.decode(tensors["images"], factor, mean=meta["mean"], std=meta["std"])
-        return images, formation.decode_labels(tensors["labels"], factor)
-    images = np.array(load_split(train).images[tensors["rows"].numpy()])
-    return torch.from_numpy(images), tensors["labels"]
-
-
-def learned_rate(path: str | Path) -> float | None:
-    """Return the learning rate that the distiller learnt together with its images, None if it did not."""
-    _, meta = store.read_tensors(path, prefix=None)
-    return meta.get("learning_rate")

@@ -1,16 +1,13 @@
-"""Images as PNG files, one by one or a grid of them: to look at, so an edit in here reruns nothing."""
+"""A grid of images as one PNG, to look at: an edit in here reruns nothing."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 
-from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 
-PNG_CHANNELS = (1, 3)
 SMALLEST_SIDE = 48  # images are enlarged by a whole number until their longer side has at least so many pixels
 PAPER = 255
 GAPS = 4  # borders that a gap between two blocks of columns is wide
@@ -45,16 +42,3 @@ def save_grid(path: str | Path, images: np.ndarray, *, gap_before: int | None = 
             sheet[y : y + height * factor, x : x + width * factor] = tile  # one channel is spread over three
     with store.whole(path) as part:
         Image.fromarray(sheet).save(part, format="PNG")
-
-
-def png(image: np.ndarray) -> bytes:
-    """Return one uint8 image (C, H, W) as the content of a PNG file, exactly; C other than 1 or 3 is refused."""
-    try:
-        from PIL import Image
-    except ImportError:
-        raise DdbiasError("PNG files are written with Pillow, which is not installed; pip install pillow") from None
-    if len(image) not in PNG_CHANNELS:
-        raise DdbiasError(f"images with {len(image)} channels cannot be written as PNG (only 1 or 3)")
-    file = io.BytesIO()
-    Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0)).save(file, format="PNG")
-    return file.getvalue()

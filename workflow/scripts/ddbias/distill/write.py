@@ -1,4 +1,4 @@
-"""Writing a distilled set with all that is needed to train on it, and reading it for evaluation."""
+"""Writing a distilled set with all that is needed to train on it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Whether an evaluation trains and tests its networks in bfloat16, as ``precision: fast`` asks for.
 
 Parameters, momentum and the update stay float32; the gradient of a batch, and the logits of the test images, come from
-a compiled network in bfloat16 (`ddbias.learning.precision.network`). Batches and augmentation are those of float32.
-Repeats share the compiled graphs.
+a compiled network in bfloat16 (`ddbias.learning.precision.half_network`). Batches and augmentation are those of
+float32. Repeats share the compiled graphs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ddbias.data.split import Split
 from ddbias.evaluation import debiased_training
 from ddbias.learning.networks import Network
 from ddbias.learning.precision import half_precision
-from ddbias.learning.precision.network import HalfNetwork, as_vector
+from ddbias.learning.precision.half_network import HalfNetwork, as_vector
 
 
 def fast_network(

@@ -18,11 +18,10 @@ import torch
 from ddbias.base.groups import IDENTITY, Pairing
 from ddbias.base.log import Progress, logger
 from ddbias.base.seeding import derive, stream
-from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.evaluation import calibration, debiased_training, metrics, records
 from ddbias.learning import networks
-from ddbias.learning.precision.network import HalfNetwork
+from ddbias.learning.precision.half_network import HalfNetwork
 from ddbias.learning.training import Recipe, classify, phase_steps, train
 from ddbias.runtime.checkpoint import Checkpoint
 
@@ -197,9 +196,3 @@ def save(path: str | Path, outcome: Outcome, *, cell: Mapping[str, object], meta
     table = rows(outcome, cell, meta.get("pairing", IDENTITY))
     confidence = [None if bins is None else bins.tolist() for bins in outcome.confidence]
     records.write(path, table, {**meta, "counts": outcome.counts.tolist(), "confidence": confidence})
-
-
-def learned_rate(path: str | Path) -> float | None:
-    """Return the learning rate that the distiller learnt together with its images, None if it did not."""
-    _, meta = store.read_tensors(path, prefix=None)
-    return meta.get("learning_rate")

@@ -5,7 +5,7 @@ holds a registry (a dictionary from kind to what implements it) is followed only
 of one distiller does not rerun the others, and a new one reruns nothing.
 
 What counts is what code does, wherever it lies: not comments, docstrings, layout, the names of files and folders, or
-what a plug-in declares (its options reach a job as parameters).
+the options that a plug-in declares (they reach a job as parameters).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from ddbias.base import paths, plugins
-from ddbias.base.plugins.declarations import DECLARATION
+from ddbias.base.plugins.declarations import DECLARATION, Plugin
 from ddbias.base.versions import versions
 
 SCRIPTS = paths.SCRIPTS
@@ -36,6 +36,7 @@ REGISTRIES = {
 WITHOUT_EFFECT = (
     *("runtime", "planning"),
     *("base.environment", "base.errors", "base.log", "base.plugins", "data.preview"),
+    "base.versions",  # the versions themselves count
 )
 
 
@@ -46,11 +47,17 @@ def digest(script: str, kinds: Iterable[tuple[str, str]] = ()) -> str:
     `kinds`. Parameters as there.
     """
     built_in, own = _sorted_out(kinds)
-    reached = _reached(script, built_in, own)
-    parts = sorted(_face(path, built_in) if _is_registry(path) else _content(path) for path in reached)
-    libraries = versions(name for path in reached for name in _outside(path))
-    parts += [f"{name} {version}" for name, version in libraries.items()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    reached = _reached(script, built_in, _files_of(own))
+    parts = [_face(path, built_in) if _is_registry(path) else _content(path) for path in reached]
+    parts += [f"uses {plugin.use}" for plugin in own if plugin.use]  # which of its functions or classes is the kind
+    parts += [f"{name} {version}" for name, version in _versions(reached).items()]
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
+
+
+def _versions(reached: Iterable[Path]) -> dict[str, str]:
+    """Return the versions of what files import, without the local label: CPU and GPU builds share results."""
+    found = versions(name for path in reached for name in _outside(path))
+    return {name: version.split("+")[0] for name, version in found.items()}
 
 
 def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
@@ -74,24 +81,30 @@ def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
     KeyError
         If a kind is not in its registry, and no plug-in adds it.
     """
-    built_in, own = _sorted_out(kinds)
+    built_in, plugged_in = _sorted_out(kinds)
+    own = _files_of(plugged_in)
     return [path for path in _reached(script, built_in, own) if path in own or path.name != "__init__.py"]
 
 
 def forget() -> None:
     """Forget what files were read: for a process in which they are edited."""
-    for cached in (_reached, _content, _code, _tree, _imported, _outside, registered):
+    for cached in (_reached, _content, _code, _tree, _imported, _all_imported, _outside, registered):
         cached.cache_clear()
 
 
-def _sorted_out(kinds: Iterable[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], tuple[Path, ...]]:
-    """Return the kinds of the library, and the files of the plug-ins that add the others."""
+def _sorted_out(kinds: Iterable[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], tuple[Plugin, ...]]:
+    """Return the kinds of the library, and the plug-ins that add the others."""
     built_in, own = [], []
     for package, kind in kinds:
-        added = plugins.files(package, kind)
-        own += added
-        built_in += [] if added else [(package, kind)]
-    return tuple(built_in), tuple(dict.fromkeys(own))
+        if plugin := plugins.added(package, kind):
+            own.append(plugin)
+        else:
+            built_in.append((package, kind))
+    return tuple(built_in), tuple(own)
+
+
+def _files_of(own: Iterable[Plugin]) -> tuple[Path, ...]:
+    return tuple(dict.fromkeys(file for plugin in own for file in plugin.files))
 
 
 @cache
@@ -133,45 +146,59 @@ def _is_registry(path: Path) -> bool:
 @cache
 def _content(path: Path) -> str:
     """Return a digest of what a file does: its own code, and what each name that it imports from the library is."""
-    imports = sorted(f"{name} {_code(file)}" for file, name in _imported(path) if not _has_no_effect(file))
-    return hashlib.sha256("\n".join([_code(path), *imports]).encode()).hexdigest()
+    return _joined(_code(path), _names(_imported(path)))
 
 
 @cache
 def _code(path: Path) -> str:
     """Return a digest of a file's own code; of a registry nothing, since what counts of it hangs on the job."""
-    return "" if _is_registry(path) else _written(node for node in _parsed(path).body if not _is_declaration(node))
+    return "" if _is_registry(path) else _written(node for node in _tree(path).body if not _is_declaration(node))
 
 
 def _face(path: Path, kinds: tuple[tuple[str, str], ...]) -> str:
     """Return a digest of what the functions of a registry's package do, and of the entries of `kinds`."""
-    package, tree = _module(path), _parsed(path)
-    chosen = {kind for place, kind in kinds if place == package}
-    values = [value for kind, value in _entries(tree, REGISTRIES[package]) if kind in chosen]
+    package, tree = _module(path), _tree(path)
+    registry, chosen = REGISTRIES[package], {kind for place, kind in kinds if place == package}
+    entries = sorted((kind, value) for kind, value in _entries(tree, registry) if kind in chosen)
     # A text names a file, whose content counts by itself.
-    entries = [ast.Expr(value) for value in values if not isinstance(value, ast.Constant)]
-    return _written([*entries, *(node for node in tree.body if not _targets(node) & {REGISTRIES[package], "__all__"})])
+    values = [ast.Expr(value) for _, value in entries if not isinstance(value, ast.Constant)]
+    shared = [node for node in tree.body if not _targets(node) & {registry, "__all__"}]
+    others = {file for kind, files in registered(package).items() if kind not in chosen for file in files}
+    others -= {file for kind in chosen for file in registered(package)[kind]}
+    return _joined(_written([*values, *shared]), _names(pair for pair in _all_imported(path) if pair[0] not in others))
+
+
+def _names(imported: Iterable[tuple[Path, str]]) -> list[str]:
+    """Return what imported names are: how they are called, with a digest of the file that they come from."""
+    return sorted(f"{name} {_code(file)}" for file, name in imported if not _has_no_effect(file))
+
+
+def _joined(first: str, others: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join([first, *others]).encode()).hexdigest()
 
 
 def _written(body: Iterable[ast.stmt]) -> str:
     """Return a digest of statements, without docstrings, comments, layout and imports of the library."""
-    module = _Bare().visit(ast.Module(list(body), []))
-    return hashlib.sha256(ast.unparse(module).encode()).hexdigest()
+    return hashlib.sha256(_text(list(body)).encode()).hexdigest()
 
 
-class _Bare(ast.NodeTransformer):
-    """Leaves out the texts that do nothing, docstrings among them, and what is imported from the library; in place."""
+def _text(node: object) -> str:
+    """Write a syntax tree: kinds of nodes and what is in them, which minor versions of Python agree on."""
+    if isinstance(node, ast.AST):
+        fields = [(name, _text(value)) for name, value in ast.iter_fields(node) if value not in (None, [])]
+        return f"{type(node).__name__}({' '.join(f'{name}={text}' for name, text in fields)})"
+    if isinstance(node, list):
+        return f"[{' '.join(_text(item) for item in node if not _does_nothing(item))}]"
+    return repr(node)
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        is_text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if is_text else self.generic_visit(node)
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST | None:
-        return None if _is_ours(node.module) else node
-
-    def visit_Import(self, node: ast.Import) -> ast.AST | None:
-        kept = [alias for alias in node.names if not _is_ours(alias.name)]
-        return ast.Import(kept) if kept else None
+def _does_nothing(node: object) -> bool:
+    """Tell whether a statement is a mere text, such as a docstring, or an import of the library, which counts apart."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    if isinstance(node, ast.ImportFrom):
+        return _is_ours(node.module)
+    return isinstance(node, ast.Import) and all(_is_ours(alias.name) for alias in node.names)
 
 
 def _is_declaration(node: ast.stmt) -> bool:
@@ -186,11 +213,9 @@ def _targets(node: ast.stmt) -> set[str]:
 # ---- what code imports --------------------------------------------------------------------------------------------
 
 
-def _parsed(path: Path) -> ast.Module:
+@cache
+def _tree(path: Path) -> ast.Module:
     return ast.parse(path.read_bytes())
-
-
-_tree = cache(_parsed)  # for looking only
 
 
 def _is_ours(module: str | None) -> bool:
@@ -229,24 +254,47 @@ def _entries(tree: ast.Module, registry: str) -> Iterator[tuple[str, ast.expr]]:
 
 @cache
 def _imported(path: Path) -> tuple[tuple[Path, str], ...]:
-    """Return (file, what of it) of all that a file imports from the library, inside functions too.
+    """Return (file, name) as `_all_imported`; of a registry what its kinds share only."""
+    if not _is_registry(path):
+        return _all_imported(path)
+    kinds = {file for files in registered(_module(path)).values() for file in files}
+    return tuple((file, name) for file, name in _all_imported(path) if file not in kinds)
 
-    The second is the name that is imported and, if another one, the name it is given; empty for a whole module. Of a
-    registry what its kinds share only.
+
+@cache
+def _all_imported(path: Path) -> tuple[tuple[Path, str], ...]:
+    """Return (file, name) of all that a file imports from the library, inside functions too.
+
+    The name is what is imported and what it is called, ``load as read``; of a whole module the latter only.
     """
     found: list[tuple[Path, str]] = []
     for node in ast.walk(_tree(path)):
         if isinstance(node, ast.ImportFrom) and _is_ours(node.module):
             for alias in node.names:
-                is_module = bool(_module_files(f"{node.module}.{alias.name}", ""))
-                name = "" if is_module else f"{alias.name} as {alias.asname or alias.name}"
-                found += [(file, name) for file in _module_files(node.module, alias.name)]
+                called = alias.asname or alias.name
+                is_module = _module_files(f"{node.module}.{alias.name}", "")
+                name = f"as {called}" if is_module else f"{alias.name} as {called}"
+                found += [(file, name) for file in _files_with(node.module, alias.name)]
         elif isinstance(node, ast.Import):
-            found += [(file, "") for alias in node.names for file in _module_files(alias.name, "")]
-    if _is_registry(path):
-        kinds = {file for files in registered(_module(path)).values() for file in files}
-        return tuple((file, name) for file, name in found if file not in kinds)
+            for alias in node.names:
+                files = _module_files(alias.name, "")
+                if alias.name == "ddbias":  # all of its public names can be meant
+                    files = [file for name in _homes() for file in _files_with("ddbias", name)]
+                found += [(file, f"as {alias.asname or 'itself'}") for file in files]
     return tuple(found)
+
+
+def _files_with(module: str, name: str) -> list[Path]:
+    """Return the files of a name that is imported from a module; of a public name of the library, of where it is."""
+    if module == "ddbias" and name in _homes():
+        return _module_files(f"ddbias.{_homes()[name].partition(':')[0]}", "")
+    return _module_files(module, name)
+
+
+def _homes() -> dict[str, str]:
+    """Return the modules of the library's public names."""
+    tree = _tree(SCRIPTS / "ddbias/__init__.py")
+    return next(ast.literal_eval(node.value) for node in tree.body if _targets(node) == {"_HOMES"})
 
 
 @cache

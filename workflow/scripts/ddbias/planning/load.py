@@ -1,4 +1,4 @@
-"""Reading and checking a study: one function, the only place that says what is wrong with one."""
+"""Reading and checking a study: whoever has a `Study` has one without mistakes."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def fingerprint(params: object, inputs: list[str], provenance: object) -> str:
     params : object
         The rule's parameters, as JSON can write them.
     inputs : list of str
-        Every input file, code included; their content counts, not their dates.
+        Every input file; their content counts, not their dates.
     provenance : object
         What else the last bits depend on: versions, device, threads (`ddbias.learning.device.provenance`).
     """

@@ -1,8 +1,8 @@
 """One GPU for each job that asks for one: a slot, held by a lock until the process ends, however it ends.
 
 On a workstation nothing else keeps two jobs from the first GPU. Which GPUs there are, the run has found out
-(``workflow/gpus.py``); under a scheduler it has told nothing, and nothing is done here. No torch: its first look at a
-GPU must come later. A slot changes no result.
+(``workflow/launcher/gpus.py``); under a scheduler it has told nothing, and nothing is done here. No torch: its first
+look at a GPU must come later. A slot changes no result.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _open_folder(folder: Path) -> None:
 
 
 def _unusable(folder: Path, reason: str | None) -> DdbiasError:
-    remedy = "remove that folder, or set DDBIAS_GPUS= (empty) to share none"
+    remedy = f"remove that folder, or set {environment.GPUS}= (empty) to share none"
     return DdbiasError(f"the GPU slots in {folder} cannot be used ({reason}); {remedy}")
 
 

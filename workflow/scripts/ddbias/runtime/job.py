@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from ddbias.base import environment, plugins
+from ddbias.base import environment, paths, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import log_to, logger
 from ddbias.runtime import gpu_slots, stopping
@@ -81,8 +81,20 @@ def _out_of_memory(error: BaseException) -> bool:
     )
 
 
+def put_scripts_last() -> None:
+    """Put the folder of the rules' scripts behind all others where modules are looked for.
+
+    It came first, so that this library was found and no other one (``workflow/launcher/job_environment.py``); now an
+    installed package called ``evaluate`` or ``distill`` is what a plug-in means.
+    """
+    folder = str(paths.SCRIPTS)
+    if folder in sys.path:
+        sys.path[:] = [*(path for path in sys.path if path != folder), folder]
+
+
 def run(main: Callable, snakemake: object) -> None:
     """Run ``main(snakemake)`` as a rule's script: the last lines of every script call this."""
+    put_scripts_last()
     if environment.RUN_PID in os.environ:
         die_with_run(int(os.environ[environment.RUN_PID]))
     path = snakemake.log[0] if snakemake.log else None

@@ -34,11 +34,10 @@ def use(paths: Iterable[str | Path]) -> None:
     _used.update(found)
 
 
-def files(package: str, kind: str) -> tuple[Path, ...]:
-    """Return the files of a plug-in by the package of its registry, none if no plug-in adds this kind."""
+def added(package: str, kind: str) -> Plugin | None:
+    """Return the plug-in that adds a kind to the registry of a package, None if none does."""
     section = next(name for name, folder in (*PACKAGES.items(), (package, package)) if folder == package)
-    plugin = _used.get((section, kind))
-    return plugin.files if plugin else ()
+    return _used.get((section, kind))
 
 
 def kinds(section: str) -> list[str]:

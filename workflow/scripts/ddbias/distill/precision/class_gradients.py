@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from ddbias.distill.gradient_distance import gradient_distance
 from ddbias.learning.precision import half_precision
-from ddbias.learning.precision.network import Gradients, HalfNetwork, summed
+from ddbias.learning.precision.half_network import Gradients, HalfNetwork, summed
 from ddbias.learning.precision.workers import spread
 
 

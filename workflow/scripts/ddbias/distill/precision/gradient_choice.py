@@ -12,7 +12,7 @@ from ddbias.distill.precision.class_gradients import ExactGradients, FastGradien
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.augment.siamese import SiameseClasses
 from ddbias.learning.precision import half_precision
-from ddbias.learning.precision.network import as_vector
+from ddbias.learning.precision.half_network import as_vector
 from ddbias.learning.precision.workers import spread
 
 

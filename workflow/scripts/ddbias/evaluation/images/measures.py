@@ -60,7 +60,7 @@ def shown(images: torch.Tensor, labels: torch.Tensor, split: Split, seed: int) -
     Parameters
     ----------
     images : Tensor, shape (N, C, H, W)
-        As `ddbias.data.distilled.training_set` returns them: normalised float32, or raw uint8.
+        As `ddbias.data.training_set.training_set` returns them: normalised float32, or raw uint8.
     labels : Tensor of int64, shape (N,)
     split : Split
         Says how images are normalised.

@@ -1,4 +1,4 @@
-"""Networks in bfloat16 for compiled graphs: what is common to the fast ways of the distillers.
+"""Networks in bfloat16 for compiled graphs: what is common to the fast ways of distillers and evaluations.
 
 On a processor that multiplies bfloat16 in hardware: bfloat16, channels-last and compiled, in micro-batches of 32 images
 whose activations stay in the cache (instance, layer and group norm are per sample, so micro-batches change nothing

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ddbias.planning.costs import measured as measured_costs
+from ddbias.planning.costs import measured
 from ddbias.planning.costs.work import Cost, cost
 from ddbias.planning.jobs import STAGES, Job, is_done, jobs
 from ddbias.planning.study import Study
@@ -60,7 +60,7 @@ class Stage:
             return
         self.done += 1
         self.written_mb += sum((folder / path).stat().st_size for path in job.outputs) / 1e6
-        taken = measured_costs.read(folder / job.benchmark) if job.benchmark else None
+        taken = measured.read(folder / job.benchmark) if job.benchmark else None
         if taken:
             self.timed += 1
             self.expected += expected.seconds

@@ -10,7 +10,7 @@ from string import Template
 import yaml
 
 from ddbias.data import store
-from ddbias.results.export.sets import CELL, METRICS, Accuracy, PublishedSet, different
+from ddbias.results.export.sets import CELL, METRICS, Accuracy, ExportedSet, different
 
 TAGS = ["dataset-distillation", "dataset-condensation", "dataset-bias", "spurious-correlations", "synthetic", "ddbias"]
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
@@ -19,7 +19,7 @@ PROVENANCE = ("ddbias", "torch", "numpy", "device", "device_type", "precision", 
 
 def write_card(
     path: Path,
-    sets: Sequence[PublishedSet],
+    sets: Sequence[ExportedSet],
     *,
     study: str,
     scale: str,
@@ -32,7 +32,7 @@ def write_card(
     Parameters
     ----------
     path : Path
-    sets : sequence of PublishedSet
+    sets : sequence of ExportedSet
     study, scale : str
     template : path
         The text, with ``$names`` for what is filled in.
@@ -58,7 +58,7 @@ def write_card(
 
 
 def front_matter(
-    sets: Sequence[PublishedSet], *, study: str, scale: str, data_file: str, sizes: Mapping[str, int]
+    sets: Sequence[ExportedSet], *, study: str, scale: str, data_file: str, sizes: Mapping[str, int]
 ) -> str:
     """Return the YAML at the top of the card, without its fences."""
     images = sum(len(entry.distilled) for entry in sets)
@@ -81,7 +81,7 @@ def front_matter(
     return yaml.safe_dump(head, sort_keys=False, allow_unicode=True, width=1000).rstrip()
 
 
-def _info(entry: PublishedSet, size: int) -> dict:
+def _info(entry: ExportedSet, size: int) -> dict:
     names = {str(label): str(name) for label, name in enumerate(entry.meta["label_names"])}
     return {
         "config_name": entry.name,
@@ -93,7 +93,7 @@ def _info(entry: PublishedSet, size: int) -> dict:
     }
 
 
-def _sources(sets: Sequence[PublishedSet]) -> str:
+def _sources(sets: Sequence[ExportedSet]) -> str:
     lines = []
     for dataset in different(entry.meta["dataset"] for entry in sets):
         source = next(entry.source for entry in sets if entry.meta["dataset"] == dataset)
@@ -103,7 +103,7 @@ def _sources(sets: Sequence[PublishedSet]) -> str:
     return "\n".join(lines)
 
 
-def _set_table(sets: Sequence[PublishedSet]) -> str:
+def _set_table(sets: Sequence[ExportedSet]) -> str:
     rows = []
     for entry in sets:
         channels, height, width = entry.distilled.images.shape[1:]
@@ -113,7 +113,7 @@ def _set_table(sets: Sequence[PublishedSet]) -> str:
     return _table(["subset", *CELL, "images", "shape", "clipped", "commit"], rows)
 
 
-def _accuracy_table(sets: Sequence[PublishedSet]) -> str:
+def _accuracy_table(sets: Sequence[ExportedSet]) -> str:
     rows = []
     for entry in sets:
         for evaluation in different(accuracy.evaluation for accuracy in entry.accuracies):
@@ -130,14 +130,14 @@ def _percent(accuracy: Accuracy) -> str:
     return f"{accuracy.mean:.1f}{deviation}"
 
 
-def _selected(sets: Sequence[PublishedSet]) -> str:
+def _selected(sets: Sequence[ExportedSet]) -> str:
     names = [f"`{entry.name}`" for entry in sets if entry.selected]
     if not names:
         return "No subset is a plain selection of training images."
     return f"These subsets are real images of the (biased) training set, not synthetic ones: {', '.join(names)}."
 
 
-def _settings(sets: Sequence[PublishedSet]) -> str:
+def _settings(sets: Sequence[ExportedSet]) -> str:
     """Return every different setting once, as JSON, under the name that the table above has for it."""
     parts = []
     for kind in ("distiller", "debias"):
@@ -155,14 +155,14 @@ def _used(kind: str, settings: Mapping) -> Mapping:
     return settings[kind] if network is None else {"settings": settings[kind], "network": network}
 
 
-def _made(sets: Sequence[PublishedSet]) -> str:
+def _made(sets: Sequence[ExportedSet]) -> str:
     lines = []
     for facts in different(_facts(entry) for entry in sets):
         lines.append("- " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items()))
     return "\n".join(lines)
 
 
-def _facts(entry: PublishedSet) -> Mapping:
+def _facts(entry: ExportedSet) -> Mapping:
     return {key: entry.meta["provenance"][key] for key in PROVENANCE if key in entry.meta["provenance"]}
 
 

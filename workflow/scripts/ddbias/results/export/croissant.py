@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ddbias import __version__
 from ddbias.data import store
-from ddbias.results.export.sets import PublishedSet, different
+from ddbias.results.export.sets import ExportedSet, different
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.0"
 VERSION = "1.0.0"  # of a data set; whoever passes on a second one counts on
@@ -61,14 +61,14 @@ CONTEXT = {
 
 
 def write_croissant(
-    folder: Path, sets: Sequence[PublishedSet], *, study: str, scale: str, data_file: str, tensor_file: str
+    folder: Path, sets: Sequence[ExportedSet], *, study: str, scale: str, data_file: str, tensor_file: str
 ) -> None:
     """Write ``croissant.json`` into a folder whose other files are there.
 
     Parameters
     ----------
     folder : Path
-    sets : sequence of PublishedSet
+    sets : sequence of ExportedSet
     study, scale : str
     data_file, tensor_file : str
         Patterns of the files of a set, with ``{name}``.
@@ -115,7 +115,7 @@ def _file(folder: Path, path: str, encoding: str) -> dict:
     }
 
 
-def _licence(sets: Sequence[PublishedSet]) -> str:
+def _licence(sets: Sequence[ExportedSet]) -> str:
     known = [f"{entry.meta['dataset']}: {entry.source.get('licence', 'unknown')}" for entry in sets]
     return f"That of the source data set, from which the pixels derive ({'; '.join(different(known))})"
 
@@ -138,7 +138,7 @@ def _label_names(dataset: str, names: Sequence[str]) -> dict:
     }
 
 
-def _records(entry: PublishedSet, path: str) -> dict:
+def _records(entry: ExportedSet, path: str) -> dict:
     def field(column: str, data_type: str, words: str, **more: object) -> dict:
         source = {"fileObject": {"@id": path}, "extract": {"column": column}}
         transform = more.pop("transform", None)

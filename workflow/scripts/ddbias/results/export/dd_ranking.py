@@ -17,19 +17,19 @@ from pathlib import Path
 import torch
 
 from ddbias.data import store
-from ddbias.results.export.sets import PublishedSet
+from ddbias.results.export.sets import ExportedSet
 
 # The data sets whose real images DD-Ranking loads, by our source: its name, shape, mean and standard deviation.
 KNOWN = {"cifar10": ("CIFAR10", (3, 32, 32), [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010])}
 
 
-def write_folders(folder: Path, sets: Sequence[PublishedSet], *, template: str | Path) -> None:
+def write_folders(folder: Path, sets: Sequence[ExportedSet], *, template: str | Path) -> None:
     """Write a folder for each set, and ``README.md`` with how to evaluate one, into an empty folder.
 
     Parameters
     ----------
     folder : Path
-    sets : sequence of PublishedSet
+    sets : sequence of ExportedSet
     template : path
         The text of the README.
     """
@@ -38,13 +38,13 @@ def write_folders(folder: Path, sets: Sequence[PublishedSet], *, template: str |
     store.write_bytes(folder / "README.md", Path(template).read_bytes())
 
 
-def write_set(folder: Path, entry: PublishedSet) -> None:
+def write_set(folder: Path, entry: ExportedSet) -> None:
     """Write ``images.pt``, ``labels.pt``, ``images/``, ``settings.json`` and, if there is a learning rate, ``lr.pt``.
 
     Parameters
     ----------
     folder : Path
-    entry : PublishedSet
+    entry : ExportedSet
     """
     distilled, meta = entry.distilled, entry.meta
     images, labels = distilled.tensors()
@@ -72,7 +72,7 @@ def write_set(folder: Path, entry: PublishedSet) -> None:
     store.write_json(folder / "settings.json", settings)
 
 
-def normalisation(entry: PublishedSet) -> tuple[str | None, list[float], list[float]]:
+def normalisation(entry: ExportedSet) -> tuple[str | None, list[float], list[float]]:
     """Return DD-Ranking's name of the real data set, if it has it, and the mean and deviation to normalise with."""
     name, shape, mean, std = KNOWN.get(entry.source.get("source"), (None, None, None, None))
     if name is None or tuple(entry.distilled.images.shape[1:]) != shape:

@@ -21,7 +21,7 @@ from ddbias.data import store
 from ddbias.data.distilled import DistilledSet
 from ddbias.results.export.card import write_card
 from ddbias.results.export.croissant import write_croissant
-from ddbias.results.export.sets import PublishedSet
+from ddbias.results.export.sets import ExportedSet
 
 PARQUET = "data/{name}/train-00000-of-00001.parquet"  # the name that the hub's own uploads have
 TENSORS = "data/{name}/distilled.safetensors"
@@ -29,14 +29,14 @@ IMAGES_IN_ROW_GROUP = 100  # what the hub's viewer reads at once
 
 
 def write_repository(
-    folder: Path, sets: Sequence[PublishedSet], *, study: str, scale: str, template: str | Path
+    folder: Path, sets: Sequence[ExportedSet], *, study: str, scale: str, template: str | Path
 ) -> None:
     """Write the repository of a study's sets into an empty folder.
 
     Parameters
     ----------
     folder : Path
-    sets : sequence of PublishedSet
+    sets : sequence of ExportedSet
     study, scale : str
     template : path
         The text of the card.

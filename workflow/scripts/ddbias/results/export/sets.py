@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 
 from ddbias.base.errors import DdbiasError
-from ddbias.data import store
+from ddbias.data import png, store
 from ddbias.data.distilled import DistilledSet, IndicesOnlyError, load_distilled
-from ddbias.data.preview import PNG_CHANNELS
 from ddbias.results.tables.read import read_evaluations
 
 CELL = ("dataset", "ratio", "distiller", "debias", "ipc", "seed")
@@ -31,7 +30,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class PublishedSet:
+class ExportedSet:
     """A distilled set to export.
 
     Attributes
@@ -77,7 +76,7 @@ def read_sets(
     runs: Sequence[str | Path],
     trains: Sequence[str | Path],
     evaluations: Sequence[str | Path],
-) -> tuple[list[PublishedSet], list[str]]:
+) -> tuple[list[ExportedSet], list[str]]:
     """Read the finished sets of a study.
 
     Parameters
@@ -92,7 +91,7 @@ def read_sets(
 
     Returns
     -------
-    sets : list of PublishedSet
+    sets : list of ExportedSet
         In the order of `distilled`.
     left_out : list of str
         Why a set was not taken, one line each.
@@ -115,12 +114,12 @@ def read_sets(
         lacking = [key for key in ("study", "scale", "settings", "provenance", *CELL) if key not in loaded.meta]
         if lacking:
             raise DdbiasError(f"{path} is damaged: it lacks {', '.join(lacking)}; delete it and distill again")
-        if loaded.images.shape[1] not in PNG_CHANNELS:
+        if loaded.images.shape[1] not in png.CHANNELS:
             left_out.append(f"{path.parent}: its images have {loaded.images.shape[1]} channels, which PNG has not")
             continue
         cell = tuple(str(loaded.meta[key]) for key in CELL)
         sets.append(
-            PublishedSet(
+            ExportedSet(
                 name=subset_name(loaded.meta),
                 distilled=loaded,
                 selected="index" in store.read_tensors(path, prefix="index")[0],

@@ -17,8 +17,8 @@ from ddbias.base import groups
 from ddbias.base.cell import shortest
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.evaluation.records import read as read_evaluation
 from ddbias.results.report.pictures import Curve, Histogram, Preview, curve, histogram, preview
+from ddbias.results.tables.read import read_evaluation
 from ddbias.results.tables.tabulate import convention
 
 KEYS = ("dataset", "ratio", "distiller", "debias", "ipc", "seed")

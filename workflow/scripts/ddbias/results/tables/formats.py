@@ -121,7 +121,7 @@ class Layout:
 
 
 def lay_out(table: Table) -> Layout:
-    """Group the cells into lines of one run setting each, in the order of their first entry."""
+    """Group the entries into lines of one run setting each, in the order of their first entry."""
     lines: list[tuple[dict, dict[str, Entry]]] = []
     for entry in table.entries:
         key = dict(entry.key)

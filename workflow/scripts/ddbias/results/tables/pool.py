@@ -31,7 +31,7 @@ def summarise(evaluations: pd.DataFrame, row: Mapping, published: Published | No
     Parameters
     ----------
     evaluations : DataFrame
-        What `read_evaluations` returns.
+        What `ddbias.results.tables.read.read_evaluations` returns.
     row : mapping
         The cell: the fields of a `ddbias.base.cell.Cell` but the seed, and ``metric``; ``terms`` if the metric is one
         of `ddbias.evaluation.comparisons`.

@@ -1,4 +1,4 @@
-"""The evaluations behind a table or figure, joined row by row."""
+"""Evaluation files: one of them, or those behind a table or figure joined row by row."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ddbias.base.cell import shortest
 from ddbias.base.errors import DdbiasError
+from ddbias.data import store
 from ddbias.evaluation import records
+from ddbias.evaluation.images import image_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 
 def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -48,8 +53,27 @@ def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
     return joined
 
 
+def read_evaluation(path: str | Path) -> tuple[pa.Table, dict]:
+    """Return the rows (the columns of `ddbias.evaluation.records.COLUMNS`) and the metadata of one evaluation file.
+
+    Raises
+    ------
+    DdbiasError
+        If the file is damaged, lacks a column or holds a value outside 0..1.
+    """
+    table, meta = store.read_table(path)
+    missing = [name for name in records.COLUMNS if name not in table.column_names]
+    if missing:
+        raise DdbiasError(f"{path} is not an evaluation: it lacks the columns {', '.join(missing)}; evaluate again")
+    value, metric = table["value"].to_numpy(), np.array(table["metric"].to_pylist())
+    most = np.where(np.isin(metric, image_metrics.ABOVE_ONE), np.inf, 1)
+    if not ((value >= 0) & (value <= most)).all():  # False for NaN too
+        raise DdbiasError(f"{path} holds a value outside 0..1; metrics are stored as fractions, evaluate again")
+    return table.select(records.COLUMNS), meta
+
+
 def _frame(path: str | Path) -> pd.DataFrame:
-    table, meta = records.read(path)
+    table, meta = read_evaluation(path)
     frame = table.to_pandas()
     frame["ratio"] = [shortest(ratio) for ratio in frame["ratio"]]
     frame["ipc"] = frame["ipc"].astype(str)

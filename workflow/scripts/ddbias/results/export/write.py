@@ -9,10 +9,10 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.export import dd_ranking, hub
 from ddbias.results.export.folder import DD_RANKING, HUB, check, replaced
-from ddbias.results.export.sets import PublishedSet, read_sets
+from ddbias.results.export.sets import ExportedSet, read_sets
 
 
-def publish(
+def export_study(
     *,
     study: str,
     scale: str,
@@ -63,7 +63,7 @@ def publish(
 
 
 def _summary(
-    sets: Sequence[PublishedSet], left_out: Sequence[str], *, study: str, scale: str, folder: Path, missing: int
+    sets: Sequence[ExportedSet], left_out: Sequence[str], *, study: str, scale: str, folder: Path, missing: int
 ) -> list[str]:
     count = f"{len(sets)} distilled set{'s' if len(sets) > 1 else ''}"
     lines = [

@@ -33,7 +33,7 @@ def quote_executable() -> None:
         sys.executable = ExecutableName(sys.executable)
 
 
-def lead_to_library(scripts: str) -> None:
+def put_library_first(scripts: str) -> None:
     """Make jobs import the library in the folder `scripts`, the one that was planned with, whatever else is installed.
 
     Snakemake 9.27 puts the folder of a script behind the packages of the environment.
