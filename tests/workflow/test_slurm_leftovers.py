@@ -4,7 +4,7 @@ import getpass
 import os
 
 import pytest
-from launcher import slurm_leftovers
+from launcher import LaunchError, slurm_leftovers
 
 SQUEUE = """\
 #!/bin/sh
@@ -53,7 +53,7 @@ def test_nothing_left_is_nothing_said(leftovers, tmp_path):
 def test_jobs_that_do_not_end_stop_the_run(leftovers, tmp_path):
     (tmp_path / "jobs").write_text(f"7|rule_distill_wildcards_a|{tmp_path / 'a study'}\n")
     (tmp_path / "stubborn").touch()
-    with pytest.raises(leftovers.LeftoverError, match=r"SLURM still runs jobs .* \(7\)"):
+    with pytest.raises(LaunchError, match=r"SLURM still runs jobs .* \(7\)"):
         leftovers.cancel(lambda line: None, patience=0)
 
 
