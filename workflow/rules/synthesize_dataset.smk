@@ -24,6 +24,7 @@ rule synthesize_dataset:
         channels=dataset_param("channels"),
         size=dataset_param("size"),
         pad=dataset_param("pad"),
+        normalise=dataset_param("normalise"),
         seed=dataset_param("seed"),
     message:
         "Make {wildcards.dataset} with aligned ratio {wildcards.ratio}"

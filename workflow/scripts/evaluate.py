@@ -6,7 +6,7 @@ Fails when the distilled set or a split is damaged.
 from dataclasses import replace
 
 from ddbias.data.split import load_split
-from ddbias.data.training_set import learned_rate, training_set
+from ddbias.data.training_set import learned_rate, record, training_set
 from ddbias.evaluation import protocol
 from ddbias.evaluation.fast import fast_network
 from ddbias.learning import device
@@ -62,6 +62,7 @@ def main(snakemake):
             "settings": params.settings,
             "network": params.network,
             "provenance": provenance,
+            "distillation": record(snakemake.input.distilled),
         },
     )
     checkpoint.remove()

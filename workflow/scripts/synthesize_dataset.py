@@ -21,6 +21,7 @@ def main(snakemake):
         channels=snakemake.params.channels,
         size=snakemake.params.size,
         pad=snakemake.params.pad,
+        normalise=snakemake.params.normalise,
         seed=snakemake.params.seed,
         # Not a param: where the files lie does not change the result, so moving them must not rerun this rule.
         data=data,

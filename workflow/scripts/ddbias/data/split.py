@@ -30,8 +30,9 @@ class Split:
         Position of the sample in its source.
     meta : dict
         ``label_names``, ``attribute_names`` (or None), ``pairing`` (the attribute paired with each label, see
-        `ddbias.base.groups`), ``mean`` and ``std`` (per channel, of the training split,
-        for pixels in 0..1), ``convention`` of a test split, and the provenance.
+        `ddbias.base.groups`), ``mean`` and ``std`` (per channel, for pixels in 0..1: what
+        networks see pixels normalised with), ``own_mean`` and ``own_std`` (those of the training split),
+        ``convention`` of a test split, and the provenance.
     """
 
     images: np.ndarray
@@ -63,7 +64,7 @@ class Split:
         return torch.tensor(self.images, device=device), torch.tensor(self.labels, device=device)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 images (B, C, H, W) into what networks see: float32, per-channel mean 0 and std 1."""
+        """Turn uint8 images (B, C, H, W) into what networks see: float32, less the mean and over the std."""
         return normalize(images, self.meta["mean"], self.meta["std"])
 
 

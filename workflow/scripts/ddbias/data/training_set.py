@@ -1,4 +1,4 @@
-"""What an evaluation needs of a distilled set: the images to train on, and the learning rate learnt with them."""
+"""What an evaluation needs of a distilled set: images to train on, the learning rate learnt with them, the record."""
 
 from __future__ import annotations
 
@@ -30,3 +30,9 @@ def learned_rate(path: str | Path) -> float | None:
     """Return the learning rate that the distiller learnt together with its images, None if it did not."""
     _, meta = store.read_tensors(path, prefix=None)
     return meta.get("learning_rate")
+
+
+def record(path: str | Path) -> dict | None:
+    """Return what became of the run that made a distilled set (`ddbias.distill.engine.Distilled`), None if unknown."""
+    _, meta = store.read_tensors(path, prefix=None)
+    return meta.get("distillation")

@@ -70,7 +70,9 @@ def _facts(train: Split, test: Split) -> list[str]:
         f"- {len(train):,} training and {len(test):,} test images, {shape} (channels first)",
         f"- test convention: {convention} ({groups.CONVENTIONS[convention]})",
         "- mean and standard deviation of the training pixels, per channel: "
-        + ", ".join(f"{m:.4f} ± {s:.4f}" for m, s in zip(train.meta["mean"], train.meta["std"], strict=True)),
+        + ", ".join(f"{m:.4f} ± {s:.4f}" for m, s in zip(train.meta["own_mean"], train.meta["own_std"], strict=True)),
+        "- networks see pixels less "
+        + ", ".join(f"{m:.4f} over {s:.4f}" for m, s in zip(train.meta["mean"], train.meta["std"], strict=True)),
     ]
     for name, split in (("training", train), ("test", test)):
         if split.conflicting is not None:

@@ -13,7 +13,7 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import preview
 from ddbias.data.split import Split, channel_statistics, save_split
 from ddbias.datasets import bias as biases
-from ddbias.datasets import sources
+from ddbias.datasets import normalisation, sources
 from ddbias.datasets.bias.context import Context
 from ddbias.datasets.sources.channels import to_channels
 from ddbias.datasets.sources.images import check_size, resize
@@ -32,6 +32,7 @@ def synthesize_dataset(
     channels: int | None = None,
     size: int | None = None,
     pad: int | Sequence[int] | None = None,
+    normalise: normalisation.Normalisation | None = None,
     seed: int,
     data: Mapping[str, object],
 ) -> tuple[Split, Split]:
@@ -56,6 +57,9 @@ def synthesize_dataset(
     pad : int, sequence of int, or None
         Black pixels added after resizing and before the bias (so a coloured background covers them): on every
         side, or (top, right, bottom, left). None: what the bias says, else 2 for 28x28 images, else 0.
+    normalise : "own", "none", (mean, std) or None
+        What networks see pixels normalised with, see `ddbias.datasets.normalisation`; None: what the published code of
+        the bias, else of the source, does.
     seed : int
         Seed of the bias's noise.
     data : mapping
@@ -65,7 +69,8 @@ def synthesize_dataset(
     -------
     train, test : Split
         ``meta`` holds label and attribute names, ``pairing`` (the attribute paired with each label, or None), the
-        training split's per-channel mean and std, ratio, convention, source (its provenance), bias, seed, and
+        per-channel mean and std that networks see pixels normalised with, those of the training split itself
+        (``own_mean``, ``own_std``), ratio, convention, source (its provenance), bias, seed, and
         ``counts`` (label x attribute, None if attributes are unknown) beside ``wanted``, where fewer were to be had
         than asked for.
 
@@ -82,8 +87,11 @@ def synthesize_dataset(
     contexts = {split: Context(split, ratio, test, seed, sizes, data) for split in raw}
     preparation = {"channels": channels, "size": size, "pad": injected.pad if pad is None else pad}
     made = {split: _inject(raw.pop(split), injected, contexts[split], preparation) for split in contexts}
-    mean, std = channel_statistics(made["train"][0].images)
-    shared = {"mean": mean, "std": std, "ratio": ratio, "bias": dict(bias), "seed": seed}
+    published = getattr(injected, "normalise", None) or sources.NORMALISE.get(source["kind"], normalisation.OWN)
+    mean, std = normalisation.constants(normalise, published, made["train"][0].images)
+    own_mean, own_std = channel_statistics(made["train"][0].images)
+    statistics = {"mean": mean, "std": std, "own_mean": own_mean, "own_std": own_std}
+    shared = {**statistics, "ratio": ratio, "bias": dict(bias), "seed": seed}
     for key in ("label_names", "attribute_names", "pairing"):
         if made["train"][1][key] != made["test"][1][key]:
             raise DdbiasError(f"training and test split differ in their {key}; give both the same, or set them")

@@ -15,7 +15,7 @@ A distiller's module has either
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +28,11 @@ from ddbias.base.seeding import stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill import guidance
+from ddbias.distill.convergence import Probe, moved
 from ddbias.runtime.checkpoint import Checkpoint
 
-INITS = ("noise", "real", "weighted_real")
+NOTHING_LEARNT = dict.fromkeys(("iterations", "at_most", "moved", "converged"))
+INITS = ("noise", "real", "stratified", "weighted_real")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,10 @@ class Distilled:
         Each image holds ``formation ** 2`` training images, see `ddbias.data.formation`.
     learning_rate : float or None
         What the distiller learnt to train on its images with, if it did.
+    record : dict
+        What became of the run: ``iterations`` done and ``at_most``; ``moved``, see `ddbias.distill.convergence.moved`;
+        ``converged``; ``first_conflicting``, the number of conflicting samples among the first (or chosen) images. None
+        where it cannot be said. Where there was a probe also what `ddbias.distill.convergence.Probe.curve` returns.
     """
 
     labels: torch.Tensor
@@ -58,6 +64,7 @@ class Distilled:
     history: dict[str, list[float]]
     formation: int = 1
     learning_rate: float | None = None
+    record: Mapping = field(default_factory=dict)
 
 
 def run(
@@ -117,8 +124,12 @@ def run(
         side = RealSide(split.labels, real, batch_size=1, seed=seed)
         rows = module.select(split, side, ipc, seed, settings=settings, network=network, device=device)
         images = _real_images(split, rows) if module.STORES_IMAGES else None
-        return Distilled(torch.from_numpy(split.labels[rows.numpy()]), images, rows, {})
+        labels = torch.from_numpy(split.labels[rows.numpy()])
+        return Distilled(
+            labels, images, rows, {}, record=NOTHING_LEARNT | {"first_conflicting": _conflicting(split, rows)}
+        )
     side = RealSide(split.labels, real, batch_size=settings.get("real_batch", 1), seed=seed)
+    rows = initial_rows(split, side, init=settings["init"], ipc=ipc, seed=seed)
     images = initial_images(split, side, init=settings["init"], ipc=ipc, seed=seed).to(device)
     labels = torch.arange(split.classes).repeat_interleave(ipc)
     more = {"models": models} if getattr(module, "NEEDS_MODELS", False) else {}
@@ -132,9 +143,26 @@ def run(
     method = module.Distiller(
         split, settings=settings, network=network, images=images, seed=seed, device=device, precision=precision, **more
     )
-    steps = settings["iterations"] * getattr(method, "steps_per_iteration", 1)
+    first, turns = images.detach().cpu().clone(), getattr(method, "steps_per_iteration", 1)
+    steps = settings["iterations"] * turns
     needs_real = getattr(module, "NEEDS_REAL", True)
-    history = _loop(method, split, side if needs_real else None, steps, device, checkpoint, name)
+    probe = None
+    if needs_real and steps and getattr(method, "probe_loss", None) is not None:
+        probe = Probe(method, split, real, steps=steps, seed=seed, device=device)
+    stops = settings.get("until") == "converged"
+    if stops and probe is None:
+        raise DdbiasError(f"nothing tells whether {settings['kind']} has converged; give a number of iterations")
+    history, done = _loop(
+        method,
+        split,
+        side if needs_real else None,
+        steps=steps,
+        device=device,
+        checkpoint=checkpoint,
+        name=name,
+        probe=probe,
+        stops=stops,
+    )
     images = images.detach().cpu()
     if not images.isfinite().all():  # the last update comes after the last loss
         raise DdbiasError(f"{name}: the images are not finite; lower their learning rate")
@@ -145,39 +173,122 @@ def run(
         history,
         formation=getattr(method, "formation", 1),
         learning_rate=getattr(method, "learned_rate", None),
+        record={
+            "iterations": -(-done // turns),
+            "at_most": settings["iterations"],
+            "moved": moved(first, images, split.meta["std"]),
+            "converged": probe.converged() if probe else None,
+            # A stored image that is a mosaic began as others than these rows.
+            "first_conflicting": _conflicting(split, rows) if getattr(method, "formation", 1) == 1 else None,
+            **({"probe": probe.curve()} if probe else {}),
+        },
     )
+
+
+def _conflicting(split: Split, rows: torch.Tensor | None) -> int | None:
+    """Count the conflicting samples among some rows, None where they are not known."""
+    return None if rows is None or split.conflicting is None else int(split.conflicting[rows.numpy()].sum())
+
+
+def initial_rows(split: Split, side: RealSide, *, init: str, ipc: int, seed: int) -> torch.Tensor | None:
+    """Return the rows (K * ipc,) of the first synthetic images, class after class; None where they are noise.
+
+    ``real``: a uniform draw without replacement (DSA, DM); ``stratified``: the same with as many conflicting samples as
+    the split has in proportion, see `stratified_rows`; ``weighted_real``: a draw in proportion to the debias weights,
+    the same as ``real`` when they are uniform.
+    """
+    if init not in INITS:
+        raise unknown("init", init, INITS)
+    if init == "noise":
+        return None
+    if init == "stratified":
+        return stratified_rows(split, ipc, seed)
+    if init == "real":
+        side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=1, seed=seed)
+    return torch.cat([side.select(label, ipc, stream(seed, "init", label)) for label in range(split.classes)])
 
 
 def initial_images(split: Split, side: RealSide, *, init: str, ipc: int, seed: int) -> torch.Tensor:
     """Return the first synthetic images, class after class, normalised float32 (K * ipc, C, H, W).
 
-    ``noise``: standard normal (DC); ``real``: a uniform draw without replacement (DSA, DM); ``weighted_real``: a
-    draw in proportion to the debias weights, the same as ``real`` when they are uniform.
+    Those of `initial_rows`, or standard normal ``noise`` (DC).
     """
-    if init not in INITS:
-        raise unknown("init", init, INITS)
-    if init == "noise":
+    rows = initial_rows(split, side, init=init, ipc=ipc, seed=seed)
+    if rows is None:
         return torch.randn((split.classes * ipc, *split.shape), generator=stream(seed, "init"))
-    if init == "real":
-        side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=1, seed=seed)
-    rows = [side.select(label, ipc, stream(seed, "init", label)) for label in range(split.classes)]
-    return _real_images(split, torch.cat(rows))
+    return _real_images(split, rows)
+
+
+def stratified_rows(split: Split, ipc: int, seed: int) -> torch.Tensor:
+    """Return rows (K * ipc,), class after class, with as many conflicting samples as the split has in proportion.
+
+    In all classes together that number is exact to half a sample; those of a class differ from its proportion by less
+    than one, and which classes have the odd ones is drawn. Uses the attribute.
+
+    Raises
+    ------
+    DdbiasError
+        If it is not known which samples are conflicting.
+    """
+    if split.conflicting is None:
+        raise DdbiasError("init: stratified needs to know which samples are conflicting; choose real")
+    strata = [
+        [np.flatnonzero((split.labels == c) & (split.conflicting == kind)) for kind in (False, True)]
+        for c in range(split.classes)
+    ]
+    wanted = np.array([ipc * len(conflicting) / (len(aligned) + len(conflicting)) for aligned, conflicting in strata])
+    counts = np.floor(wanted).astype(int)
+    odd = round(wanted.sum()) - counts.sum()
+    # The largest fractions first; among equal ones (all classes alike) a draw decides.
+    order = torch.randperm(split.classes, generator=stream(seed, "init", "stratified")).numpy()
+    for label in order[np.argsort(-(wanted - counts)[order].round(6), kind="stable")][:odd]:
+        counts[label] += 1
+    rows = []
+    for label, (aligned, conflicting) in enumerate(strata):
+        count = min(max(counts[label], ipc - len(aligned)), len(conflicting))
+        for kind, members, number in (("aligned", aligned, ipc - count), ("conflicting", conflicting, count)):
+            chosen = torch.randperm(len(members), generator=stream(seed, "init", "stratified", label, kind))[:number]
+            rows.append(torch.from_numpy(members)[chosen])
+    return torch.cat(rows)
 
 
 def _real_images(split: Split, rows: torch.Tensor) -> torch.Tensor:
     return split.normalize(torch.from_numpy(split.images[rows.numpy()]))
 
 
-def _loop(method, split: Split, side: RealSide | None, steps: int, device, checkpoint: Checkpoint, name: str) -> dict:
-    """Do all steps; without a real side, steps get neither real images nor a batch."""
+def _loop(
+    method,
+    split: Split,
+    side: RealSide | None,
+    *,
+    steps: int,
+    device: torch.device,
+    checkpoint: Checkpoint,
+    name: str,
+    probe: Probe | None,
+    stops: bool,
+) -> tuple[dict[str, list[float]], int]:
+    """Do all steps, or as many as it takes to converge if it `stops` there; returns the history and their number.
+
+    Without a real side, steps get neither real images nor a batch.
+    """
     pixels, _ = split.tensors(device)
     history: dict[str, torch.Tensor] = {}
     start, state = checkpoint.load()
     if state:
         history = {key.removeprefix("history."): v for key, v in state.items() if key.startswith("history.")}
         method.load_state_dict(state)
+        if probe:
+            probe.load_state_dict(state)
+    anneal, done = getattr(method, "anneal", None), start
     progress = Progress(steps, name, start)
     for step in progress:
+        if probe and probe.due(step):
+            probe.look(pixels)
+        if stops and probe.converged() and step == (len(probe.losses) - 1) * probe.every:
+            break
+        if anneal:
+            anneal(step / steps)
         batch = None if side is None else side.batch(step)
         real = None if batch is None else split.normalize(pixels[batch.index.to(device)])
         scalars = method.step(step, real, batch)
@@ -186,7 +297,11 @@ def _loop(method, split: Split, side: RealSide | None, steps: int, device, check
         progress.show(step, **scalars)
         if not np.isfinite(list(scalars.values())).all():
             raise DdbiasError(f"{name}: the loss is not finite at step {step}; lower the learning rate of the images")
+        done = step + 1
         if checkpoint.due():
             tensors = {f"history.{key}": value for key, value in history.items()}
-            checkpoint.save(step + 1, method.state_dict() | tensors)
-    return {key: value.tolist() for key, value in history.items()}
+            tensors |= probe.state_dict() if probe else {}
+            checkpoint.save(done, method.state_dict() | tensors)
+    if probe and probe.due(done):
+        probe.look(pixels)
+    return {key: value[:done].tolist() for key, value in history.items()}, done

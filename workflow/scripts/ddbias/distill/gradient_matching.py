@@ -165,6 +165,10 @@ class Distiller(Learner):
         losses, gradients = zip(*spread(lambda part: self._distance(*part), parts, real.device), strict=True)
         return torch.stack(losses).sum(), torch.cat(gradients)
 
+    def probe_loss(self, index: int, real: torch.Tensor, batch: RealBatch) -> float:
+        """Return the loss for a fresh network."""
+        return float(self.match(index * self.steps_per_iteration, real, batch)[0])
+
     def _match_at_once(
         self, real: torch.Tensor, batch: RealBatch, seeds: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -224,6 +224,12 @@ class Distiller(Learner):
             self.train(step)
         return {"loss": loss.item()}
 
+    def probe_loss(self, index: int, real: torch.Tensor, batch: RealBatch) -> float:
+        """Return the distance, summed over the targets, for a fresh network."""
+        self._restart(index)
+        step = index * self.steps_per_iteration
+        return sum(float(self.match_class(step, label, real, batch)[0]) for label in range(self.classes))
+
     def match_class(
         self, step: int, label: int, real: torch.Tensor, batch: RealBatch
     ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
 
+from ddbias.base.errors import unknown
+from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
 from ddbias.learning.optimiser import SGD
 
@@ -13,21 +16,59 @@ from ddbias.learning.optimiser import SGD
 Guidance = Callable[[torch.Tensor, int], tuple[float, torch.Tensor]]
 
 
+DECAYS: dict[str, Callable[[float], float]] = {  # learning rate of the pixels at a share 0..1 of the run
+    "none": lambda share: 1.0,
+    "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
+}
+USUAL_IPC = 10  # images per class of the published learning rates
+
+
+def step_scale(split: Split, ipc: int) -> torch.Tensor:
+    """Return by what a gradient is multiplied for a step that means the same for all data sets and numbers of images.
+
+    The gradient of a class mean reaches each of its images divided by their number, and a raw pixel is moved ``std**2``
+    times as far as one that is not normalised. Here a step is as if images were normalised by their own statistics and
+    a class had ten of them. Ours.
+
+    Parameters
+    ----------
+    split : Split
+    ipc : int
+
+    Returns
+    -------
+    Tensor of float32, shape (C, 1, 1)
+    """
+    # A channel without any contrast has a deviation of 1, the largest: the smallest is one of a channel that has.
+    own = min(split.meta.get("own_std", split.meta["std"]))
+    return torch.tensor([ipc / USUAL_IPC * (own / std) ** 2 for std in split.meta["std"]]).view(-1, 1, 1)
+
+
 class Learner:
     """A distiller whose step is one SGD update of the synthetic images. A method defines `match`, perhaps `after`.
+
+    One that defines ``probe_loss(index, real, batch) -> float``, the matching loss of a step without its update, with
+    random streams named by ``self.seed`` and `index`, is told whether it has converged (`ddbias.distill.convergence`);
+    it has ``CHEAP_PROBE = True`` where that takes much less than a step.
 
     Parameters
     ----------
     images : Tensor of float32, shape (K * ipc, C, H, W)
         The synthetic images, class after class; changed in place.
     settings : mapping
-        ``learning_rate`` and ``momentum`` of the pixels.
+        ``learning_rate`` and ``momentum`` of the pixels, perhaps ``decay``, one of `DECAYS`.
     guidance : callable or None
         A further loss on the images of every step, see `Guidance`.
     """
 
+    probe_loss: Callable[[int, torch.Tensor, RealBatch], float] | None = None
+
     def __init__(self, images: torch.Tensor, settings: Mapping, guidance: Guidance | None) -> None:
         self.images, self.guidance = images, guidance
+        self.decay = settings.get("decay", "none")
+        if self.decay not in DECAYS:
+            raise unknown("decay", self.decay, DECAYS)
+        self.learning_rate = settings["learning_rate"]
         self.optimiser = SGD([images], learning_rate=settings["learning_rate"], momentum=settings["momentum"])
 
     def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,14 +95,22 @@ class Learner:
         dict
             ``loss``, and ``guidance`` if there is one.
         """
-        loss, gradient = self.match(step, real, batch)
+        scalars = self.update(step, *self.match(step, real, batch))
+        self.after(step)
+        return scalars
+
+    def update(self, step: int, loss: torch.Tensor, gradient: torch.Tensor) -> dict[str, float]:
+        """Move the images by the gradient of their matching loss and of the guidance; returns as `step`."""
         scalars = {"loss": loss.item()}
         if self.guidance is not None:
             scalars["guidance"], further = self.guidance(self.images.detach(), step)
             gradient = gradient + further
         self.optimiser.apply([gradient])
-        self.after(step)
         return scalars
+
+    def anneal(self, share: float) -> None:
+        """Set the learning rate of the pixels for a share 0..1 of the run."""
+        self.optimiser.learning_rate = self.learning_rate * DECAYS[self.decay](share)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that a later step depends on, as named tensors."""

@@ -82,6 +82,9 @@ def save(
         "settings": settings,
         "provenance": provenance,
     }
+    probe = result.record.get("probe")
+    distillation = {key: value for key, value in result.record.items() if key != "probe"}
+    meta["distillation"] = distillation
     if result.formation != 1:
         meta["formation"] = result.formation
     if result.learning_rate is not None:
@@ -99,7 +102,9 @@ def save(
     store.write_table(outputs.history, {"iteration": np.arange(1, steps + 1), **result.history}, meta)
     save_preview(outputs.preview, result, split)
     device = f"{provenance['device']} {provenance['device_type']}"
-    facts = {"device": device, "command": command(outputs.distilled)}
+    facts = {"device": device, "command": command(outputs.distilled), "distillation": distillation}
+    if probe:
+        facts["probe"] = probe
     store.write_json(outputs.run, run.facts() | facts)
 
 

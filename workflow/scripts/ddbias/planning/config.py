@@ -139,7 +139,7 @@ class _Completion:
 
     def _scaled(self, value: object, schema: Mapping, path: str) -> tuple[object, str]:
         """Return the amount of work at this scale and the key that states it."""
-        if isinstance(value, dict):
+        if isinstance(value, dict) and "until" not in value:
             for name in value:
                 if name not in self.scales:
                     known = f"{', '.join(self.scales)}.{nearest(name, self.scales)}"
@@ -151,9 +151,11 @@ class _Completion:
                 return schema.get("minimum", 1), path
             return value[self.scale], f"{path}.{self.scale}"
         value = _whole_number(value, schema)
-        if not isinstance(value, int) or isinstance(value, bool) or value < schema.get("minimum", value):
-            return value, path  # wrong, as the check will say
         amount = schema["x-scale"]
+        if not isinstance(value, int) or isinstance(value, bool) or value < schema.get("minimum", value):
+            return value, path  # wrong, as the check will say, or more than a number
+        if amount == "choice":
+            return value, path
         factor = self.scales[self.scale][amount]
         return (min(value, factor) if amount == "networks" else max(1, round(value * factor))), path
 

@@ -49,6 +49,9 @@ def load(config: Mapping) -> Study:
     for dataset in completed["datasets"].values():
         own = dataset["bias"]["kind"] in sizes.OWN_ATTRIBUTE
         dataset["test"] = dataset["test"] or (NATURAL if own else "balanced")
+    for distiller in completed["distillers"].values():
+        if isinstance(distiller.get("iterations"), Mapping):  # all else counts with the most that there can be
+            distiller |= {"until": distiller["iterations"]["until"], "iterations": distiller["iterations"]["at_most"]}
     made = dict.fromkeys(itertools.chain.from_iterable(map(expand, completed["grid"])))
     study = Study(completed, tuple(made))
     _refuse([*cells.errors(study), *figures.errors(study), *settings.too_many_images(completed)])

@@ -15,6 +15,7 @@ from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.bias.corruption import CorruptionBias
 from ddbias.datasets.bias.grayscale import Grayscale
 from ddbias.datasets.bias.own_attribute import Subsample, Unchanged
+from ddbias.datasets.normalisation import Normalisation
 from ddbias.datasets.sources.record import RawImages
 
 
@@ -27,10 +28,14 @@ class Bias(Protocol):
         Whether an aligned ratio is asked for; if not, the ratio is ``natural``.
     pad : tuple of int or None
         Pixels (top, right, bottom, left) added to 28x28 images unless the data set says otherwise; None: 2 each.
+    normalise : str or pair, or None
+        What the published code of data with this bias normalises with, as `ddbias.datasets.normalisation` takes it;
+        None: what the source says. May be left out.
     """
 
     takes_ratio: bool
     pad: tuple[int, int, int, int] | None
+    normalise: Normalisation | None
 
     def attribute_names(self, part: RawImages) -> list[str] | None:
         """Return the names of the attributes, None when they are unknown."""

@@ -120,6 +120,7 @@ class _Coloured(Injected):
     variant: str = "published"
 
     names: ClassVar[tuple[str, ...]] = NAMES
+    normalise: ClassVar[tuple[float, float]] = (0.5, 0.5)  # FairDD, COBRA
 
     def __post_init__(self) -> None:
         if self.where not in PLACES:

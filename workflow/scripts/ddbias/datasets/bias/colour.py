@@ -37,6 +37,7 @@ class ColourBias(Injected):
 
     where: ClassVar[str]
     names: ClassVar[tuple[str, ...]] = COLOUR_NAMES
+    normalise: ClassVar[str] = "none"  # as the codes of LfF and of Lu et al.; that of Cui et al. is not available to us
 
     def __post_init__(self) -> None:
         check_severity(self.severity)

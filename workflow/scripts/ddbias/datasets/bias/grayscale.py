@@ -26,6 +26,7 @@ class Grayscale:
 
     takes_ratio: ClassVar[bool] = True
     pad: ClassVar[None] = None
+    normalise: ClassVar[tuple[float, float]] = (0.5, 0.5)  # FairDD, COBRA
 
     def attribute_names(self, part: RawImages) -> list[str]:
         """Return ``["gray", "colour"]``."""

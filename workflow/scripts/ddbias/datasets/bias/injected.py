@@ -8,6 +8,7 @@ import numpy as np
 
 from ddbias.datasets.assignment import assign_attributes
 from ddbias.datasets.bias.context import Assignment, Context
+from ddbias.datasets.normalisation import Normalisation
 from ddbias.datasets.sources.record import RawImages
 
 
@@ -19,6 +20,7 @@ class Injected:
 
     takes_ratio: ClassVar[bool] = True
     pad: ClassVar[tuple[int, int, int, int] | None] = None
+    normalise: ClassVar[Normalisation | None] = None
     names: ClassVar[tuple[str, ...]]
 
     def attribute_names(self, part: RawImages) -> list[str]:

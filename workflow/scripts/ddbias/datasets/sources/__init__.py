@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from ddbias.base import plugins
 from ddbias.base.registry import choose
+from ddbias.datasets.normalisation import NONE, Normalisation
 from ddbias.datasets.sources.bffhq import load_bffhq
 from ddbias.datasets.sources.celeba import load_celeba
 from ddbias.datasets.sources.cifar10 import load_cifar10
@@ -32,6 +33,20 @@ SOURCES: dict[str, Callable[..., dict[str, RawImages]]] = {
     "bffhq": load_bffhq,
     "utkface": load_utkface,
     "celeba": load_celeba,
+}
+
+
+# What the published code of a source normalises with (`ddbias.datasets.normalisation`); others: their own statistics.
+_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+_HALF = (0.5, 0.5)
+NORMALISE: dict[str, Normalisation] = {
+    "mnist": (0.1307, 0.3081),  # DC
+    "fashion_mnist": (0.2861, 0.3530),  # DC
+    "cifar10": _CIFAR10,  # DC, LfF
+    "pth": NONE,  # Lu et al.
+    "bffhq": _CIFAR10,  # LDD
+    "utkface": _HALF,  # FairDD
+    "celeba": _HALF,  # FairDD
 }
 
 
@@ -80,4 +95,4 @@ def origin(settings: Mapping[str, object], *, data: Mapping[str, object]) -> lis
     return found(data=data, **options)
 
 
-__all__ = ["SOURCES", "RawImages", "load", "origin"]
+__all__ = ["NORMALISE", "SOURCES", "RawImages", "load", "origin"]

@@ -1,0 +1,136 @@
+"""Was a set distilled at all: how far its images moved, and whether the matching loss still falls.
+
+The loss of a step says little: network, real batch and augmentation are new in each. So the matching loss is looked at
+on a fixed *probe*: `NETWORKS` networks, each with real images and augmentation of its own, out of random streams that
+no step uses, and the same from the first look to the last. The looks are spread evenly over the run.
+
+A run has *converged* when the mean probe loss of its last quarter is less than `TOLERANCE` below that of the quarter
+before, or the difference is within its standard error over the probe's networks. Ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from ddbias.base.seeding import derive
+from ddbias.data.split import Split
+from ddbias.debias.real_side import RealSettings, RealSide
+
+NETWORKS, BATCH = 4, 128
+LOOKS, FEWEST = 24, 8  # looks in a run that has as many steps; below FEWEST none can be called converged
+LONG = 1000  # steps from which on a probe that costs as much as NETWORKS steps is looked at LOOKS times
+TOLERANCE = 0.02
+
+
+def has_converged(losses: np.ndarray) -> bool:
+    """Tell whether a run has converged.
+
+    Parameters
+    ----------
+    losses : ndarray of float, shape (T, P)
+        Of all looks after the first step, in their order, on each network of the probe.
+
+    Returns
+    -------
+    bool
+        False for fewer than `FEWEST` looks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> has_converged(np.ones((8, 4))), has_converged(np.exp(-np.arange(8.0))[:, None] * np.ones(4))
+    (True, False)
+    """
+    quarter = len(losses) // 4
+    if len(losses) < FEWEST:
+        return False
+    before, last = losses[-2 * quarter : -quarter].mean(0), losses[-quarter:].mean(0)
+    fall = before - last
+    error = fall.std(ddof=1) / np.sqrt(len(fall)) if len(fall) > 1 else 0.0
+    return bool(fall.mean() < TOLERANCE * before.mean() or fall.mean() <= error)
+
+
+class Probe:
+    """Looks at the matching loss of a distiller on networks and real images of its own.
+
+    Parameters
+    ----------
+    method : object
+        A distiller with ``probe_loss(index, real, batch) -> float``, see `ddbias.distill.learner`; whatever that
+        changes of its state is put back.
+    split : Split
+    real : RealSettings
+        What the debias says about the real side.
+    steps : int
+        Of the whole run.
+    seed : int
+        Of the run; the streams of the probe are others.
+    device : device
+
+    Attributes
+    ----------
+    every : int
+        Steps between two looks.
+    losses : list of list of float
+        One list for each look, the first one before the first step.
+    """
+
+    def __init__(
+        self, method, split: Split, real: RealSettings, *, steps: int, seed: int, device: torch.device
+    ) -> None:
+        self.method, self.split, self.device = method, split, device
+        self.seed = derive(seed, "probe")
+        cheap = getattr(method, "CHEAP_PROBE", False)
+        looks = LOOKS if cheap or steps >= LONG else FEWEST
+        self.every = max(1, steps // looks)
+        side = RealSide(split.labels, real, batch_size=BATCH, seed=self.seed)
+        self.batches = [side.batch(index) for index in range(NETWORKS)]
+        self.losses: list[list[float]] = []
+
+    def due(self, step: int) -> bool:
+        """Tell whether to look when so many steps are done."""
+        return step % self.every == 0 and len(self.losses) == step // self.every
+
+    def look(self, pixels: torch.Tensor) -> None:
+        """Add the losses of the images as they are; `pixels` are all training images on the device, as stored."""
+        kept = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
+        seed, self.method.seed = self.method.seed, self.seed
+        try:
+            losses = []
+            for index, batch in enumerate(self.batches):
+                real = self.split.normalize(pixels[batch.index.to(self.device)])
+                losses.append(float(self.method.probe_loss(index, real, batch)))
+        finally:
+            self.method.seed = seed
+            self.method.load_state_dict(kept)
+        self.losses.append(losses)
+
+    def converged(self) -> bool:
+        """Tell whether the run has converged by what was seen so far."""
+        return len(self.losses) > FEWEST and has_converged(np.array(self.losses[1:]))
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return what was seen, as named tensors."""
+        return {"probe": torch.tensor(self.losses, dtype=torch.float64)} if self.losses else {}
+
+    def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up what `state_dict` returned."""
+        self.losses = state["probe"].tolist() if "probe" in state else []
+
+    def curve(self) -> dict[str, list[float]]:
+        """Return the steps of the looks, the mean losses and their standard errors over the networks."""
+        losses = np.array(self.losses)
+        return {
+            "iteration": [look * self.every for look in range(len(losses))],
+            "loss": losses.mean(1).tolist(),
+            "standard_error": (losses.std(1, ddof=1) / np.sqrt(losses.shape[1])).tolist(),
+        }
+
+
+def moved(first: torch.Tensor, last: torch.Tensor, std: Sequence[float]) -> float:
+    """Return the mean |change| of a raw pixel, 0..255, of images (M, C, H, W) that were normalised with `std`."""
+    scale = torch.tensor(std, dtype=torch.float64).view(-1, 1, 1) * 255
+    return float(((last.double() - first.double()).abs() * scale).mean())
