@@ -63,7 +63,7 @@ def test_a_bias_declares_what_its_published_code_does():
     ],
 )
 def test_own_statistics_shorten_a_step_of_the_published_learning_rate(data_home, source, bias, ratio):
-    """Measured with the public codes' constants: width 32, ten images per class, learning rate 1, one step. (Brightness moves what is not normalised further.)"""
+    """Measured with the public codes' constants: width 32, ten images per class, learning rate 1, one step."""
     split, _ = made(source, bias, data={"root": str(data_home), "mirrors": []})
 
     def step(constants):

@@ -11,8 +11,9 @@ before it is frozen (SGD 0.01 without momentum, batches of 256, the matching's s
 each image).
 
 Three are ours, for the same objective in less time: ``step: scaled`` multiplies the gradient by
-`ddbias.distill.learner.step_scale`; ``decay: cosine`` lets the learning rate fall to 0; ``updates_per_network`` moves
-the images so many times on one network, batch and augmentation, whose targets are most of a step's cost.
+`ddbias.distill.learner.step_scale`; ``decay: cosine`` lets the learning rate fall to 0 in the last quarter;
+``updates_per_network`` moves the images so many times on one network, batch and augmentation, whose targets are most of
+a step's cost.
 
 Cost: one forward pass of the real batch and ``updates_per_network`` forward and backward passes of the synthetic images
 a step, and ``warm_up`` epochs, which are always float32.

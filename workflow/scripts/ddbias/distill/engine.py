@@ -29,6 +29,7 @@ from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill import guidance
 from ddbias.distill.convergence import Probe, moved
+from ddbias.distill.learner import FULL_SHARE
 from ddbias.runtime.checkpoint import Checkpoint
 
 NOTHING_LEARNT = dict.fromkeys(("iterations", "at_most", "moved", "converged"))
@@ -152,6 +153,7 @@ def run(
     stops = settings.get("until") == "converged"
     if stops and probe is None:
         raise DdbiasError(f"nothing tells whether {settings['kind']} has converged; give a number of iterations")
+    full = FULL_SHARE if settings.get("decay", "none") != "none" else 1.0
     history, done = _loop(
         method,
         split,
@@ -161,7 +163,7 @@ def run(
         checkpoint=checkpoint,
         name=name,
         probe=probe,
-        stops=stops,
+        stop_after=1 / full if stops else None,
     )
     images = images.detach().cpu()
     if not images.isfinite().all():  # the last update comes after the last loss
@@ -177,7 +179,7 @@ def run(
             "iterations": -(-done // turns),
             "at_most": settings["iterations"],
             "moved": moved(first, images, split.meta["std"]),
-            "converged": probe.converged() if probe else None,
+            "converged": probe.converged(full * done) if probe else None,
             # A stored image that is a mosaic began as others than these rows.
             "first_conflicting": _conflicting(split, rows) if getattr(method, "formation", 1) == 1 else None,
             **({"probe": probe.curve()} if probe else {}),
@@ -266,9 +268,9 @@ def _loop(
     checkpoint: Checkpoint,
     name: str,
     probe: Probe | None,
-    stops: bool,
+    stop_after: float | None,
 ) -> tuple[dict[str, list[float]], int]:
-    """Do all steps, or as many as it takes to converge if it `stops` there; returns the history and their number.
+    """Do all steps, or `stop_after` times those that it takes to converge; returns the history and their number.
 
     Without a real side, steps get neither real images nor a batch.
     """
@@ -280,15 +282,17 @@ def _loop(
         method.load_state_dict(state)
         if probe:
             probe.load_state_dict(state)
-    anneal, done = getattr(method, "anneal", None), start
+    anneal, done, end = getattr(method, "anneal", None), start, steps
     progress = Progress(steps, name, start)
     for step in progress:
         if probe and probe.due(step):
             probe.look(pixels)
-        if stops and probe.converged() and step == (len(probe.losses) - 1) * probe.every:
+        if stop_after and (converged := probe.first_converged()):
+            end = min(steps, round(stop_after * converged))
+        if step >= end:
             break
         if anneal:
-            anneal(step / steps)
+            anneal(step / end)
         batch = None if side is None else side.batch(step)
         real = None if batch is None else split.normalize(pixels[batch.index.to(device)])
         scalars = method.step(step, real, batch)

@@ -16,10 +16,8 @@ from ddbias.learning.optimiser import SGD
 Guidance = Callable[[torch.Tensor, int], tuple[float, torch.Tensor]]
 
 
-DECAYS: dict[str, Callable[[float], float]] = {  # learning rate of the pixels at a share 0..1 of the run
-    "none": lambda share: 1.0,
-    "cosine": lambda share: (1 + math.cos(math.pi * share)) / 2,
-}
+DECAYS = ("none", "cosine")
+FULL_SHARE = 0.75  # of a run with decay: its learning rate is the whole one until then
 USUAL_IPC = 10  # images per class of the published learning rates
 
 
@@ -110,7 +108,9 @@ class Learner:
 
     def anneal(self, share: float) -> None:
         """Set the learning rate of the pixels for a share 0..1 of the run."""
-        self.optimiser.learning_rate = self.learning_rate * DECAYS[self.decay](share)
+        if self.decay == "cosine" and share > FULL_SHARE:
+            past = (share - FULL_SHARE) / (1 - FULL_SHARE)
+            self.optimiser.learning_rate = self.learning_rate * (1 + math.cos(math.pi * past)) / 2
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that a later step depends on, as named tensors."""

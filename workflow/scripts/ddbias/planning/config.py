@@ -180,10 +180,14 @@ class _Completion:
                 self.errors.append(f"{dot}{name}{value_text}: unknown key; known: {known}.{nearest(name, properties)}")
         for name, subschema in properties.items():
             if name not in value and "default" in self._resolve(subschema):
-                default = copy.deepcopy(self._resolve(subschema)["default"])
-                filled[name] = self.fill(default, subschema, f"{dot}{name}")
+                filled[name] = self.fill(self._default(self._resolve(subschema)), subschema, f"{dot}{name}")
         # In the schema's order, so that the order in the file makes no difference to what was run before.
         return {name: filled[name] for name in (*properties, *filled) if name in filled}
+
+    def _default(self, schema: Mapping) -> object:
+        """Return the default at this scale: a published one is shrunk, unless the schema says what holds instead."""
+        instead = schema.get("x-default", {})
+        return copy.deepcopy({self.scale: instead[self.scale]} if self.scale in instead else schema["default"])
 
     def _name(self, name: object, path: str) -> None:
         # Names become parts of file names and wildcards.
