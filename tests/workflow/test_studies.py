@@ -33,14 +33,40 @@ def test_names_of_studies_and_so_their_folders_differ():
         assert path == "config.yaml" or Path(path).stem == name
 
 
+def published():
+    with open(ROOT / "workflow/resources/published_results.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.mark.parametrize("path", STUDIES)
 def test_every_published_number_is_found_once(path):
-    with open(ROOT / "workflow/resources/published_results.csv", newline="") as file:
-        published = list(csv.DictReader(file))
-    for table in load(read(path)).config["tables"].values():
-        for selector in (entry["value"] for entry in table["published"]):
-            found = [row for row in published if all(row[key] == str(value) for key, value in selector.items())]
-            assert len(found) == 1, selector
+    rows, study = published(), load(read(path))
+    for selector in (one.value for table in study.config["tables"] for one in study.published(table)):
+        found = [row for row in rows if all(row[key] == str(value) for key, value in selector.items())]
+        assert len(found) == 1, selector
+
+
+def test_no_published_number_is_listed_twice():
+    keys = Counter(tuple(value for name, value in row.items() if name not in ("value", "std")) for row in published())
+    assert keys.most_common(1)[0][1] == 1
+
+
+def test_fairdd_covers_its_first_tables_on_synthetic_data_sets():
+    """Every row of DM, DC and the whole sets; what a plain loop over the published numbers finds."""
+    study = load(read("studies/zhou2025_fairdd.yaml"))
+    keys = ("source", "table", "dataset", "setting", "method", "ipc", "metric")
+    entries = [one.value for table in study.config["tables"] for one in study.published(table)]
+    asked = {tuple(str(value[key]) for key in keys) for value in entries}
+    data = {"C-MNIST (FG)", "C-MNIST (BG)", "C-FMNIST (FG)", "C-FMNIST (BG)", "CIFAR10-S"}
+    methods = {"DM", "DM+FairDD", "DC", "DC+FairDD", "Whole"}
+    wanted = {
+        tuple(row[key] for key in keys)
+        for row in published()
+        if row["source"].startswith("FairDD") and row["dataset"] in data and row["method"] in methods
+        if row["table"] in ("Table 1", "Table 2", "Table 3")
+    }
+    assert wanted <= asked
+    assert len(wanted) == 5 * 3 * (4 * 3 + 1) + 3 * 3 * 2 * 4
 
 
 # Every scale has the same cells; that the rules plan for each of them is shown with the default study.

@@ -120,6 +120,42 @@ def test_overlapping_entries_make_a_cell_once():
     assert len(load(twice).cells) == 16
 
 
+def test_lists_of_published_numbers_stand_for_their_product():
+    """As if each were written by hand."""
+    long = changed(
+        tables__main__published=[
+            {
+                "cell": {
+                    "dataset": "digits_fg", "ratio": 0.95, "distiller": "dm", "debias": debias, "ipc": 10,
+                    "evaluation": "convnet", "metric": metric,
+                },
+                "value": {
+                    "source": "s", "table": table, "dataset": "d", "setting": "x", "method": method, "ipc": 10,
+                    "metric": "acc",
+                },
+            }
+            for debias, method in (("uniform", "DM"), ("kde", "DM+KDE"))
+            for metric, table in (("accuracy", "T1"), ("unbiased_accuracy", "T2"))
+        ]
+    )  # fmt: skip
+    short = changed(
+        tables__main__published__0__cell__debias=["uniform", "kde"],
+        tables__main__published__0__cell__metric=["accuracy", "unbiased_accuracy"],
+        tables__main__published__0__value={
+            "source": "s", "dataset": "d", "setting": "x", "metric": "acc",
+            "table": {"metric": {"accuracy": "T1", "unbiased_accuracy": "T2"}},
+            "method": {"debias": {"uniform": "DM", "kde": "DM+KDE"}},
+        },
+    )  # fmt: skip
+
+    def told(config):
+        rows = load(config).table_rows("main")
+        return [{**row, "published": {key: str(value) for key, value in row["published"].items()}} for row in rows]
+
+    assert told(short) == told(long)
+    assert all(row["published"] for row in told(long))
+
+
 def test_rows_of_a_table_have_their_published_value():
     rows = load(SETTINGS).table_rows("main")
     assert [(row["debias"], row["metric"]) for row in rows] == [
@@ -314,6 +350,10 @@ LOOK = {"kind": "images", "network": "small"}
         (
             {"tables__main__published__0__cell__metric": "deo_max"},
             "tables.main.published[0].cell.metric = 'deo_max': must be one of the table's: accuracy, unbiased_accuracy",
+        ),
+        (
+            {"tables__main__published__0__value__method": {"debias": {"uniform": "DM"}}},
+            "tables.main.published[0].value.method: says nothing for debias = kde, which the cell has",
         ),
         (
             {"figures__accuracy__ipc": 100},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ddbias.base.cell import WHOLE, Cell, chosen_cells, identity, texts
 from ddbias.evaluation import comparisons
 from ddbias.planning import metric_kinds
+from ddbias.planning.published import Published, expand
 
 KERNEL = ("variance", "temperature")  # the settings of a debias that a heatmap shows
 
@@ -65,10 +66,16 @@ class Study:
             for row in _rows(cell, settings["metrics"], settings)
         ]
         rows = [row for row in rows if metric_kinds.gives(self.config, row["evaluation"], row["metric"])]
+        values: dict[tuple, dict] = {}
+        for published in self.published(table):
+            values.setdefault((*identity(published.cell), published.cell["metric"]), published.value)
         for row in rows:
-            asked = {name: row[name] for name in (*Cell.fields_without_seed, "metric")}
-            row["published"] = next((p["value"] for p in settings["published"] if texts(p["cell"]) == asked), None)
+            row["published"] = values.get((*identity(row), row["metric"]))
         return rows
+
+    def published(self, table: str) -> list[Published]:
+        """Return the published numbers of a table, every one by itself."""
+        return list(expand(self.config["tables"][table]["published"]))
 
     def figure_rows(self, figure: str) -> list[dict]:
         """Return the points of a figure with an axis of ratios or of images per class, as the rows of a table.

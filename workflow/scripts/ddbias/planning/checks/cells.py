@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import SequenceMatcher
 
-from ddbias.base.cell import Cell, chosen_cells, identity, named, texts
+from ddbias.base.cell import Cell, chosen_cells, identity, named
 from ddbias.evaluation import comparisons
 from ddbias.planning import metric_kinds
 from ddbias.planning.study import Study
@@ -31,12 +31,15 @@ def errors(study: Study) -> Iterator[str]:
         for i, metric in enumerate(table["metrics"]):
             path = f"tables.{name}.metrics[{i}]"
             yield from metric_kinds.unmeasured(study.config, path, metric, evaluations)
-        for i, published in enumerate(table["published"]):
-            cell, path = texts(published["cell"]), f"tables.{name}.published[{i}].cell"
+        for published in study.published(name):
+            cell, path = published.cell, f"tables.{name}.published[{published.entry}]"
             if identity(cell) not in wanted:
-                yield f"{path}: {named(cell)} is not a row of the table.{_closest(cell, wanted)}"
+                yield f"{path}.cell: {named(cell)} is not a row of the table.{_closest(cell, wanted)}"
             elif cell["metric"] not in table["metrics"]:
-                yield f"{path}.metric = '{cell['metric']}': must be one of the table's: {', '.join(table['metrics'])}"
+                metrics = ", ".join(table["metrics"])
+                yield f"{path}.cell.metric = '{cell['metric']}': must be one of the table's: {metrics}"
+            for key, field in published.untold.items():
+                yield f"{path}.value.{key}: says nothing for {field} = {cell[field]}, which the cell has"
 
 
 def _comparison_errors(study: Study, name: str, table: Mapping, made: set) -> Iterator[str]:
