@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run estimate check-data report export test test-slurm lint bench clean distclean env env-dev env-slurm env-profile
+.PHONY: help run estimate check-data report export ledger test test-slurm lint bench clean distclean env env-dev env-slurm env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -52,6 +52,9 @@ report: env-profile ## build the study's page, and what it still needs
 
 export: env-profile ## write the finished distilled sets for Hugging Face, Croissant and DD-Ranking, to TO=folder
 	@$(LAUNCH) --to="$$TO" -- export --quiet rules progress reason host $(ARGS)
+
+ledger: env ## write every published number that a study covers, and ours beside it, to results/ledger or TO=folder
+	@$(VENV_PYTHON) workflow/ledger.py --config="$$CONFIG" --to="$$TO"
 
 test: env-dev ## run all tests
 	@echo "ddbias: running the tests"

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering and opening of the table of distilled sets. Texts are only ever compared and moved, never parsed.
+// Sorting, filtering and opening of a page's table of rows. Texts are only ever compared and moved, never parsed.
 const table = document.getElementById("runs");
 if (table) {
   const STEP = 100; // rows laid out at once: more of them would make every click slow
@@ -22,7 +22,7 @@ if (table) {
     const found = matching(), shown = found.slice(0, limit);
     body.replaceChildren(...shown.flatMap(row => details.has(row) ? [row, details.get(row)] : [row]));
     const rest = found.length - shown.length;
-    count.textContent = `${found.length} of ${rows.length} sets${rest ? `, the first ${shown.length} are shown` : ""}`;
+    count.textContent = `${found.length} of ${rows.length} ${table.dataset.noun}${rest ? `, the first ${shown.length} are shown` : ""}`;
     more.hidden = !rest;
     more.textContent = `Show ${Math.min(rest, STEP)} more`;
   }

@@ -6,7 +6,7 @@ Snakemake asks for a job only when something needs its output. Here are the jobs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -75,11 +75,17 @@ def jobs(study: Study) -> list[Job]:
     return [_job(study, stage, dict(fields)) for stage in STAGES for fields in dict.fromkeys(_fields(study, stage))]
 
 
+def stem(study: Study, stage: str, fields: Mapping[str, str]) -> str:
+    """Return the folder of a job's files, or their common beginning, relative to the working directory."""
+    folder, pattern, _ = STAGES[stage]
+    return f"{study.folder}/{folder}/{pattern.format(**fields)}"
+
+
 def _job(study: Study, stage: str, fields: dict[str, str]) -> Job:
-    folder, pattern, names = STAGES[stage]
-    base, stem = f"results/{study.name}/{study.scale}", pattern.format(**fields)
-    outputs = tuple(f"{base}/{folder}/{stem}{name if name[0] == '.' else '/' + name}" for name in names)
-    benchmark = None if stage in SHOWING else f"{base}/benchmarks/{stage}/{stem}.tsv"
+    _, pattern, names = STAGES[stage]
+    beginning = stem(study, stage, fields)
+    outputs = tuple(f"{beginning}{name if name[0] == '.' else '/' + name}" for name in names)
+    benchmark = None if stage in SHOWING else f"{study.folder}/benchmarks/{stage}/{pattern.format(**fields)}.tsv"
     return Job(stage, SimpleNamespace(**fields), outputs, benchmark)
 
 

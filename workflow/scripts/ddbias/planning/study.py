@@ -39,6 +39,11 @@ class Study:
         """How much of the published compute it spends."""
         return self.config["scale"]
 
+    @property
+    def folder(self) -> str:
+        """The folder of its files, relative to the working directory."""
+        return f"results/{self.name}/{self.scale}"
+
     def values(self, field: str) -> list[str]:
         """Return the values that a wildcard takes in the study, in order of appearance."""
         return list(dict.fromkeys(getattr(cell, field) for cell in self.cells))

@@ -1,17 +1,14 @@
 """The static report: one page with tables, figures and every distilled set, that opens from a file and offline.
 
-All pictures are inside the page, so it can be mailed. A content security policy forbids every request, and every
-style and script but the page's own, and all texts are escaped. The details of a set are in a `template` element:
-inert until its row is opened, so thousands of rows stay quick.
+All pictures are inside the page, so it can be mailed. The details of a set are in a `template` element: inert until its
+row is opened, so thousands of rows stay quick. The rest it shares with other pages, `ddbias.results.offline_page`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -19,13 +16,14 @@ from urllib.parse import quote
 from ddbias.base import paths
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
+from ddbias.results import offline_page
+from ddbias.results.offline_page import NONE
 from ddbias.results.report.pictures import HEIGHT, WIDTH, embed
 from ddbias.results.report.sets import KEYS, Run, collect, duration
 from ddbias.results.tables.formats import HTML_BEGIN, HTML_END, fixed, metric_head
 
 TEMPLATE = paths.RESOURCES / "report.html.j2"
 MAIN = ("accuracy", "unbiased_accuracy", "conflicting_accuracy", "worst_group_accuracy")
-NONE = "–"  # in a cell of the table of sets: nothing to say; report.js sorts it last
 
 
 @dataclass(frozen=True)
@@ -93,7 +91,7 @@ def build(
     captions : mapping, optional
         Figure name to what it shows.
     template : path
-        Jinja2 template; ``report.css`` and ``report.js`` lie beside it.
+        Jinja2 template, see `ddbias.results.offline_page.render`.
 
     Raises
     ------
@@ -111,65 +109,26 @@ def build(
 
 def render(runs: Sequence[Run], missing: Sequence[str], *, output: Path, template: Path = TEMPLATE, **shown) -> str:
     """Return the page: what `build` writes, from sets that have been read."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    style, script = ((template.parent / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     # What is the same in every line is said once above the table, as in the tables of results.
     same = {key: runs[0].key[key] for key in KEYS if len({run.key[key] for run in runs}) == 1} if len(runs) > 1 else {}
     keys = [key for key in KEYS if key not in same]
     parts = Parts()
     groups = _groups(runs)
-    return environment.from_string(template.read_text(encoding="utf-8")).render(
+    return offline_page.render(
+        template,
         **shown,
-        style=_trusted(style),
-        style_hash=_hash(style),
-        script=_trusted(script),
-        script_hash=_hash(script),
         same=same,
         keys=keys,
         groups=groups,
         timed=any(run.seconds is not None for run in runs),
         rows=_rows(runs, keys, groups, parts, output.parent),
-        choices=[(index, key, _values(run.key[key] for run in runs)) for index, key in enumerate(keys, 1)],
+        choices=[(index, key, offline_page.values(run.key[key] for run in runs)) for index, key in enumerate(keys, 1)],
         parts=parts,
         missing=missing,
-        breakable=_breakable,
         metric_head=metric_head,
         fixed=fixed,
         size=(WIDTH, HEIGHT),
     )
-
-
-def _trusted(text: str):
-    """Mark text of our own as HTML that needs no escaping."""
-    from markupsafe import Markup
-
-    return Markup(text)
-
-
-def _breakable(text: str):
-    """Escape a name and let it break after its underscores, for narrow screens; its text stays the same."""
-    from markupsafe import escape
-
-    return escape(text).replace("_", _trusted("_<wbr>"))
-
-
-def _hash(text: str):
-    """Return what the content security policy knows a style or script by."""
-    return _trusted(f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}")
-
-
-def _values(values: Iterable[str]) -> list[str]:
-    """Return the different values, numbers in numerical order."""
-
-    def order(text: str) -> tuple:
-        try:
-            return 0, float(text), text
-        except ValueError:
-            return 1, 0.0, text
-
-    return sorted(set(values), key=order)
 
 
 def _groups(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
@@ -231,7 +190,7 @@ def _table(path: Path) -> dict:
     text = path.read_text(encoding="utf-8")
     if text.count(HTML_BEGIN) != 1 or text.count(HTML_END) != 1:
         raise DdbiasError(f"{path} is not a table of this workflow; delete it and run the table again")
-    return {"name": path.stem, "html": _trusted(text.split(HTML_BEGIN)[1].split(HTML_END)[0])}
+    return {"name": path.stem, "html": offline_page.trusted(text.split(HTML_BEGIN)[1].split(HTML_END)[0])}
 
 
 def _figure(path: Path, captions: Mapping[str, str]) -> dict:

@@ -169,16 +169,16 @@ def write_markdown(path: str | Path, table: Table) -> None:
     layout = lay_out(table)
     keys = len(layout.keys)
     rows = [layout.heads, [" :-- "] * keys + [" --: "] * (len(layout.heads) - keys), *layout.lines]
-    lines = [f"**{_markdown(table.caption)}**", ""]
-    lines += [_markdown(layout.constant), ""] if layout.constant else []
+    lines = [f"**{markdown_escape(table.caption)}**", ""]
+    lines += [markdown_escape(layout.constant), ""] if layout.constant else []
     for number, row in enumerate(rows):
-        cells = [cell.strip() if number == 1 else _markdown(cell) for cell in row]
+        cells = [cell.strip() if number == 1 else markdown_escape(cell) for cell in row]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *(f"- {_markdown(note)}" for note in table.notes), ""]
+    lines += ["", *(f"- {markdown_escape(note)}" for note in table.notes), ""]
     store.write_bytes(path, "\n".join(lines).encode())
 
 
-def _markdown(text: str) -> str:
+def markdown_escape(text: str) -> str:
     """Escape what Markdown would take for markup (in names such as ``group_balanced`` nothing is, inside a word)."""
     for character in ("\\", "|", "`", "*", "<", "["):
         text = text.replace(character, f"\\{character}")

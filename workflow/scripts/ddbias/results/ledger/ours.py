@@ -1,0 +1,194 @@
+"""Our value of a cell, from finished results or else from the tables that were kept, with what is recorded about it."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from ddbias.base.cell import shortest
+from ddbias.base.errors import DdbiasError
+from ddbias.data import store
+from ddbias.results.ledger.asked import Asked, Scale
+from ddbias.results.tables.pool import summarise
+from ddbias.results.tables.read import read_evaluation, read_evaluations
+
+CELL = ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric")
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Our value and the facts behind it; what is not recorded is None or empty.
+
+    Attributes
+    ----------
+    mean, interval : float or None
+        Percent, and half of its 95 % interval over seeds; no mean where the metric is not defined on the test set.
+    seeds : int or None
+        Of distillation.
+    scale, origin : str
+        The scale, and the folder of results or the kept table.
+    commit, device, date : str
+    converged : bool or None
+        False if any of the sets has not.
+    moved : str
+        Mean change of a raw pixel, 0..255.
+    iterations : int or None
+        Done, the most of any seed.
+    distiller, evaluation : mapping or None
+        The settings that were recorded.
+    notes : tuple of str
+        What is recorded about the copy of the data.
+    """
+
+    mean: float | None
+    interval: float | None
+    seeds: int | None
+    scale: str
+    origin: str
+    commit: str = ""
+    device: str = ""
+    date: str = ""
+    converged: bool | None = None
+    moved: str = ""
+    iterations: int | None = None
+    distiller: Mapping | None = None
+    evaluation: Mapping | None = None
+    notes: tuple[str, ...] = field(default=())
+
+
+class Kept(NamedTuple):
+    """A row of a kept table, and the name of its file."""
+
+    file: str
+    row: Mapping[str, str]
+
+
+def read_kept(paths: Iterable[str | Path]) -> dict[tuple[str, ...], list[Kept]]:
+    """Read the kept tables; return their rows by cell and metric.
+
+    Raises
+    ------
+    DdbiasError
+        If a file lacks a column.
+    """
+    rows: dict[tuple[str, ...], list[Kept]] = {}
+    for path in map(Path, paths):
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            lacking = [name for name in (*CELL, "mean", "n", "scale") if name not in (reader.fieldnames or ())]
+            if lacking:
+                raise DdbiasError(f"{path} is no kept table: it lacks {', '.join(lacking)}; keep the table again")
+            for row in reader:
+                rows.setdefault(tuple(row[name] for name in CELL), []).append(Kept(path.as_posix(), row))
+    return rows
+
+
+def find(
+    asked: Asked, published: float, kept: Mapping[tuple[str, ...], Sequence[Kept]], folder: Path = Path()
+) -> Ours | None:
+    """Return our value beside a published number, that of the largest scale there is; None if it was not run.
+
+    At the same scale finished results come before kept tables. A row of these is taken if it is the study's, or, where
+    it does not say whose it is, stands beside the same published number.
+
+    Parameters
+    ----------
+    asked : Asked
+    published : float
+        The published number, percent.
+    kept : mapping
+        What `read_kept` returns.
+    folder : path
+        The working directory of the studies.
+    """
+    for name, scale in reversed(asked.scales.items()):
+        if found := _from_results(asked, name, scale, folder):
+            return found
+        for file, row in kept.get((*asked.cell.values(), asked.metric), ()):
+            beside = row.get("published") and float(row["published"]) == published
+            if row["scale"] == name and (row["study"] == asked.study if row.get("study") else beside):
+                return _from_kept(file, row)
+    return None
+
+
+def _from_results(asked: Asked, name: str, scale: Scale, folder: Path) -> Ours | None:
+    there = [(folder / made, folder / file) for made, file in scale.sets if (folder / file).is_file()]
+    if not there:
+        return None
+    frame = read_evaluations([file for _, file in there])
+    # Files may have been copied from another study: what is in them counts.
+    entry = summarise(frame, {**asked.cell, "metric": asked.metric}, None)
+    seeds = frame["seed"].nunique()
+    runs = [store.read_json(made / "run.json") for made, _ in there if (made / "run.json").is_file()]
+    settings = [_settings(made / "distilled.safetensors") for made, _ in there]
+    records = [run.get("distillation") or {} for run in runs]
+    return Ours(
+        mean=entry.mean,
+        interval=entry.interval if seeds > 1 else None,
+        seeds=seeds,
+        scale=name,
+        origin=scale.folder,
+        commit=_distinct(run.get("commit") for run in runs),
+        device=_distinct(run.get("device") for run in runs),
+        date=_distinct(str(run.get("date", ""))[:10] for run in runs),
+        converged=_all(record.get("converged") for record in records),
+        moved=_range([record["moved"] for record in records if record.get("moved") is not None]),
+        iterations=max((record["iterations"] for record in records if record.get("iterations")), default=None),
+        distiller=settings[0],
+        evaluation=read_evaluation(there[0][1])[1].get("settings"),
+        notes=_data_notes(folder / scale.data / "train.arrow"),
+    )
+
+
+def _settings(path: Path) -> Mapping | None:
+    """Return the settings of the distiller that are recorded in a distilled set."""
+    if not path.is_file():
+        return None
+    _, meta = store.read_tensors(path, framework="np", prefix=None)
+    return (meta.get("settings") or {}).get("distiller")
+
+
+def _data_notes(path: Path) -> tuple[str, ...]:
+    """Return what the source of a data set recorded about its copy."""
+    if not path.is_file():
+        return ()
+    _, meta = store.read_arrow(path)
+    note = (meta.get("source") or {}).get("note")
+    return (str(note),) if note else ()
+
+
+def _from_kept(file: str, row: Mapping[str, str]) -> Ours:
+    of_seeds = bool(row.get("networks"))  # older tables count networks and seeds together
+    iterations = [int(word) for word in row.get("iterations", "").split() if word.isdecimal()]
+    states = [word.lower() == "true" for word in row.get("converged", "").split()]
+    return Ours(
+        mean=float(row["mean"]),
+        interval=float(row["interval"]) if of_seeds and row.get("interval") else None,
+        seeds=int(row["n"]) if of_seeds else None,
+        scale=row["scale"],
+        origin=file,
+        commit=row.get("commit", ""),
+        device=row.get("device", ""),
+        date=row.get("date", ""),
+        converged=_all(states),
+        moved=row.get("moved", ""),
+        iterations=max(iterations, default=None),
+    )
+
+
+def _all(states: Iterable[bool | None]) -> bool | None:
+    known = [state for state in states if state is not None]
+    return all(known) if known else None
+
+
+def _distinct(values: Iterable[str | None]) -> str:
+    return " ".join(sorted({str(value) for value in values if value}))
+
+
+def _range(values: Sequence[float]) -> str:
+    """Write numbers as ``1.8`` or ``1.8 to 2.1``."""
+    ends = dict.fromkeys(shortest(round(value, 1)) for value in (min(values), max(values))) if values else ()
+    return " to ".join(ends)

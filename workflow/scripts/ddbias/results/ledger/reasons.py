@@ -1,0 +1,63 @@
+"""Why our number and a published one may differ, in words, from what is recorded and what a study declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ddbias.base.cell import WHOLE
+from ddbias.results.ledger.asked import Asked
+from ddbias.results.ledger.ours import Ours
+
+PAPER = "paper"  # the scale of the published compute
+AMOUNTS = {  # settings that count work, as people say them
+    "iterations": "iterations",
+    "real_batch": "real images a class and step",
+    "networks": "networks",
+    "epochs": "epochs",
+    "whole_steps": "steps",
+}
+
+
+def reasons(asked: Asked, ours: Ours) -> list[str]:
+    """Return the reasons for a gap, those that weigh most first."""
+    found = [] if ours.mean is not None else ["not defined on this test set"]
+    published, planned = asked.scales[PAPER], asked.scales[ours.scale]
+    unused = "epochs" if asked.cell["ipc"] == WHOLE else "whole_steps"
+    done = {} if ours.iterations is None else {"iterations": ours.iterations}
+    if ours.distiller is not None and ours.evaluation is not None:
+        found += _shares({**ours.distiller, **done}, published.distiller)
+        found += _shares(ours.evaluation, published.evaluation, unused)
+    else:
+        now = {**planned.distiller, **done}
+        less = [*_shares(now, published.distiller), *_shares(planned.evaluation, published.evaluation, unused)]
+        if less:
+            found.append(f"scale {ours.scale} (in the study now: {', '.join(less)})")
+    if ours.converged is False:
+        found.append("not converged")
+    if ours.converged:
+        found.append("converged")
+    if ours.moved:
+        found.append(f"a pixel moved by {ours.moved} of 255 on average")
+    found += ours.notes
+    if ours.seeds is None:
+        found.append("seeds not recorded apart from networks: no interval")
+    elif ours.seeds < len(planned.sets):
+        found.append(f"{ours.seeds} of {len(planned.sets)} seeds")
+    elif ours.seeds == 1:
+        found.append("1 seed: no interval")
+    return [*found, *asked.differences]
+
+
+def _shares(run: Mapping, published: Mapping, unused: str = "") -> Iterator[str]:
+    """Yield what differs between settings, a share where it is an amount of work; what is not recorded is no reason."""
+    for key, value in published.items():
+        if key == unused or key not in run or run[key] == value:
+            continue
+        amount = run[key].get("at_most") if isinstance(run[key], Mapping) else run[key]
+        if key in AMOUNTS and isinstance(amount, int) and isinstance(value, int):
+            most = "at most " if isinstance(run[key], Mapping) else ""
+            yield f"{most}{amount:,} of {value:,} {AMOUNTS[key]}"
+        elif isinstance(run[key], Mapping) or isinstance(value, Mapping):
+            yield f"another {key.replace('_', ' ')}"
+        else:
+            yield f"{key.replace('_', ' ')} {run[key]} instead of {value}"
