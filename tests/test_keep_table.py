@@ -22,6 +22,7 @@ def table(tmp_path):
         folder = tmp_path / f"results/s/quick/distilled/d/0.95/dm/kde/ipc1/seed{seed}"
         folder.mkdir(parents=True)
         run = {"commit": "abc+" if dirty else "abc", "device": "AVX512", "date": f"2026-01-0{seed + 1}T10:00:00+00:00"}
+        run |= {"distillation": {"iterations": 400}} if dirty else {}  # older runs do not say
         (folder / "run.json").write_text(json.dumps(run))
     return path
 
@@ -35,6 +36,7 @@ def test_keeps_what_was_run(table, tmp_path):
     assert (row["mean"], row["n"], row["device"]) == ("91.00", "2", "AVX512")
     assert row["commit"] == "abc abc+"  # two runs, one of them of a checkout with changes
     assert row["date"] == "2026-01-01 2026-01-02"
+    assert (row["iterations"], row["study"]) == ("400", "s")
 
 
 def test_keeps_nothing_of_a_table_that_was_not_run(table, tmp_path):

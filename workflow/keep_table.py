@@ -1,4 +1,4 @@
-"""Keep a table that was really run: copy it to docs/measured/ with the commit, device and date of its runs.
+"""Keep a table that was really run: copy it to docs/measured/ with the commit, device, date, iterations of its runs.
 
 python workflow/keep_table.py results/digits/quick/tables/main.csv docs/measured/digits_quick.csv
 """
@@ -10,11 +10,13 @@ import json
 import sys
 from pathlib import Path
 
-KEYS = ("commit", "device", "date")
+KEYS = ("commit", "device", "date", "iterations")
+STUDY = "study"
 
 
 def keep(table: Path, target: Path) -> None:
     """Write the rows of `table` that were run to `target`, each with the facts of the distilled sets behind it."""
+    table = table.absolute()
     folder = table.parents[1] / "distilled"
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if int(row["n"]) > 0]
@@ -22,16 +24,19 @@ def keep(table: Path, target: Path) -> None:
         raise SystemExit(f"ddbias: {table} has no row that was run; run the study first")
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], *KEYS], lineterminator="\n")
+        writer = csv.DictWriter(file, [*rows[0], *KEYS, STUDY], lineterminator="\n")
         writer.writeheader()
         for row in rows:
             cell = folder.joinpath(row["dataset"], row["ratio"], row["distiller"], row["debias"], f"ipc{row['ipc']}")
             runs = [json.loads(path.read_text()) for path in sorted(cell.glob("seed*/run.json"))]
-            writer.writerow(row | {key: _distinct(runs, key) for key in KEYS})
+            writer.writerow(row | {key: _distinct(runs, key) for key in KEYS} | {STUDY: table.parents[2].name})
 
 
 def _distinct(runs: list[dict], key: str) -> str:
-    values = [run[key][:10] if key == "date" else run[key] for run in runs]
+    if key == "iterations":  # those that were done
+        values = [str(run["distillation"]["iterations"]) for run in runs if run.get("distillation")]
+    else:
+        values = [run[key][:10] if key == "date" else run[key] for run in runs]
     return " ".join(sorted(set(values)))
 
 

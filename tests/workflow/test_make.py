@@ -67,6 +67,9 @@ def test_what_works_on_a_study(finished, make, tmp_path):
     status, output = make(finished, "export", config, f"TO={tmp_path / 'exported sets'}")
     assert status == 0, output
     assert (tmp_path / "exported sets/huggingface/README.md").is_file()
+    status, output = make(finished, "ledger", config, f"TO={tmp_path / 'a ledger'}")
+    assert status == 0, output
+    assert (tmp_path / "a ledger/ledger.html").is_file()
     status, output = make(finished, "run", "CONFIG=tiny.yml")
     assert status != 0
     assert "there is no configuration file 'tiny.yml'" in output

@@ -12,11 +12,17 @@ import shutil
 import signal
 import subprocess
 import time
+from collections import Counter
 
 import pytest
+from ddbias.results.ledger.asked import Asked, Scale
+from ddbias.results.ledger.ours import Ours
+from ddbias.results.ledger.page import Ledger, Line
+from ddbias.results.ledger.page import page as ledger_page
 from ddbias.results.report.page import render
 from ddbias.results.report.pictures import curve, preview
 from ddbias.results.report.sets import Evaluation, Result, Run
+from ddbias.results.tables.published import Published
 from PIL import Image
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -311,4 +317,27 @@ def test_two_thousand_rows_stay_quick_and_are_all_found(browser, tmp_path):
     browser.run("new Promise(done => setTimeout(done, 100))")
     assert "snakemake 1" in browser.run("[...document.querySelectorAll('.panel pre')].map(pre => pre.innerText)")
     assert browser.run("document.querySelector('#filter input').value") == ""
+    assert browser.complaints() == []
+
+
+def test_the_ledger_sorts_by_gap_and_opens(browser, tmp_path):
+    cell = {"dataset": "d", "ratio": "0.9", "distiller": "dm", "debias": "kde", "ipc": "10", "evaluation": "dsa"}
+    scales = {"paper": Scale("results/s/paper", "", (("made", "file.parquet"),), {}, {})}
+    lines = []
+    for number, mean in enumerate((60.0, None, 93.5, 49.0)):
+        value = {"source": "S", "table": "T", "dataset": "D", "setting": "x", "method": f"M{number}", "ipc": 10}
+        asked = Asked({**value, "metric": "accuracy"}, "s.yaml", "s", "main", cell, "accuracy", "paper", scales)
+        ours = None if mean is None else Ours(mean, None, 1, "paper", "results/s/paper", converged=mean > 50)
+        lines.append(Line(asked, Published(60.0, None, "S, T"), ours, [NASTY]))
+    path = tmp_path / "ledger.html"
+    path.write_text(ledger_page(Ledger(lines, Counter({("S", "T"): 4})), "abc"))
+    browser.open(path.as_uri())
+    browser.click(head(browser, "gap"))
+    assert column(browser, "gap") == ["−11.0", "0.0", "+33.5", "–"]
+    assert column(browser, "status") == ["not converged", "run", "run", "not run"]
+    assert browser.run("document.getElementById('count').textContent") == "4 of 4 published numbers"
+    browser.click("#row2 td:nth-child(2)")
+    panel = browser.run("document.querySelector('.panel').textContent")
+    assert "make run CONFIG=s.yaml ARGS=file.parquet" in panel
+    assert NASTY in panel
     assert browser.complaints() == []

@@ -22,12 +22,14 @@ def asked(paths: Iterable[str | Path]) -> list[Asked]:
     DdbiasError
         With the file's name, if one is not right at every scale.
     """
+    amounts = load_schema()["x-scales"]
+    scales = sorted(amounts, key=lambda scale: amounts[scale]["iterations"])
     found: dict[tuple, Asked] = {}
     for path in map(str, paths):
         try:
             own = load.read(path)
             if any(table["published"] for table in own.config["tables"].values()):
-                studies = {s: own if s == own.scale else load.read(path, s) for s in load_schema()["x-scales"]}
+                studies = {scale: own if scale == own.scale else load.read(path, scale) for scale in scales}
                 for one in _of_study(path, own, studies):
                     found.setdefault((one.study, *one.cell.values(), one.metric, *one.published.values()), one)
         except DdbiasError as error:

@@ -238,9 +238,14 @@ def _key(name: str, kind: str = "key") -> Head:
     return Head(name, kind, lambda line: line.keys[name])
 
 
+def _paper(line: Line) -> str:
+    """Return a short name of the source, with its table."""
+    name = re.split(r" arXiv| \(|, quoted", line.keys["source"])[0].removeprefix("README ")
+    return f"{name}, {line.keys['table']}"
+
+
 HEADS = (
-    _key("source", "key wrap"),
-    _key("table"),
+    Head("published in", "key wrap", _paper),
     _key("dataset"),
     _key("setting", "key wrap"),
     _key("method", "key wrap"),
@@ -253,7 +258,7 @@ HEADS = (
     Head("seeds", "", lambda line: line.numbers["seeds"]),
     Head("why", "key wrap wide", lambda line: "; ".join(line.reasons)),
 )
-CHOSEN = ("source", "table", "dataset", "method", "ipc", "metric", "status")
+CHOSEN = ("published in", "dataset", "method", "ipc", "metric", "status")
 
 
 def page(ledger: Ledger, commit: str) -> str:
@@ -280,9 +285,11 @@ def _row(number: int, line: Line) -> dict:
             "device": ours.device,
             "date": ours.date,
         }
+    ipc = f"IPC {key['ipc']}" if key["ipc"] else ""
+    names = [*(key[name] for name in ("source", "table", "dataset", "setting", "method")), ipc, key["metric"]]
     return {
         "id": f"row{number}",
-        "title": ", ".join(filter(None, (key[name] for name in ("source", "table", *KEYS[:-1])))),
+        "title": ", ".join(filter(None, names)),
         "cells": [Text(head.text(line), head.value(line)) for head in HEADS],
         "reasons": line.reasons,
         "command": asked.command,

@@ -25,6 +25,7 @@ def reasons(asked: Asked, ours: Ours) -> list[str]:
     unused = "epochs" if asked.cell["ipc"] == WHOLE else "whole_steps"
     done = {} if ours.iterations is None else {"iterations": ours.iterations}
     if ours.distiller is not None and ours.evaluation is not None:
+        found.append(f"scale {ours.scale}")
         found += _shares({**ours.distiller, **done}, published.distiller)
         found += _shares(ours.evaluation, published.evaluation, unused)
     else:
