@@ -23,7 +23,11 @@ datasets: { photos: { source: cifar10, bias: grayscale, test: balanced } }
 networks: { small: convnet }
 debias: { uniform: uniform, fairdd: fairdd }
 distillers:
-  dm: { kind: dm, network: small, iterations: { quick: 5, fast: 500, paper: 20000 }, real_batch: 256 }
+  dm:
+    kind: dm
+    network: small
+    iterations: { quick: 5, fast: { until: converged, at_most: 500 }, paper: 20000 }
+    real_batch: 256
 evaluations:
   dsa: { network: small, networks: { quick: 1, fast: 2, paper: 5 }, epochs: { quick: 10, fast: 150, paper: 1000 } }
 grid:
@@ -94,7 +98,7 @@ def run(folder, debias, seed, hits, *, scale="quick", epochs=10, **record):
     store.write_table(
         base / f"evaluations/{where}/dsa.parquet", {key: [row[key] for row in rows] for key in rows[0]}, meta
     )
-    settings = {"distiller": {"kind": "dm", "iterations": {"until": "converged", "at_most": 900}, "real_batch": 64}}
+    settings = {"distiller": {"kind": "dm", "iterations": 900, "until": "converged", "real_batch": 64}}
     made = base / f"distilled/{where}"
     store.write_tensors(made / "distilled.safetensors", {"labels": torch.arange(2)}, {"settings": settings})
     facts = {"commit": "abc123", "device": "cpu", "date": "2026-01-02T03:04:05+00:00"}
@@ -167,7 +171,7 @@ def test_a_kept_table_is_taken_where_it_is_the_studys(folder):
     assert (old.ours.mean, old.ours.interval, old.ours.seeds, old.ours.commit) == (70, None, None, "c0ffee")
     assert (
         old.reasons[0]
-        == "scale fast (in the study now: 500 of 20,000 iterations, 2 of 5 networks, 150 of 1,000 epochs)"
+        == "scale fast (in the study now: at most 500 of 20,000 iterations, 2 of 5 networks, 150 of 1,000 epochs)"
     )
 
     head = KEPT.replace("\n", ",study,networks,converged,iterations,moved\n")
@@ -177,7 +181,7 @@ def test_a_kept_table_is_taken_where_it_is_the_studys(folder):
     kept.write_text(head + more.format("tiny"))
     new = line(ledger(folder, [kept]), "DM|Fair", "accuracy")
     assert (new.ours.interval, new.ours.seeds, new.status) == (5, 2, "not converged")
-    assert "700 of 20,000 iterations" in new.reasons[0]
+    assert "now: 700 of 20,000 iterations" in new.reasons[0]
     kept.write_text("dataset,ratio\n")
     with pytest.raises(DdbiasError, match=r"kept\.csv is no kept table: it lacks distiller, debias"):
         ledger(folder, [kept])

@@ -23,7 +23,7 @@ def reasons(asked: Asked, ours: Ours) -> list[str]:
     found = [] if ours.mean is not None else ["not defined on this test set"]
     published, planned = asked.scales[PAPER], asked.scales[ours.scale]
     unused = "epochs" if asked.cell["ipc"] == WHOLE else "whole_steps"
-    done = {} if ours.iterations is None else {"iterations": ours.iterations}
+    done = {} if ours.iterations is None else {"iterations": ours.iterations, "until": None}
     if ours.distiller is not None and ours.evaluation is not None:
         found.append(f"scale {ours.scale}")
         found += _shares({**ours.distiller, **done}, published.distiller)
@@ -54,10 +54,9 @@ def _shares(run: Mapping, published: Mapping, unused: str = "") -> Iterator[str]
     for key, value in published.items():
         if key == unused or key not in run or run[key] == value:
             continue
-        amount = run[key].get("at_most") if isinstance(run[key], Mapping) else run[key]
-        if key in AMOUNTS and isinstance(amount, int) and isinstance(value, int):
-            most = "at most " if isinstance(run[key], Mapping) else ""
-            yield f"{most}{amount:,} of {value:,} {AMOUNTS[key]}"
+        if key in AMOUNTS and isinstance(run[key], int) and isinstance(value, int):
+            most = "at most " if key == "iterations" and run.get("until") else ""  # it may have stopped before
+            yield f"{most}{run[key]:,} of {value:,} {AMOUNTS[key]}"
         elif isinstance(run[key], Mapping) or isinstance(value, Mapping):
             yield f"another {key.replace('_', ' ')}"
         else:
