@@ -8,6 +8,7 @@ import yaml
 from ddbias.evaluation import calibration, comparisons, metrics, records
 from ddbias.evaluation.images import image_metrics
 from ddbias.planning.config import ConfigErrors, complete, load_schema
+from ddbias.planning.load import load
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,7 +143,7 @@ def mistakes(config):
             '*augment = *color_blur*: must be none, or pieces * joined by "_"',
         ),
         ("distillers.dm.iterations", 0, "distillers.dm.iterations = 0: must be at least 1"),
-        ("distillers.dm.iterations", "many", "distillers.dm.iterations = 'many': must be a whole number"),
+        ("distillers.dm.iterations", "many", "distillers.dm.iterations = 'many': must be a whole number or a mapping"),
         ("distillers.dm.iterations", {"quick": 5}, "distillers.dm.iterations: says nothing for the scale 'fast' *"),
         ("distillers.dm.iterations", {"fast": 5, "paper": 0}, "distillers.dm.iterations.paper = 0: must be at least 1"),
         ("distillers.dm.iterations", {"fast": 0}, "distillers.dm.iterations.fast = 0: must be at least 1"),
@@ -222,6 +223,7 @@ def test_defaults_are_filled_in():
         "channels": None,
         "size": None,
         "pad": None,
+        "normalise": None,
         "seed": 42,
     }
     assert config["networks"]["small"]["width"] == 128
@@ -299,6 +301,36 @@ def test_a_mapping_by_scale_is_taken_as_it_is(scale, spent):
     assert complete(config)["distillers"]["dm"]["iterations"] == spent
 
 
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [("paper", (20000, 256, 1.0, "published", "none", 1)), ("fast", (300, 64, 10.0, "scaled", "cosine", 2))],
+)
+def test_a_default_may_be_another_one_at_a_smaller_scale(scale, expected):
+    dm = complete(changed("distillers.dm", {"kind": "dm", "network": "small"}) | {"scale": scale})["distillers"]["dm"]
+    options = ("iterations", "real_batch", "learning_rate", "step", "decay", "updates_per_network")
+    assert tuple(dm[option] for option in options) == expected
+
+
+@pytest.mark.parametrize(("scale", "expected"), [("fast", "scaled"), ("paper", "published")])
+def test_a_choice_by_scale_is_taken_as_it_is_and_a_plain_one_at_every_scale(scale, expected):
+    by_scale = {"quick": "scaled", "fast": "scaled", "paper": "published"}
+    config = changed("distillers.dm.step", by_scale) | {"scale": scale}
+    assert complete(config)["distillers"]["dm"]["step"] == expected
+    plain = changed("distillers.dm.learning_rate", 3) | {"scale": scale}
+    assert complete(plain)["distillers"]["dm"]["learning_rate"] == 3
+
+
+def test_a_run_may_stop_when_it_has_converged_and_is_planned_with_the_most():
+    by_scale = {"fast": {"until": "converged", "at_most": 500}, "quick": 80, "paper": 20000}
+    dm = load(changed("distillers.dm.iterations", by_scale) | {"scale": "fast"}).config["distillers"]["dm"]
+    assert (dm["until"], dm["iterations"]) == ("converged", 500)
+    dm = load(changed("distillers.dm.iterations", by_scale) | {"scale": "paper"}).config["distillers"]["dm"]
+    assert ("until" in dm, dm["iterations"]) == (False, 20000)
+    for wrong in ({"until": "converged"}, {"until": "bored", "at_most": 5}, {"until": "converged", "at_most": 0}):
+        with pytest.raises(ConfigErrors, match=r"distillers\.dm\.iterations"):
+            load(changed("distillers.dm.iterations", {"fast": wrong}) | {"scale": "fast"})
+
+
 def test_whole_numbers_written_with_a_point_are_whole():
     config = changed("grid.0.ipc", [10.0])
     config["grid"][0]["seeds"] = [1.0]
@@ -341,9 +373,9 @@ def test_options_of_the_schema_are_those_of_the_code():
         assert options("network", name) == set(networks.options(name)), name
     for name, make in bias.BIASES.items():
         assert options("bias", name) == set(inspect.signature(make).parameters), name
-    for name, load in sources.SOURCES.items():
+    for name, loader in sources.SOURCES.items():
         # `size` is the data set's, which `Study` hands on; `data` is a section of its own
-        assert options("source", name) == set(inspect.signature(load).parameters) - {"data", "size"}, name
+        assert options("source", name) == set(inspect.signature(loader).parameters) - {"data", "size"}, name
 
 
 def test_published_defaults_of_networks_are_those_of_the_code():

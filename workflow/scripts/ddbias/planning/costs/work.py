@@ -318,7 +318,7 @@ def _beside_the_table(settings: Mapping, ipc: int, row_ipc: int, of: DataSize) -
         return max(1.0, ipc / row_ipc) * of.classes / MEASURED_CLASSES
     real, kind = settings.get("real_batch", MEASURED_BATCH), settings["kind"]
     usual, distilled = (64 if kind == "idc" else MEASURED_BATCH), (2 if kind == "dm" else 20)
-    images = (real + distilled * ipc) / (usual + distilled * row_ipc)
+    images = (real + distilled * settings.get("updates_per_network", 1) * ipc) / (usual + distilled * row_ipc)
     if kind != "dm" and ipc == row_ipc:
         images = max(images, 1.0)
     loops = {"idc": 100, "dm": 1}.get(kind, row_ipc)  # updates in an iteration of the table
