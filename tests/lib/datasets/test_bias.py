@@ -6,6 +6,7 @@ from ddbias.base.errors import DdbiasError
 from ddbias.datasets import bias, sources
 from ddbias.datasets.bias.colour import colour_noise
 from ddbias.datasets.colorize import COLOURS, NOISE_STD
+from ddbias.datasets.sources.record import RawImages
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +142,39 @@ def test_ratio_outside_is_refused(ratio):
 def test_impossible_assignments_are_refused(labels, attributes, message):
     with pytest.raises(DdbiasError, match=message):
         assign_attributes(np.array(labels), 0.5, attributes)
+
+
+def places(labels, attributes):
+    """Mean place of every group (label, attribute) among the samples of its class, from 0, the first, to 1."""
+    rank = np.empty(len(labels))
+    for label in np.unique(labels):
+        rank[labels == label] = np.linspace(0, 1, (labels == label).sum())
+    return np.array([[rank[(labels == y) & (attributes == a)].mean() for a in range(10)] for y in range(10)])
+
+
+@pytest.mark.parametrize("kind", ["foreground", "background", "corruption"])
+def test_shuffled_attributes_have_the_same_counts_and_say_nothing_about_the_place(kind):
+    labels = label_vector(MNIST_TEST)
+    part = RawImages(np.zeros((len(labels), 1, 1, 1), np.uint8), labels, tuple("0123456789"))
+
+    def assigned(ratio, seed=0, split="test", **options):
+        made = bias.build({"kind": kind, "severity": 1, **options})
+        return made.assign(part, bias.Context(split, ratio, "natural", seed)).attributes
+
+    ordered = assign_attributes(labels, 0.1, 10)
+    np.testing.assert_array_equal(assigned(0.1), ordered)
+    np.testing.assert_array_equal(assigned(0.1, assignment="published"), ordered)
+    shuffled = assigned(0.1, assignment="shuffled")
+    np.testing.assert_array_equal(count_matrix(labels, shuffled), count_matrix(labels, ordered))
+    assert np.abs(places(labels, ordered) - (np.arange(10) + 0.5) / 10).max() < 0.01  # the attribute is the place
+    assert np.abs(places(labels, shuffled) - 0.5).max() < 0.13  # groups of a hundred: deviation .03
+    np.testing.assert_array_equal(shuffled, assigned(0.1, assignment="shuffled"))
+    for other in ({"seed": 1}, {"split": "train"}):
+        assert (shuffled != assigned(0.1, assignment="shuffled", **other)).mean() > 0.8
+    # The more biased, the more samples are aligned: those of a lower ratio among them.
+    aligned = [assigned(ratio, assignment="shuffled")[labels == 0] == 0 for ratio in (0.5, 0.95)]
+    assert aligned[0].sum() == 490
+    assert (aligned[0] <= aligned[1]).all()
 
 
 @pytest.mark.parametrize("severity", PROBE)
@@ -280,6 +314,8 @@ def test_order_and_subset_of_a_bias(kind):
         ({"kind": "foreground"}, "needs the option 'severity'"),
         ({"kind": "background", "severity": 0}, "one of 1, 2, 3, 4, 5"),
         ({"kind": "background", "severity": 1, "noise": "per_idex"}, "Did you mean 'per_index'"),
+        ({"kind": "foreground", "severity": 1, "assignment": "shufled"}, "Did you mean 'shuffled'"),
+        ({"kind": "corruption", "severity": 1, "assignment": "shufled"}, "Did you mean 'shuffled'"),
         ({"severity": 1}, "needs a kind"),
     ],
 )

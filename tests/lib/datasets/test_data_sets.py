@@ -6,6 +6,8 @@ from ddbias.base.groups import counts
 from ddbias.datasets import sources
 from ddbias.datasets.sources import parquet as parquet_source
 from ddbias.datasets.synthesis import synthesize_dataset
+from ddbias.evaluation.metrics import count, group_metrics
+from sklearn.neighbors import KNeighborsClassifier
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,20 @@ def test_a_classifier_that_reads_only_the_colour(mnist, test, ratio, expected):
     centres = np.stack([colours[train.labels == label].mean(0) for label in range(10)])
     predicted = np.linalg.norm(mean_colour(held_out)[:, None] - centres, axis=2).argmin(1)
     assert np.mean(predicted == held_out.labels) == pytest.approx(expected, abs=0.005)
+
+
+def test_the_order_of_the_test_set_alone_makes_group_gaps(mnist):
+    """The floor of CMNIST: of 3 neighbours on pixels without colour, lower where attributes are shuffled."""
+    train, held_out = (mnist[split].images[:, 0].reshape(-1, 28 * 28).astype(np.float32) for split in mnist)
+    labels = mnist["test"].labels
+    neighbours = KNeighborsClassifier(3, algorithm="brute").fit(train[::10], mnist["train"].labels[::10])
+    predicted = neighbours.predict(held_out)
+    assert np.mean(predicted == labels) == pytest.approx(0.935, abs=0.002)
+    for assignment, expected in (("published", (16.5, 9.6, 79.6)), ("shuffled", (12.4, 7.4, 81.4))):
+        _, test = made(bias={"kind": "foreground", "severity": 1, "assignment": assignment}, test="balanced", seed=0)
+        found = group_metrics(count(test.attributes, labels, predicted, 10, 10))
+        found = [100 * found[metric] for metric in ("deo_max", "deo_mean", "worst_group_accuracy")]
+        assert found == pytest.approx(expected, abs=0.3)
 
 
 def test_published_counts(mnist):

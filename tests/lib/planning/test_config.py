@@ -218,7 +218,7 @@ def test_defaults_are_filled_in():
     assert config["data"] == {"root": "data", "mirrors": []}
     assert config["datasets"]["digits_fg"] == {
         "source": {"kind": "digits"},
-        "bias": {"kind": "foreground", "severity": 1, "noise": "per_index"},
+        "bias": {"kind": "foreground", "severity": 1, "noise": "per_index", "assignment": "published"},
         "test": None,
         "channels": None,
         "size": None,

@@ -1,4 +1,4 @@
-"""Which sample gets which attribute: exact counts from the aligned ratio, without randomness."""
+"""Which sample gets which attribute: exact counts from the aligned ratio, in the order of the data set or shuffled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def assign_attributes(labels: np.ndarray, aligned_ratio: float, num_attributes: 
     Within a class the attributes ascend with the position in the data set: the shares ``s_cj`` (the ratio for
     ``j = c``, the rest spread evenly over the others) are cumulated, ``m_cj = round(n_c sum_{i<=j} s_ci)`` with
     halves to even, and the t-th sample of class c gets the first j with ``m_cj > t``. So a prefix of the data
-    set is biased differently from the whole.
+    set is biased differently from the whole, and a group is a run of neighbours: where these are alike, as the two
+    halves of MNIST's test set are not, groups differ by more than the attribute (`shuffle_within_classes`).
 
     Parameters
     ----------
@@ -67,3 +68,23 @@ def assign_attributes(labels: np.ndarray, aligned_ratio: float, num_attributes: 
     for label, count in enumerate(counts):
         attributes[labels == label] = np.searchsorted(milestones[label], np.arange(count), side="right")
     return attributes
+
+
+def shuffle_within_classes(labels: np.ndarray, attributes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Give the attributes of each class to its samples in random order; as many of every (label, attribute) as before.
+
+    Parameters
+    ----------
+    labels, attributes : ndarray of int, shape (N,)
+    generator : numpy Generator
+        The same state gives the samples of a class the same order, whatever the attributes.
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+    """
+    shuffled = np.empty(len(labels), np.int64)
+    for label in range(int(labels.max(initial=-1)) + 1):
+        members = np.flatnonzero(labels == label)
+        shuffled[generator.permutation(members)] = attributes[members]
+    return shuffled

@@ -10,7 +10,7 @@ import numpy as np
 from ddbias.base.errors import unknown
 from ddbias.base.seeding import numpy_stream
 from ddbias.datasets.bias.context import Context
-from ddbias.datasets.bias.injected import Injected
+from ddbias.datasets.bias.injected import Injected, check_assignment
 from ddbias.datasets.bias.reference_noise import reference_noise
 from ddbias.datasets.colorize import check_severity, colorize
 
@@ -30,10 +30,13 @@ class ColourBias(Injected):
         ``"per_index"``: the noise of an image depends on (seed, split, index in the source) alone, so neither on
         the order nor on what else is generated, nor on ratio and severity. ``"reference"``: the draws of the
         published generator, see `ddbias.datasets.bias.reference_noise`. ``"none"``: the mean colours.
+    assignment : str
+        See `Injected`.
     """
 
     severity: int
     noise: str = "per_index"
+    assignment: str = "published"
 
     where: ClassVar[str]
     names: ClassVar[tuple[str, ...]] = COLOUR_NAMES
@@ -43,6 +46,7 @@ class ColourBias(Injected):
         check_severity(self.severity)
         if self.noise not in NOISES:
             raise unknown("colour noise", self.noise, NOISES)
+        check_assignment(self.assignment)
 
     def apply(self, images: np.ndarray, attributes: np.ndarray, index: np.ndarray, context: Context) -> np.ndarray:
         """Return the coloured images, see `colorize`."""

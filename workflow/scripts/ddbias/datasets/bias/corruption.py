@@ -15,7 +15,7 @@ import numpy as np
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, unknown
 from ddbias.datasets.bias.context import Context
-from ddbias.datasets.bias.injected import Injected
+from ddbias.datasets.bias.injected import Injected, check_assignment
 from ddbias.datasets.corruptions import CHUNK, FAMILIES, SEVERITIES, check, corrupt
 from ddbias.datasets.corruptions.frost_textures import read_textures
 
@@ -89,11 +89,14 @@ class CorruptionBias(Injected):
     frost : str or None
         Folder with the pictures of frost that CIFAR-10-C uses; None takes the substitute, and the attribute is then
         called ``frost-substitute``.
+    assignment : str
+        See `Injected`.
     """
 
     severity: int
     family: str = "type0"
     frost: str | None = None
+    assignment: str = "published"
 
     def __post_init__(self) -> None:
         if self.family not in FAMILIES:
@@ -101,6 +104,7 @@ class CorruptionBias(Injected):
         if self.severity not in SEVERITIES or isinstance(self.severity, bool):
             known = ", ".join(map(str, SEVERITIES))
             raise DdbiasError(f"corruption severity is {self.severity!r}; it must be one of {known}")
+        check_assignment(self.assignment)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -6,17 +6,35 @@ from typing import ClassVar
 
 import numpy as np
 
-from ddbias.datasets.assignment import assign_attributes
+from ddbias.base.errors import unknown
+from ddbias.base.seeding import numpy_stream
+from ddbias.datasets.assignment import assign_attributes, shuffle_within_classes
 from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.normalisation import Normalisation
 from ddbias.datasets.sources.record import RawImages
+
+ASSIGNMENTS = ("published", "shuffled")
+
+
+def check_assignment(assignment: str) -> None:
+    """Raise `DdbiasError` unless `assignment` is one of `ASSIGNMENTS`."""
+    if assignment not in ASSIGNMENTS:
+        raise unknown("assignment", assignment, ASSIGNMENTS)
 
 
 class Injected:
     """Assign as many attributes as classes by exact counts; the attribute paired with class c is c.
 
     A subclass says `names` and how an attribute shows.
+
+    Attributes
+    ----------
+    assignment : str
+        ``"published"``: within a class the attributes ascend with the position in the data set; ``"shuffled"``: as
+        many of each, in an order of a stream of its own, which neither the ratio nor the severity changes.
     """
+
+    assignment: str = ASSIGNMENTS[0]
 
     takes_ratio: ClassVar[bool] = True
     pad: ClassVar[tuple[int, int, int, int] | None] = None
@@ -32,6 +50,9 @@ class Injected:
         return list(range(len(part.label_names)))
 
     def assign(self, part: RawImages, context: Context) -> Assignment:
-        """Give every image an attribute, see `assign_attributes`."""
-        share = context.share(len(self.names))
-        return Assignment(np.arange(len(part)), assign_attributes(part.labels, share, len(self.names)))
+        """Give every image an attribute, see `assign_attributes` and `shuffle_within_classes`."""
+        attributes = assign_attributes(part.labels, context.share(len(self.names)), len(self.names))
+        if self.assignment == "shuffled":
+            generator = numpy_stream(context.seed, "shuffled_within_classes", context.split)
+            attributes = shuffle_within_classes(part.labels, attributes, generator)
+        return Assignment(np.arange(len(part)), attributes)
