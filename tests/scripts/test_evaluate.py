@@ -35,6 +35,7 @@ SETTINGS = {
     "augment": "none",
     "schedule": "drop",
     "cutmix": 0.0,
+    "grey": False,
     "learned_rate": True,
     "debiasing": {"kind": "none"},
 }
@@ -174,6 +175,34 @@ def test_the_whole_set_is_trained_for_a_stated_number_of_steps(rule, monkeypatch
     script.main(rule("whole", whole=True, networks=1))
     script.main(rule("images", networks=1))
     assert asked == [(60, torch.uint8, None, 6), (15, torch.float32, 3, None)]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_networks_of_a_grey_evaluation_see_no_colour(rule, splits, monkeypatch, whole):
+    seen = {}
+
+    def note(function, place):
+        def call(model, images, *arguments, prepare, **options):
+            seen[place] = images if prepare is None else prepare(images)
+            return function(model, images, *arguments, prepare=prepare, **options)
+
+        return call
+
+    for name in ("train", "classify"):
+        monkeypatch.setattr(script.protocol, name, note(getattr(script.protocol, name), name))
+    given = rule("grey", whole=whole, networks=1, grey=True)
+    script.main(given)
+    assert store.read_table(given.output.evaluation)[1]["settings"]["grey"]
+    meta = splits.test_split.meta
+    for images in seen.values():
+        scale, shift = (torch.tensor(meta[name]).view(-1, 1, 1) for name in ("std", "mean"))
+        pixels = images * scale + shift
+        assert (pixels - pixels[:, :1]).abs().max() < 1e-5
+        assert pixels.amin((1, 2, 3)).abs().max() < 1e-5
+        assert (pixels.amax((1, 2, 3)) - 1).abs().max() < 1e-5
+    assert len(seen["train"]) == (60 if whole else 15)
+    script.main(rule("colour", whole=whole, networks=1))
+    assert (seen["train"][:, 0] - seen["train"][:, 1]).abs().max() > 0.1
 
 
 def test_a_damaged_set_is_one_line_and_leaves_no_output(rule, tmp_path, capsys, log_lines):

@@ -9,6 +9,7 @@ from ddbias.data.split import load_split
 from ddbias.data.training_set import learned_rate, record, training_set
 from ddbias.evaluation import protocol
 from ddbias.evaluation.fast import fast_network
+from ddbias.evaluation.grey import grey_copies, grey_split
 from ddbias.learning import device
 from ddbias.runtime import job
 from ddbias.runtime.checkpoint import Checkpoint, fingerprint
@@ -19,6 +20,8 @@ def main(snakemake):
     where = device.prepare(params.device, params.threads)
     test = load_split(snakemake.input.test)
     images, labels = training_set(snakemake.input.distilled, snakemake.input.train)
+    if params.settings["grey"]:
+        images, test = grey_copies(images, test.meta["mean"], test.meta["std"]), grey_split(test)
     recipe = protocol.recipe(params.settings)
     rate = learned_rate(snakemake.input.distilled) if params.settings["learned_rate"] else None
     if rate is not None:
