@@ -44,7 +44,7 @@ NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 
 @pytest.fixture
 def rule(snakemake, splits, tmp_path):
-    def build(name, whole=False, precision="exact", **settings):
+    def build(name, whole=False, precision="exact", steps=None, **settings):
         split = splits.train_split
         rows = torch.arange(60) if whole else torch.arange(0, 60, 4)
         images = None if whole else split.normalize(torch.from_numpy(split.images[rows.numpy()]))
@@ -68,6 +68,7 @@ def rule(snakemake, splits, tmp_path):
             params={
                 "settings": {**SETTINGS, **settings},
                 "network": NETWORK,
+                "steps": steps,
                 "seed": 0,
                 "device": "cpu",
                 "precision": precision,
@@ -172,9 +173,11 @@ def test_the_whole_set_is_trained_for_a_stated_number_of_steps(rule, monkeypatch
         return train(*arguments, **options)
 
     monkeypatch.setattr("ddbias.evaluation.protocol.train", note)
-    script.main(rule("whole", whole=True, networks=1))
+    given = rule("whole", whole=True, networks=1, steps=4)
+    script.main(given)
     script.main(rule("images", networks=1))
-    assert asked == [(60, torch.uint8, None, 6), (15, torch.float32, 3, None)]
+    assert asked == [(60, torch.uint8, None, 4), (15, torch.float32, 3, None)]
+    assert store.read_table(given.output.evaluation)[1]["settings"]["whole_steps"] == 4
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -190,7 +193,7 @@ def test_networks_of_a_grey_evaluation_see_no_colour(rule, splits, monkeypatch, 
 
     for name in ("train", "classify"):
         monkeypatch.setattr(script.protocol, name, note(getattr(script.protocol, name), name))
-    given = rule("grey", whole=whole, networks=1, grey=True)
+    given = rule("grey", whole=whole, networks=1, grey=True, steps=6 if whole else None)
     script.main(given)
     assert store.read_table(given.output.evaluation)[1]["settings"]["grey"]
     meta = splits.test_split.meta

@@ -22,6 +22,7 @@ rule evaluate:
         code=code("evaluate", training_kinds),
         settings=evaluation_settings,
         network=evaluation_network,
+        steps=whole_steps,
         seed=seed,
         device=study.config["device"],
         precision=study.config["precision"],

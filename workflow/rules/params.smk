@@ -67,6 +67,14 @@ def attribute_settings(wildcards):
     return {key: evaluation_settings(wildcards)[key] for key in ("steps", "batch_size", "learning_rate")}
 
 
+def whole_steps(wildcards):
+    """Return the optimiser steps on a whole training set; None for other sets, which have epochs."""
+    settings = distiller_settings(wildcards)
+    if settings["kind"] != "whole":
+        return None
+    return settings["steps"] or evaluation_settings(wildcards)["whole_steps"]
+
+
 def evaluation_network(wildcards):
     return study.config["networks"][evaluation_settings(wildcards)["network"]]
 

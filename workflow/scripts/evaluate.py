@@ -26,7 +26,6 @@ def main(snakemake):
     rate = learned_rate(snakemake.input.distilled) if params.settings["learned_rate"] else None
     if rate is not None:
         recipe = replace(recipe, learning_rate=rate)
-    steps = params.settings["whole_steps"] if snakemake.input.train else None
     fast = None
     if params.precision == "fast":
         fast = fast_network(
@@ -45,8 +44,8 @@ def main(snakemake):
         test,
         network=params.network,
         recipe=recipe,
-        epochs=None if steps else params.settings["epochs"],
-        steps=steps,
+        epochs=None if params.steps else params.settings["epochs"],
+        steps=params.steps,
         repeats=params.settings["networks"],
         seed=params.seed,
         device=where,
@@ -62,7 +61,7 @@ def main(snakemake):
         meta={
             "convention": test.meta["convention"],
             "pairing": test.meta["pairing"],
-            "settings": params.settings,
+            "settings": params.settings | ({"whole_steps": params.steps} if params.steps else {}),
             "network": params.network,
             "provenance": provenance,
             "distillation": record(snakemake.input.distilled),

@@ -90,6 +90,9 @@ def test_seconds_are_units_times_the_table_and_the_start(table):
     # 50 steps of 100 images
     whole = one(plan, "evaluate", distiller="whole", ipc="all")
     assert whole.seconds == pytest.approx(start + 2 * (5_000 + 10_000 / 3) * 0.002)
+    longer = small(precision="fast", distillers={"whole": {"kind": "whole", "steps": 200}, "dm": "random"})
+    longer = one(longer, "evaluate", distiller="whole", ipc="all")
+    assert longer.seconds == pytest.approx(start + 2 * (20_000 + 10_000 / 3) * 0.002)
     # a class has 256 real images, as in the table
     assert one(plan, "distill").seconds == pytest.approx(start + 1000 * (0.5 + job_costs.UPDATE))
     assert one(plan, "pretrain_models").seconds == pytest.approx(start + 2 * 60_000 * 0.003)

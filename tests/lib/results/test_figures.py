@@ -347,6 +347,22 @@ def test_curves_are_the_means_over_an_even_axis_with_gaps(tmp_path):
     np.testing.assert_allclose(lengths, [2, 6, 0], atol=1e-9)  # one deviation up, one down
 
 
+@pytest.mark.parametrize("kind", ["against_ratio", "against_ipc"])
+def test_whole_sets_of_several_lengths_are_lines_of_their_own(tmp_path, kind):
+    paths = [evaluation(tmp_path / "dm", (0.5,), debias="uniform")]
+    shown = rows({}, debias=["uniform"])
+    for name, value in (("short", 0.8), ("long", 0.9)):
+        paths.append(evaluation(tmp_path / name, (value,), debias="uniform", distiller=name, ipc="all"))
+        shown += rows({"distiller": name, "ipc": "all"}, debias=["uniform"])
+    settings = {"kind": kind, "metric": "unbiased_accuracy", "rows": shown}
+    axis = curves_plot.draw(evaluations=paths, settings=settings).axes[0]
+    handles, labels = axis.get_legend_handles_labels()
+    lines = {label: getattr(handle, "lines", [handle])[0] for handle, label in zip(handles, labels, strict=True)}
+    for name, value in (("short", 80), ("long", 90)):
+        np.testing.assert_allclose(lines[f"whole training set, {name}"].get_ydata(), value)
+    assert len(lines) == 3
+
+
 def test_costs_are_those_of_the_sets(tmp_path):
     """Two seeds of 10 and 30 seconds, and random images of no time at all."""
     sets, results = [], []

@@ -223,7 +223,8 @@ def _evaluation(study: Study, dataset: str, distiller: str, ipc: str, evaluation
     of, settings = _size(study, dataset), study.config["evaluations"][evaluation]
     network = study.config["networks"][settings["network"]]
     if ipc == WHOLE:
-        passes, images = settings["whole_steps"] * settings["batch_size"], of.train
+        steps = study.config["distillers"][distiller]["steps"] or settings["whole_steps"]
+        passes, images = steps * settings["batch_size"], of.train
     else:
         images = int(ipc) * of.classes
         passes = settings["epochs"] * images

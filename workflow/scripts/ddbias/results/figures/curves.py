@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ddbias.results.tables.read import read_evaluations
 
 AXES = {"against_ratio": ("ratio", "aligned ratio"), "against_ipc": ("ipc", "images per class")}
 DASHES = ("-", "--", "-.", ":")  # of distillers, which share the colour of a debias
+MARKERS = "x+*"  # of whole training sets
 WHOLE_SET = {"color": "black", "linestyle": (0, (1, 1.5))}
 
 
@@ -37,7 +39,10 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     cells = [cell for cell in cells if cell.mean is not None]
     if not cells:
         return style.nothing_yet(f"value of {words}")
-    whole = [cell for cell in cells if cell.key["ipc"] == WHOLE]
+    whole: dict[str, list] = {}  # by distiller: they may be trained on for different numbers of steps
+    for cell in cells:
+        if cell.key["ipc"] == WHOLE:
+            whole.setdefault(cell.key["distiller"], []).append(cell)
     places = sorted({cell.key[field] for cell in cells if cell.key[field] != WHOLE}, key=_number)
     looks = style.debias_styles(cell.key["debias"] for cell in cells)
     distillers = sorted({cell.key["distiller"] for cell in cells if cell.key["ipc"] != WHOLE})
@@ -50,10 +55,12 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     for number, ((distiller, debias), line) in enumerate(lines.items()):
         dash = DASHES[distillers.index(distiller) % len(DASHES)]
         _line(axis, line, places, field, shift[number], linestyle=dash, label=f"{distiller}, {debias}", **looks[debias])
-    if whole and field == "ratio":
-        _line(axis, whole, places, field, 0, label="whole training set", marker="x", **WHOLE_SET)
-    for cell in whole if field == "ipc" else []:
-        axis.axhline(cell.mean, label="whole training set", **WHOLE_SET)
+    for marker, (distiller, line) in zip(itertools.cycle(MARKERS), whole.items()):
+        name = "whole training set" if len(whole) == 1 else f"whole training set, {distiller}"
+        if field == "ratio":
+            _line(axis, line, places, field, 0, label=name, marker=marker, **WHOLE_SET)
+        for cell in line if field == "ipc" else []:
+            axis.axhline(cell.mean, label=name, marker=marker, **WHOLE_SET)
     if "amplification" in metric:
         axis.axhline(0, color=".4", linewidth=0.8)
     axis.set_xticks(range(len(places)), places)
