@@ -22,7 +22,7 @@ def test_the_script_writes_every_output(tmp_path, monkeypatch):
     snakemake = SimpleNamespace(
         input=InputFiles(fromdict={"published": published, "evaluations": [str(file)]}),
         output=OutputFiles(fromdict=outputs),
-        params=Params(fromdict={"rows": rows, "caption": "Main", "spread": "deviation"}),
+        params=Params(fromdict={"rows": rows, "caption": "Main", "spread": "interval"}),
         wildcards=Wildcards(fromdict={"study": "digits", "scale": "quick", "table": "main"}),
     )
     monkeypatch.setenv("DDBIAS_COMMIT", "abc123")
@@ -30,7 +30,7 @@ def test_the_script_writes_every_output(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.main(snakemake)
-    assert "0.95,dm,kde,10,net,accuracy,50.00,,,1,,,quick" in Path(outputs["csv"]).read_text()
+    assert "0.95,dm,kde,10,net,accuracy,50.00,,,1,1,,,,,,,,,,quick" in Path(outputs["csv"]).read_text()
     assert all("abc123" in Path(outputs[form]).read_text() for form in ("md", "tex", "html"))
 
 

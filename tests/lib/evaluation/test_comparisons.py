@@ -16,22 +16,38 @@ def test_amplification_compares_with_unbiased_data_of_the_same_kind():
     found = comparisons.terms("worst_group_amplification", CELL, COMPARE)
     assert {part["metric"] for part in found.values()} == {"worst_group_accuracy"}
     assert found["distilled"] == {**CELL, "metric": "worst_group_accuracy"}
-    assert found["from_unbiased"] == {**found["distilled"], "debias": "uniform", "ratio": "0.1"}
+    assert found["distilled_unbiased"] == {**found["distilled"], "debias": "uniform", "ratio": "0.1"}
     assert found["whole"] == {**found["distilled"], "distiller": "whole", "debias": "uniform", "ipc": "all"}
     assert found["whole_unbiased"] == {**found["whole"], "ratio": "0.1"}
 
 
 def test_what_loses_as_much_as_the_whole_set_amplifies_nothing():
-    means = {"from_unbiased": 80, "distilled": 70, "whole_unbiased": 99, "whole": 89}
+    means = {"distilled_unbiased": 80, "distilled": 70, "whole_unbiased": 99, "whole": 89}
     assert comparisons.value("unbiased_amplification", means) == 0
     assert comparisons.value("unbiased_amplification", {**means, "distilled": 40}) == 30
     assert comparisons.value("unbiased_amplification", {**means, "distilled": 75}) == -5  # it suppresses the bias
 
 
-def test_deviations_of_independent_terms_add_up_in_squares():
-    assert comparisons.deviation("unbiased_amplification", {"a": 3.0, "b": 4.0}) == 5.0
-    assert comparisons.deviation("unbiased_amplification", {"a": 3.0, "b": None}) is None
-    assert comparisons.deviation("label_robust_score", {"a": 3.0}) is None
+@given(st.lists(PERCENT, min_size=6, max_size=6))
+def test_amplification_is_that_of_the_size_and_that_of_distillation(percent):
+    for metric in ("unbiased_amplification", "worst_group_amplification"):
+        parts = {}
+        for one in (metric, *comparisons.split(metric)):
+            for part, cell in comparisons.terms(one, CELL, COMPARE).items():
+                assert parts.setdefault(part, cell) == cell  # what they share is the same cell in all three
+        means = dict(zip(sorted(parts), percent, strict=True))
+        together = sum(comparisons.value(one, means) for one in comparisons.split(metric))
+        assert together == pytest.approx(comparisons.value(metric, means), abs=1e-9)
+
+
+def test_the_random_set_is_drawn_as_the_debias_draws_and_plainly_where_there_is_no_bias():
+    found = comparisons.terms("conflicting_distillation_amplification", CELL, COMPARE)
+    assert found["random"] == {**CELL, "distiller": "random", "metric": "conflicting_accuracy"}
+    assert found["random_unbiased"] == {**found["random"], "debias": "uniform", "ratio": "0.1"}
+    assert "whole" not in found
+    # Nobody's fault but the size's: 20 points are lost by any ten images, none by the whole set.
+    means = {"distilled": 60, "distilled_unbiased": 95, "random": 70, "random_unbiased": 90}
+    assert comparisons.value("conflicting_distillation_amplification", means) == 15
 
 
 @given(PERCENT, PERCENT, PERCENT)

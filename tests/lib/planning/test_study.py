@@ -106,6 +106,63 @@ def test_a_table_waits_for_all_that_its_metrics_are_made_of():
     }  # fmt: skip
 
 
+def split_study(**compare):
+    """Return a study with random sets as well and a table of the split of an amplification."""
+    config = copy.deepcopy(SETTINGS)
+    config["distillers"]["random"] = "random"
+    config["grid"][1] |= {"ratios": [0.95, 0.1], "seeds": [0, 1]}
+    config["grid"].append({**config["grid"][0], "distillers": ["random"], "ipc": [10]})
+    metrics = ["unbiased_size_amplification", "unbiased_distillation_amplification"]
+    config["tables"]["main"] |= {"metrics": metrics, "published": [], "compare": {"unbiased": 0.1, **compare}}
+    return config
+
+
+def test_the_split_of_an_amplification_waits_for_random_sets_of_the_same_debias():
+    rows = load(split_study(whole="whole", random="random")).table_rows("main")
+    size, distillation = ({key[1:4] for key in needed_cells([row])} for row in rows if row["debias"] == "kde")
+    random = {("0.95", "random", "kde"), ("0.1", "random", "uniform")}
+    assert size == random | {("0.95", "whole", "uniform"), ("0.1", "whole", "uniform")}
+    assert distillation == random | {("0.95", "dm", "kde"), ("0.1", "dm", "uniform")}
+
+
+def test_what_the_split_lacks_is_one_line_each():
+    def lines(config):
+        with pytest.raises(ConfigErrors) as caught:
+            load(config)
+        return caught.value.lines
+
+    assert lines(split_study(whole="whole")) == [
+        f"tables.main.compare.random: is missing, and the metric unbiased_{part}_amplification needs it"
+        for part in ("size", "distillation")
+    ]
+    config = split_study(whole="whole", random="random")
+    config["grid"][2]["debias"] = ["uniform"]
+    (line,) = lines(config)
+    assert line.startswith(
+        "tables.main.compare: needs dataset=digits_fg ratio=0.95 distiller=random debias=kde ipc=10 evaluation=convnet"
+        ", which the grid does not make. Nearest: "
+    )
+    config = split_study(whole="whole", random="random")
+    config["grid"][1]["seeds"] = [2]
+    assert lines(config) == [
+        "tables.main.compare: unbiased_size_amplification pairs its cells by seed, and they have none in common "
+        "(random 0, 1; whole 2; random_unbiased 0, 1; whole_unbiased 2)"
+    ]
+
+
+def test_differences_are_to_the_row_that_differs_in_the_debias_alone():
+    config = changed(tables__main={"metrics": ["accuracy"], "against": "kde"})
+    rows = load(config).table_rows("main")
+    for row in rows:
+        if row["debias"] == "uniform" and row["distiller"] == "dm":
+            assert {key for key in row if row[key] != row["against"].get(key)} == {"debias", "against"}
+            assert row["against"]["debias"] == "kde"
+        else:
+            assert "against" not in row  # kde itself, and the whole set, which is there with one debias only
+    shown = next(row for row in rows if "against" in row)
+    assert {key[3] for key in needed_cells([shown])} == {"uniform", "kde"}
+
+
 def test_cells_are_the_product_of_each_entry():
     study = load(SETTINGS)
     assert len(study.cells) == 2 * 2 * 2 * 2 + 1
@@ -289,6 +346,14 @@ LOOK = {"kind": "images", "network": "small"}
             "debias=uniform ipc=all evaluation=convnet",
         ),
         (
+            {"tables__main__against": "kd"},
+            "tables.main.against = 'kd': not defined under debias; defined: uniform, kde. Did you mean 'kde'?",
+        ),
+        (
+            {"grid__0__debias": ["uniform"], "tables__main": {"against": "kde"}, "figures": {}},
+            "tables.main.against = 'kde': the grid makes no row of the table with this debias and with another one",
+        ),
+        (
             {"evaluations__convnet": {"network": "small", "cutmix": 0.5, "debiasing": "lff"}},
             "evaluations.convnet.cutmix = 0.5: debiasing lff has a loss of its own; choose one of them",
         ),
@@ -422,6 +487,22 @@ def test_figures_against_an_axis_name_their_cells():
     found = load(config).figure_rows("new")
     assert {(row["ipc"], row["distiller"]) for row in found} == {("10", "dm")}  # dc has no unbiased reference
     assert all(row["terms"]["whole"]["ratio"] == row["ratio"] for row in found)
+
+
+def test_the_figure_of_the_split_shows_what_the_grid_makes_all_of():
+    figure = {"kind": "amplification", "dataset": "digits_fg", "evaluation": "convnet", "ratio": 0.95}
+    config = split_study() | {"tables": {}}
+    compare = {"whole": "whole", "random": "random", "unbiased": 0.1}
+    config["figures"] = {"new": {**figure, "compare": compare, "metric": "conflicting_amplification"}}
+    found = load(config).figure_rows("new")
+    assert [(row["distiller"], row["debias"], row["ipc"], row["metric"]) for row in found] == [
+        ("dm", debias, "10", f"conflicting_{part}_amplification")
+        for debias in ("uniform", "kde")
+        for part in ("size", "distillation")
+    ]
+    config["figures"]["new"]["compare"] = {"whole": "whole", "unbiased": 0.1}
+    with pytest.raises(ConfigErrors, match=r"figures\.new\.compare\.random: is missing.* conflicting_size"):
+        load(config)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ KDE_NUMBER = {
 }
 
 
-def evaluation(path, values, *, seed=0, convention="balanced", **cell):
+def evaluation(path, values, *, seed=0, convention="balanced", distillation=None, **cell):
     """Write an evaluation file; `values` maps a metric to one value per network."""
     cell = {
         "study": "digits",
@@ -49,7 +49,8 @@ def evaluation(path, values, *, seed=0, convention="balanced", **cell):
     columns = {name: [value] * len(rows) for name, value in cell.items()}
     columns |= {"seed": [seed] * len(rows), "repeat": [r for r, _, _ in rows], "metric": [m for _, m, _ in rows]}
     columns |= {"value": [float(v) for *_, v in rows], "support": [360] * len(rows)}
-    store.write_table(path, columns, {"convention": convention, "counts": []})
+    meta = {"convention": convention, "counts": []} | ({"distillation": distillation} if distillation else {})
+    store.write_table(path, columns, meta)
     return path
 
 
@@ -92,7 +93,9 @@ def test_csv_pools_networks_and_seeds_in_percent(tmp_path, three_seeds):
     text = make(tmp_path / "t", files, [row(KDE_NUMBER)])["csv"]
     assert text.splitlines()[0].split(",") == [
         *("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric"),
-        *("mean", "std", "interval", "n", "published", "gap", "scale"),
+        *("mean", "std", "interval", "n", "networks", "published", "gap"),
+        *("against", "difference", "difference_interval", "difference_n"),
+        *("converged", "moved", "first_conflicting", "scale"),
     ]
     (line,) = lines(text)
     mean = statistics.fmean(percent)
@@ -103,9 +106,10 @@ def test_csv_pools_networks_and_seeds_in_percent(tmp_path, three_seeds):
         f"{mean:.2f}",
         f"{statistics.pstdev(percent):.2f}",
         f"{interval:.2f}",
-        "9",
+        *("3", "3"),
         "91.50",
         f"{mean - 91.5:.2f}",
+        *[""] * 7,
         "quick",
     ]
     assert list(line.values()) == expected
@@ -134,55 +138,152 @@ def test_a_metric_that_the_test_set_cannot_give_is_missing_not_zero(tmp_path):
     texts = make(tmp_path / "t", [file], [row(), row(metric="conflicting_accuracy")])
     first, second = lines(texts["csv"])
     assert (first["mean"], first["n"]) == ("", "0")
-    assert (second["mean"], second["std"], second["n"]) == ("50.00", "10.00", "2")
+    assert (second["mean"], second["std"], second["n"], second["networks"]) == ("50.00", "10.00", "1", "2")
     assert "not defined" in texts["md"]
     assert "not run yet" not in texts["md"]
     assert "anti (conflicting samples only)" in texts["md"]
 
 
-def test_one_value_has_no_deviation(tmp_path):
-    file = evaluation(tmp_path / "a.parquet", {"unbiased_accuracy": [0.625]})
+def test_one_seed_has_no_interval_however_many_networks(tmp_path):
+    file = evaluation(tmp_path / "a.parquet", {"unbiased_accuracy": [0.5, 0.75]})
     texts = make(tmp_path / "t", [file], [row()])
-    assert (lines(texts["csv"])[0]["std"], lines(texts["csv"])[0]["n"]) == ("", "1")
-    assert "62.5 ± – | 1 |" in texts["md"]
-    assert r"62.5 $\pm$ -- & 1 \\" in texts["tex"]
+    (line,) = lines(texts["csv"])
+    assert (line["std"], line["interval"], line["n"], line["networks"]) == ("12.50", "", "1", "2")
+    assert "62.5 | 1 seed |" in texts["md"]
+    assert r"62.5 & 1 seed \\" in texts["tex"]
+    assert "<td>62.5</td><td>1 seed</td>" in texts["html"]
+    assert "the mean over 2 networks for each" in texts["md"]
+    assert "62.5 ± 12.5 | 1 seed |" in make(tmp_path / "t", [file], [row()], spread="deviation")["md"]
 
 
-def test_people_may_ask_for_the_interval(tmp_path, three_seeds):
+def test_people_see_the_interval_and_may_ask_for_the_deviation(tmp_path, three_seeds):
     files, percent = three_seeds
-    made = make(tmp_path / "t", files, [row()], spread="interval")
+    made = make(tmp_path / "t", files, [row()])
     (line,) = lines(made["csv"])
     means = np.reshape(percent, (3, 3)).mean(1)
     low, high = stats.t.interval(0.95, 2, loc=means.mean(), scale=stats.sem(means))
     assert float(line["interval"]) == pytest.approx((high - low) / 2, abs=0.005)
-    assert f"{means.mean():.1f} ± {(high - low) / 2:.1f}" in made["md"]
+    assert f"{means.mean():.1f} ± {(high - low) / 2:.1f} | 3 |" in made["md"]
     assert "mean ± 95 %" in made["html"]
     assert "Student's t" in made["md"]
     assert "standard deviation" not in made["md"] + made["html"] + made["tex"]
+    asked = make(tmp_path / "t", files, [row()], spread="deviation")
+    assert f"{means.mean():.1f} ± {np.std(percent):.1f} | 3 |" in asked["md"]
+    assert "standard deviation (ddof 0)" in asked["md"]
+    assert asked["csv"] == made["csv"]
 
 
-def test_the_interval_of_one_seed_is_of_its_networks(tmp_path):
-    path = evaluation(tmp_path / "0.parquet", {"unbiased_accuracy": [0.5, 0.6]})
-    found = float(lines(make(tmp_path, [path], [row()])["csv"])[0]["interval"])
-    assert found == pytest.approx(12.706 * 5, abs=0.02)  # Student's t for one degree of freedom
+def of_cells(tmp_path, metric, **cells):
+    """Write evaluations of cells, by name their values by seed, and return their files and their rows."""
+    files, terms = [], {}
+    for part, seeds in cells.items():
+        terms[part] = {**row(distiller=part), "ratio": "0.95", "metric": metric}
+        files += [
+            evaluation(tmp_path / f"{part}{seed}", {metric: values}, distiller=part, seed=seed)
+            for seed, values in seeds.items()
+        ]
+    return files, terms
 
 
 def test_a_metric_of_several_cells_is_put_together(tmp_path):
     """A distilled set loses 30 points to the bias, the whole set 5: 25 more."""
-    parts = {"distilled": (0.5, 0.52), "from_unbiased": (0.8, 0.82), "whole": (0.9,), "whole_unbiased": (0.95,)}
-    files, terms = [], {}
-    for part, values in parts.items():
-        terms[part] = {**row(distiller=part), "ratio": "0.95", "metric": "conflicting_accuracy"}
-        files.append(evaluation(tmp_path / part, {"conflicting_accuracy": values}, distiller=part))
+    cells = {"distilled": [0.5, 0.52], "distilled_unbiased": [0.8, 0.82], "whole": [0.9], "whole_unbiased": [0.95]}
+    files, terms = of_cells(tmp_path, "conflicting_accuracy", **{part: {0: values} for part, values in cells.items()})
     asked = row(metric="conflicting_amplification", terms=terms)
     made = make(tmp_path, files, [asked])
     found = lines(made["csv"])[0]
-    assert (found["mean"], found["std"], found["n"]) == ("25.00", "", "1")  # one value has no deviation
+    assert (found["mean"], found["std"], found["interval"], found["n"]) == ("25.00", "", "", "1")
     assert "conflicting amplification ↓" in made["md"]
     assert "Amplification: points of accuracy" in made["md"]
+    assert "Amplification = size" not in made["md"]
     unfinished = make(tmp_path, files[:-1], [asked])
     assert lines(unfinished["csv"])[0]["mean"] == ""
     assert "not run yet" in unfinished["md"]
+
+
+def test_what_is_made_of_several_cells_is_paired_by_seed(tmp_path):
+    """Seeds differ by 20 points in all cells alike, so the difference hardly varies; one seed is not everywhere."""
+    metric, luck = "unbiased_accuracy", {0: 0.0, 1: 0.1, 2: 0.2}
+    own = {0: 0.01, 1: 0.02, 2: 0.06}
+    files, terms = of_cells(
+        tmp_path,
+        metric,
+        distilled={seed: [0.2 + luck[seed], 0.4 + luck[seed]] for seed in luck} | {7: [0.1]},
+        random={seed: [0.4 + luck[seed] + own[seed]] for seed in luck},
+        distilled_unbiased={seed: [0.7] for seed in (2, 1, 0, 7)},
+        random_unbiased={seed: [0.6] for seed in luck},
+    )
+    asked = row(metric="unbiased_distillation_amplification", terms=terms)
+    (found,) = lines(make(tmp_path, files, [asked])["csv"])
+    # (70 - 30 - luck) - (60 - 40 - luck - own) of every seed
+    expected = 20 + 100 * np.array(list(own.values()))
+    low, high = stats.t.interval(0.95, 2, loc=expected.mean(), scale=stats.sem(expected))
+    assert float(found["mean"]) == pytest.approx(expected.mean(), abs=0.006)
+    assert float(found["interval"]) == pytest.approx((high - low) / 2, abs=0.006)
+    assert (found["n"], found["networks"]) == ("3", "1")
+
+
+def test_cells_without_a_common_seed_are_not_paired(tmp_path):
+    names = ("distilled", "distilled_unbiased", "whole", "whole_unbiased")
+    files, terms = of_cells(tmp_path, "unbiased_accuracy", **{name: {i: [0.5]} for i, name in enumerate(names)})
+    made = make(tmp_path, files, [row(metric="unbiased_amplification", terms=terms)])
+    assert lines(made["csv"])[0]["mean"] == ""
+    assert "| not paired | 0 |" in made["md"]
+    assert "no distillation seed in common" in made["md"]
+
+
+def test_differences_are_those_of_each_seed(tmp_path):
+    values = {"kde": {0: [0.5, 0.6], 1: [0.7], 2: [0.9]}, "mine": {1: [0.74], 2: [0.92], 3: [0.1]}, "lone": {2: [0.8]}}
+    files = [
+        evaluation(tmp_path / f"{name}{seed}", {"unbiased_accuracy": of_seed}, debias=name, seed=seed)
+        for name, seeds in values.items()
+        for seed, of_seed in seeds.items()
+    ]
+    other = row(debias="kde")
+    made = make(tmp_path, files, [other, *(row(debias=name, against=other) for name in ("mine", "lone", "later"))])
+    kde, mine, lone, later = lines(made["csv"])
+    assert (kde["against"], kde["difference"], kde["difference_n"]) == ("", "", "")
+    assert [mine[f"difference{part}"] for part in ("", "_interval", "_n")] == ["3.00", f"{12.7062 * 1:.2f}", "2"]
+    assert [lone[f"difference{part}"] for part in ("", "_interval", "_n")] == ["-10.00", "", "1"]
+    assert [later[f"difference{part}"] for part in ("", "_interval", "_n")] == ["", "", "0"]
+    cells = [line.split(" | ") for line in made["md"].splitlines() if line.startswith("|")]
+    assert cells[0][-1] == "minus kde |"
+    assert [line[-1] for line in cells[2:]] == [" |", "+3.0 ± 12.7 |", "−10.0 |", " |"]
+    assert "minus kde: the difference" in made["md"]
+
+
+def test_a_number_of_sets_that_have_not_converged_has_a_mark(tmp_path):
+    facts = {"iterations": 500, "at_most": 500, "moved": 1.5, "converged": True, "first_conflicting": 21}
+    known = {0: facts, 1: {**facts, "moved": 2.5, "converged": False, "first_conflicting": 24}}
+    files = [
+        evaluation(tmp_path / f"{seed}", {"unbiased_accuracy": [0.5]}, seed=seed, distillation=one)
+        for seed, one in known.items()
+    ]
+    files.append(evaluation(tmp_path / "c", {"unbiased_accuracy": [0.5]}, debias="done", distillation=facts))
+    unknown = {**facts, "converged": None, "moved": None, "first_conflicting": None}
+    files.append(evaluation(tmp_path / "r", {"unbiased_accuracy": [0.5]}, debias="real", distillation=unknown))
+    files.append(evaluation(tmp_path / "o", {"unbiased_accuracy": [0.5]}, debias="old"))
+    terms = {"distilled": row(debias="done"), "other": row()}
+    rows = [row(), *(row(debias=name) for name in ("done", "real", "old"))]
+    texts = make(tmp_path, files, rows)
+    columns = ("converged", "moved", "first_conflicting")
+    assert [tuple(line[name] for name in columns) for line in lines(texts["csv"])] == [
+        ("false", "2.00", "22.5"), ("true", "1.50", "21.0"), ("", "", ""), ("", "", ""),
+    ]  # fmt: skip
+    assert "50.0 ± 0.0 † | 2 |" in texts["md"]
+    assert texts["md"].count("†") == texts["html"].count("†") == texts["tex"].count(r"$\dagger$") == 2  # and its note
+    assert "†" not in make(tmp_path, files, rows[1:])["md"]
+    parts = ("distilled", "distilled_unbiased", "whole")
+    terms = dict.fromkeys(parts, row(debias="done")) | {"whole_unbiased": row()}
+    (found,) = lines(make(tmp_path, files, [row(debias="done", metric="unbiased_amplification", terms=terms)])["csv"])
+    assert (found["converged"], found["moved"]) == ("false", "1.50")
+
+
+@pytest.mark.parametrize("facts", [{"converged": "yes"}, {"moved": "far"}, [1]])
+def test_a_foreign_record_of_a_distillation_is_one_line(facts, tmp_path):
+    path = evaluation(tmp_path / "a.parquet", {"unbiased_accuracy": [0.5]}, distillation=facts)
+    with pytest.raises(DdbiasError, match=r"a\.parquet is damaged: distillation is no record of a run"):
+        read_evaluations([path])
 
 
 def test_the_csv_has_the_same_bytes_at_another_commit_and_order_of_files(tmp_path, three_seeds):
@@ -205,7 +306,7 @@ def test_lines_and_metric_groups_keep_the_order_of_the_rows(tmp_path):
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     # What is the same in every line is said once above the table.
     assert cells[0] == ["debias", "unbiased accuracy", "n", "DEO max ↓", "n"]
-    assert cells[2:] == [["uniform", "50.0 ± –", "1", "25.0 ± –", "1"], ["kde", "50.0 ± –", "1", "25.0 ± –", "1"]]
+    assert cells[2:] == [["uniform", "50.0", "1 seed", "25.0", "1 seed"], ["kde", "50.0", "1 seed", "25.0", "1 seed"]]
 
 
 def test_one_cell_against_two_published_numbers_gets_two_lines(tmp_path, three_seeds):
@@ -317,9 +418,10 @@ def test_damaged_and_foreign_evaluations_are_one_line(tmp_path):
 def test_what_is_relative_to_real_images_may_be_above_one(tmp_path):
     path = evaluation(tmp_path / "a.parquet", {"pixel_distance": [1.25, 0.75], "coverage": [0.5, 1.0]})
     assert read_evaluations([path])["value"].max() == 1.25
-    text = make(tmp_path / "t", [path], [row(metric="pixel_distance"), row(metric="coverage")])["md"]
+    asked = [row(metric="pixel_distance"), row(metric="coverage")]
+    text = make(tmp_path / "t", [path], asked, spread="deviation")["md"]
     assert "100.0 ± 25.0" in text
-    assert "n counts draws of real images" in text
+    assert "draws of real images stand for networks" in text
     for values in ({"coverage": [1.25]}, {"density": [-0.1]}, {"density": [float("nan")]}):
         with pytest.raises(DdbiasError, match="holds a value outside"):
             read_evaluations([evaluation(tmp_path / "b.parquet", values)])
@@ -347,7 +449,7 @@ def test_numbers_are_fixed_and_never_minus_zero():
     assert [fixed(-0.001, 2), fixed(-0.001, 1, sign=True), fixed(None, 2), fixed(2.345, 1, sign=True)] == [
         "0.00", "0.0", "", "+2.3",
     ]  # fmt: skip
-    assert len(CSV_COLUMNS) == 14
+    assert len(CSV_COLUMNS) == 22
 
 
 def test_people_facing_modules_do_not_load_torch():

@@ -1,14 +1,24 @@
 """Numbers that several cells of a table give together: bias amplification, and DD-Ranking's scores.
 
-**Amplification** (ours): a distilled set and the whole training set both lose accuracy when the attribute is biased.
-How much more the distilled set loses, in points: (distilled from unbiased data - distilled) - (whole unbiased set -
-whole set). Above 0 distillation amplifies the bias. The reference of each is of its own kind, so that a small set is
-not blamed for being small. A debiased set is compared with what plain distillation makes of unbiased data.
+**Amplification** (ours), in points. What a set X loses to the bias is A(X) = accuracy of X from unbiased data -
+accuracy of X from biased data: each is compared with its own kind, so that a small set is not blamed for being small.
+
+- amplification = A(distilled) - A(whole training set) = size amplification + distillation amplification
+- size amplification = A(random) - A(whole): what any real images in that number lose, drawn as the debias draws
+- distillation amplification = A(distilled) - A(random): what distillation adds to that, or with a minus takes away
+
+Where the data is biased, ``random`` has the debias of the distilled set: its images are drawn by the same weights or
+groups, so the difference is what distillation does beyond choosing. Whole sets, and all sets from unbiased data, have
+the plain debias of ``compare``: there is nothing to undo.
 
 **DD-Ranking** (Li et al., arXiv 2505.13300), from accuracies as fractions: the label-robust score of a = w IOR - (1 -
 w) HLR with IOR = distilled - random and HLR = whole - distilled, and the augmentation-robust one of b = g (distilled -
 random with augmentation) + (1 - g) (distilled - random without); w = g = .5, a score is (e^x - e^-1) / (e - e^-1),
-0..1. Differs: all networks are trained with hard labels and with our evaluation, not with the best of several rates.
+0..1. ``random`` is plain here. Differs: all networks are trained with hard labels and with our evaluation, not with the
+best of several rates.
+
+All are computed for each distillation seed, from the means over its networks: networks of one seed start from the same
+weights and see the same order of batches whatever set they learn, so what they share cancels.
 """
 
 from __future__ import annotations
@@ -18,20 +28,31 @@ from collections.abc import Iterator, Mapping
 
 from ddbias.base.cell import ratio_text
 
+# Kind of amplification: the set whose loss to the bias counts, and the one whose loss is taken off.
+PARTS = {"": ("distilled", "whole"), "size_": ("random", "whole"), "distillation_": ("distilled", "random")}
+BASES = ("unbiased", "conflicting", "worst_group")
+# Metric: the accuracy that it is made of, and the two sets.
 AMPLIFICATIONS = {
-    "unbiased_amplification": "unbiased_accuracy",
-    "conflicting_amplification": "conflicting_accuracy",
-    "worst_group_amplification": "worst_group_accuracy",
+    f"{base}_{part}amplification": (f"{base}_accuracy", *sets) for part, sets in PARTS.items() for base in BASES
 }
 LABEL_SCORE, AUGMENTATION_SCORE = "label_robust_score", "augmentation_robust_score"
 METRICS = (*AMPLIFICATIONS, LABEL_SCORE, AUGMENTATION_SCORE)
 WEIGHT = 0.5  # of both scores
 # What a table's `compare` must say for a metric.
 NEEDS = {
-    **dict.fromkeys(AMPLIFICATIONS, ("unbiased", "whole")),
+    **{
+        metric: ("unbiased", *(name for name in ("whole", "random") if name in sets))
+        for metric, (_, *sets) in AMPLIFICATIONS.items()
+    },
     LABEL_SCORE: ("whole", "random"),
     AUGMENTATION_SCORE: ("random", "plain"),
 }
+
+
+def split(metric: str) -> list[str]:
+    """Return the size and the distillation amplification that an amplification is the sum of."""
+    base = metric.removesuffix("amplification")
+    return [f"{base}size_amplification", f"{base}distillation_amplification"]
 
 
 def lacking(path: str, settings: Mapping, metrics: list[str]) -> Iterator[str]:
@@ -62,13 +83,15 @@ def terms(metric: str, cell: Mapping[str, str], compare: Mapping) -> dict[str, d
     """
     plain = {**cell, "debias": compare["debias"]}
     if metric in AMPLIFICATIONS:
-        whole = {**plain, "distiller": compare["whole"], "ipc": "all"}
-        found = {
+        base, *sets = AMPLIFICATIONS[metric]
+        biased = {
             "distilled": cell,
-            "from_unbiased": {**plain, "ratio": ratio_text(compare["unbiased"])},
-            "whole": whole,
-            "whole_unbiased": {**whole, "ratio": ratio_text(compare["unbiased"])},
+            "random": {**cell, "distiller": compare.get("random")},
+            "whole": {**plain, "distiller": compare.get("whole"), "ipc": "all"},
         }
+        found = {name: biased[name] for name in sets}
+        unbiased = {"debias": compare["debias"], "ratio": ratio_text(compare["unbiased"])}
+        found |= {f"{name}_unbiased": {**found[name], **unbiased} for name in sets}
     elif metric == LABEL_SCORE:
         found = {
             "distilled": cell,
@@ -83,27 +106,21 @@ def terms(metric: str, cell: Mapping[str, str], compare: Mapping) -> dict[str, d
             "distilled_plain": {**cell, "evaluation": compare["plain"]},
             "random_plain": {**random, "evaluation": compare["plain"]},
         }
-    base = AMPLIFICATIONS.get(metric, "accuracy")
+    base = AMPLIFICATIONS[metric][0] if metric in AMPLIFICATIONS else "accuracy"
     return {part: {**one, "metric": base} for part, one in found.items()}
 
 
 def value(metric: str, means: Mapping[str, float]) -> float:
-    """Return a metric in percent or points from the means in percent of its parts."""
+    """Return a metric in percent or points from the means in percent of its parts, for one distillation seed."""
     if metric in AMPLIFICATIONS:
-        return (means["from_unbiased"] - means["distilled"]) - (means["whole_unbiased"] - means["whole"])
+        lost = [means[f"{name}_unbiased"] - means[name] for name in AMPLIFICATIONS[metric][1:]]
+        return lost[0] - lost[1]
     over_random = (means["distilled"] - means["random"]) / 100
     if metric == LABEL_SCORE:
         below_whole = (means["whole"] - means["distilled"]) / 100
         return 100 * _score(WEIGHT * over_random - (1 - WEIGHT) * below_whole)
     over_random_plain = (means["distilled_plain"] - means["random_plain"]) / 100
     return 100 * _score(WEIGHT * over_random + (1 - WEIGHT) * over_random_plain)
-
-
-def deviation(metric: str, spreads: Mapping[str, float | None]) -> float | None:
-    """Return the spread of an amplification, the root of the sum of its parts' squares; None for the scores."""
-    if metric not in AMPLIFICATIONS or None in spreads.values():
-        return None
-    return math.sqrt(sum(spread**2 for spread in spreads.values()))
 
 
 def _score(x: float) -> float:

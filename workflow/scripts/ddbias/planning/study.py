@@ -62,7 +62,8 @@ class Study:
         """Return the rows of a table: cell and metric, with the selector of the published value or None.
 
         A metric that is made of several cells has these in ``terms``, see `ddbias.evaluation.comparisons`. A metric of
-        another kind than a cell's evaluation has no row.
+        another kind than a cell's evaluation has no row. In a table with differences a row has in ``against`` the one
+        that it is compared with, if the grid makes that.
         """
         settings = self.config["tables"][table]
         rows = [
@@ -76,26 +77,40 @@ class Study:
             values.setdefault((*identity(published.cell), published.cell["metric"]), published.value)
         for row in rows:
             row["published"] = values.get((*identity(row), row["metric"]))
+        if settings["against"] is not None:
+            self._add_differences(rows, settings)
         return rows
 
     def published(self, table: str) -> list[Published]:
         """Return the published numbers of a table, every one by itself."""
         return list(expand(self.config["tables"][table]["published"]))
 
+    def _add_differences(self, rows: list[dict], settings: Mapping) -> None:
+        made = self._made()
+        for row in rows:
+            cell = {name: row[name] for name in Cell.fields_without_seed} | {"debias": settings["against"]}
+            (other,) = _rows(cell, [row["metric"]], settings)
+            if row["debias"] != settings["against"] and needed_cells([other]) <= made:
+                row["against"] = other
+
+    def _made(self) -> set[tuple[str, ...]]:
+        return {cell.without_seed() for cell in self.cells}
+
     def figure_rows(self, figure: str) -> list[dict]:
-        """Return the points of a figure with an axis of ratios or of images per class, as the rows of a table.
+        """Return what a figure that is drawn from cells shows, as the rows of a table.
 
         Of a metric that is made of several cells those that the grid makes all of.
         """
         settings = self.config["figures"][figure]
         wanted = texts({key: settings[key] for key in Cell.fields if key in settings})
         cells = [c for c in self.cells if all(getattr(c, k) in (v, WHOLE) for k, v in wanted.items())]
-        if settings["metric"] in comparisons.METRICS:
-            cells = [cell for cell in cells if cell.ipc != WHOLE]  # what others are compared with
+        if settings["metric"] in comparisons.METRICS:  # without what others are compared with
+            random = settings["compare"].get("random")
+            cells = [cell for cell in cells if cell.ipc != WHOLE and cell.distiller != random]
         found = dict.fromkeys(cell.without_seed() for cell in cells)
         keyed = [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in found]
-        rows = [row for cell in keyed for row in _rows(cell, [settings["metric"]], settings)]
-        made = {cell.without_seed() for cell in self.cells}
+        rows = [row for cell in keyed for row in _rows(cell, figure_metrics(settings), settings)]
+        made = self._made()
         return [row for row in rows if needed_cells([row]) <= made]
 
     def select(self, **wanted: object) -> list[Cell]:
@@ -118,7 +133,14 @@ def _rows(cell: Mapping, metrics: list[str], settings: Mapping) -> Iterator[dict
         yield {**cell, "metric": metric} | ({"terms": terms} if terms else {})
 
 
+def figure_metrics(settings: Mapping) -> list[str]:
+    """Return the metrics that a figure with a metric shows: its own, or the two that an amplification is split into."""
+    metric = settings["metric"]
+    return comparisons.split(metric) if settings["kind"] == "amplification" else [metric]
+
+
 def needed_cells(rows: list[dict]) -> set[tuple[str, ...]]:
-    """Return the cells, without seeds, that the rows of a table rest on."""
+    """Return the cells, without seeds, that the rows of a table rest on, those that they are compared with included."""
+    rows = [*rows, *(row["against"] for row in rows if "against" in row)]
     parts = itertools.chain.from_iterable(row.get("terms", {"itself": row}).values() for row in rows)
     return {identity(part) for part in parts}

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from ddbias.base.cell import Cell, chosen_cells, identity, named
 from ddbias.evaluation import comparisons
 from ddbias.planning import metric_kinds
-from ddbias.planning.study import Study
+from ddbias.planning.study import Study, figure_metrics
 
 
 def errors(study: Study) -> Iterator[str]:
@@ -16,7 +16,7 @@ def errors(study: Study) -> Iterator[str]:
     made = {identity(cell) for cell in chosen_cells(study.cells, [])}
     for name, figure in study.config["figures"].items():
         if "compare" in figure:
-            lacking = list(comparisons.lacking(f"figures.{name}", figure, [figure["metric"]]))
+            lacking = list(comparisons.lacking(f"figures.{name}", figure, figure_metrics(figure)))
             yield from lacking
             if not lacking and figure["metric"] in comparisons.METRICS and not study.figure_rows(name):
                 yield f"figures.{name}.compare: the grid makes no cell together with those that it is compared with"
@@ -52,6 +52,24 @@ def _comparison_errors(study: Study, name: str, table: Mapping, made: set) -> It
         if key not in made:
             cell = {field: part[field] for field in Cell.fields_without_seed}
             yield f"tables.{name}.compare: needs {named(cell)}, which the grid does not make.{_closest(cell, made)}"
+    if not lacking:
+        yield from _seed_errors(study, f"tables.{name}.compare", rows)
+    if table["against"] in study.config["debias"] and not any("against" in row for row in rows):
+        path = f"tables.{name}.against = '{table['against']}'"
+        yield f"{path}: the grid makes no row of the table with this debias and with another one"
+
+
+def _seed_errors(study: Study, path: str, rows: list[dict]) -> Iterator[str]:
+    """Yield a line for the first row whose cells have no distillation seed in common, so that nothing can be paired."""
+    seeds: dict[tuple, set[str]] = {}
+    for cell in study.cells:
+        seeds.setdefault(cell.without_seed(), set()).add(cell.seed)
+    for row in rows:
+        found = {part: seeds.get(identity(cell), set()) for part, cell in row.get("terms", {}).items()}
+        if found and all(found.values()) and not set.intersection(*found.values()):
+            texts_of = "; ".join(f"{part} {', '.join(sorted(one))}" for part, one in found.items())
+            yield f"{path}: {row['metric']} pairs its cells by seed, and they have none in common ({texts_of})"
+            return
 
 
 def _closest(cell: Mapping, made: set) -> str:

@@ -32,6 +32,7 @@ def undefined(config: Mapping) -> Iterator[str]:
         ("evaluations", "network", "networks"),
         ("evaluations", "surrogate", "surrogates"),
         ("debias", "surrogate", "surrogates"),
+        ("tables", "against", "debias"),
         ("figures", "dataset", "datasets"),
         ("figures", "evaluation", "evaluations"),
         ("figures", "debias", "debias"),

@@ -14,17 +14,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ddbias.data import store
+from ddbias.evaluation import comparisons
 
 CSV_COLUMNS = (
     *("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric"),
-    *("mean", "std", "interval", "n", "published", "gap", "scale"),
+    *("mean", "std", "interval", "n", "networks", "published", "gap"),
+    *("against", "difference", "difference_interval", "difference_n"),
+    *("converged", "moved", "first_conflicting", "scale"),
 )
+NOT_RUN, NOT_DEFINED, NOT_PAIRED = "not run yet", "not defined", "not paired"
+MARK = "†"  # behind a number that rests on a set that has not converged
 HTML_BEGIN, HTML_END = "<!-- table begins -->", "<!-- table ends -->"
 LOWER_IS_BETTER = (
     *("deo_max", "deo_mean", "equalized_odds"),
     *("attribute_accuracy", "attribute_information", "calibration_error"),
-    *("unbiased_amplification", "conflicting_amplification", "worst_group_amplification"),
+    *comparisons.AMPLIFICATIONS,
 )
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more an entry has than the one with the debias `against`: points, over the n seeds that both have."""
+
+    against: str
+    mean: float | None
+    interval: float | None
+    n: int
 
 
 @dataclass(frozen=True)
@@ -38,14 +53,19 @@ class Entry:
     metric : str
     mean, std : float or None
         Percent; None where there is nothing to say.
-    n : int
-        Number of pooled values.
+    n, networks : int
+        Number of distillation seeds, and of networks for each of them.
     interval : float or None
-        Half of the 95 % interval of the mean, percent.
+        Half of the 95 % interval of the mean over seeds, percent; None for one seed.
     published, published_std : float or None
         Percent.
     state : str
         Why there is no mean, or an empty string.
+    converged : {"true", "false", ""}
+        Whether the sets behind the number have; empty where there is nothing to judge or it is not known.
+    moved, first_conflicting : float or None
+        Mean change of a pixel in 0..255, mean number of conflicting samples among the first images.
+    difference : Difference or None
     """
 
     key: Mapping[str, str]
@@ -53,10 +73,15 @@ class Entry:
     mean: float | None
     std: float | None
     n: int
+    networks: int = 1
     interval: float | None = None
     published: float | None = None
     published_std: float | None = None
     state: str = ""
+    converged: str = ""
+    moved: float | None = None
+    first_conflicting: float | None = None
+    difference: Difference | None = None
 
     @property
     def gap(self) -> float | None:
@@ -72,7 +97,7 @@ class Table:
     scale: str
     entries: list[Entry]
     notes: list[str]
-    spread: str = "deviation"
+    spread: str = "interval"
 
     @property
     def head(self) -> str:
@@ -94,8 +119,11 @@ def write_csv(path: str | Path, table: Table) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
     for entry in table.entries:
-        spreads = (fixed(entry.std, 2), fixed(entry.interval, 2))
-        numbers = (fixed(entry.mean, 2), *spreads, entry.n, fixed(entry.published, 2), fixed(entry.gap, 2))
+        numbers = [fixed(value, 2) for value in (entry.mean, entry.std, entry.interval)]
+        numbers += [entry.n, entry.networks, fixed(entry.published, 2), fixed(entry.gap, 2)]
+        other = entry.difference
+        numbers += [other.against, fixed(other.mean, 2), fixed(other.interval, 2), other.n] if other else [""] * 4
+        numbers += [entry.converged, fixed(entry.moved, 2), fixed(entry.first_conflicting, 1)]
         writer.writerow([*entry.key.values(), entry.metric, *numbers, table.scale])
     store.write_bytes(path, text.getvalue().encode())
 
@@ -136,11 +164,13 @@ def lay_out(table: Table) -> Layout:
     keys = [name for name in names if name not in same]
     groups = []
     for metric in dict.fromkeys(entry.metric for entry in table.entries):
-        compared = any(entry.published is not None for entry in table.entries if entry.metric == metric)
-        groups.append((metric, [metric_head(metric), "n", *(("published", "gap") if compared else ())]))
+        shown = [entry for entry in table.entries if entry.metric == metric]
+        others = dict.fromkeys(f"minus {entry.difference.against}" for entry in shown if entry.difference)
+        compared = ("published", "gap") if any(entry.published is not None for entry in shown) else ()
+        groups.append((metric, [metric_head(metric), "n", *others, *compared]))
     layout = Layout(same, keys, groups)
     for key, entries in lines:
-        texts = [_entry_texts(entries.get(metric), len(heads), table.spread) for metric, heads in groups]
+        texts = [_entry_texts(entries.get(metric), heads[1:], table.spread) for metric, heads in groups]
         layout.lines.append([key[name] for name in keys] + [text for group in texts for text in group])
     return layout
 
@@ -151,17 +181,28 @@ def metric_head(metric: str) -> str:
     return f"{name} ↓" if metric in LOWER_IS_BETTER else name
 
 
-def _entry_texts(entry: Entry | None, width: int, spread: str) -> list[str]:
-    """Return the texts of one metric group: value, n, and published and gap where the group has them."""
+def _entry_texts(entry: Entry | None, heads: list[str], spread: str) -> list[str]:
+    """Return the texts of one metric group: the value, and what stands under the heads of its other columns."""
     if entry is None:
-        return [""] * width
-    width_of_it = entry.std if spread == "deviation" else entry.interval
-    value = entry.state or f"{fixed(entry.mean, 1)} ± {fixed(width_of_it, 1) or '–'}"
-    published = fixed(entry.published, 1)
-    if entry.published_std is not None:
-        published += f" ± {fixed(entry.published_std, 1)}"
-    gap = fixed(entry.gap, 1, sign=True).replace("-", "−")
-    return [value, str(entry.n), published, gap][:width]
+        return [""] * (1 + len(heads))
+    value = entry.state or _with_spread(entry.mean, entry.interval if spread == "interval" else entry.std)
+    texts = {"n": seeds(entry.n), "published": _with_spread(entry.published, entry.published_std)}
+    texts["gap"] = _with_spread(entry.gap, None, sign=True)
+    if entry.difference:
+        other = entry.difference
+        alone = f" ({seeds(1)})" if other.n == 1 < entry.n else ""
+        texts[f"minus {other.against}"] = _with_spread(other.mean, other.interval, sign=True) + alone
+    mark = f" {MARK}" if entry.converged == "false" and not entry.state else ""
+    return [value + mark, *(texts.get(head, "") for head in heads)]
+
+
+def seeds(number: int) -> str:
+    """Return a number of distillation seeds as people read it: alone it has no interval, which is said."""
+    return "1 seed" if number == 1 else str(number)
+
+
+def _with_spread(value: float | None, spread: float | None, *, sign: bool = False) -> str:
+    return " ± ".join(filter(None, [fixed(value, 1, sign=sign), fixed(spread, 1)])).replace("-", "−")
 
 
 def write_markdown(path: str | Path, table: Table) -> None:
@@ -197,6 +238,7 @@ TEX = {
     "−": "$-$",
     "–": "--",
     "↓": r"$\downarrow$",
+    MARK: r"$\dagger$",
 }
 
 

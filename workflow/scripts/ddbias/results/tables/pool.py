@@ -1,28 +1,29 @@
-"""The mean over all networks of a cell: what one number of a table is made of.
+"""The mean over the distillation seeds of a cell: what one number of a table is made of.
 
-A cell is one (dataset, ratio, distiller, debias, ipc, evaluation, metric). Values are percent; the standard
-deviation has ddof 0, as the papers print it, and is left out over a single value. The interval is Student's, at 95 %,
-over the means of distillation seeds: networks that were trained on one distilled set say nothing about the next one.
-Where there is one seed it is over its networks.
+A cell is one (dataset, ratio, distiller, debias, ipc, evaluation, metric). Values are percent. Its value for a seed is
+the mean over the networks that were trained on the set of that seed; a metric of several cells is put together seed by
+seed, of the seeds that all of them have. The interval is Student's, at 95 %, over the values of seeds: networks that
+were trained on one set say nothing about the next one, so one seed has none. The standard deviation is what papers
+print: ddof 0, over all networks of all seeds (over the seeds for a metric of several cells), left out over one value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ddbias.base.cell import Cell, shortest
 from ddbias.evaluation import comparisons
-from ddbias.results.tables.formats import Entry
+from ddbias.results.tables.formats import NOT_DEFINED, NOT_PAIRED, NOT_RUN, Difference, Entry
 from ddbias.results.tables.published import Published
 
 if TYPE_CHECKING:
     import pandas as pd
 
-STATES = ("", "not defined", "not run yet")  # from the best to the worst
+STATES = ("", NOT_PAIRED, NOT_DEFINED, NOT_RUN)  # from the best to the worst
 
 
 def summarise(evaluations: pd.DataFrame, row: Mapping, published: Published | None) -> Entry:
@@ -34,27 +35,33 @@ def summarise(evaluations: pd.DataFrame, row: Mapping, published: Published | No
         What `ddbias.results.tables.read.read_evaluations` returns.
     row : mapping
         The cell: the fields of a `ddbias.base.cell.Cell` but the seed, and ``metric``; ``terms`` if the metric is one
-        of `ddbias.evaluation.comparisons`.
+        of `ddbias.evaluation.comparisons`; ``against``, another such row, if the difference to that is wanted.
     published : Published or None
 
     Returns
     -------
     Entry
-        Mean, population standard deviation and half of the interval in percent over the n pooled values; the latter
-        two are None for n = 1, and without a value ``state`` tells why: not run yet, or not defined on this test set.
-        A metric of several cells has the smallest n of them.
+        In percent; without a value its ``state`` tells why: not run yet, not defined on this test set, or made of
+        cells that have no seed in common. ``converged`` is "false" if any set behind the number has not converged,
+        "true" if all that can be judged have; ``moved`` and ``first_conflicting`` are means over the cell's own sets.
     """
-    found = _compared(evaluations, row) if "terms" in row else _pooled(evaluations, row)
+    found = _pooled(evaluations, row)
+    sets = _sets(evaluations, row)
     return Entry(
         key=_texts(row),
         metric=str(row["metric"]),
         mean=found.mean,
-        std=found.std,
-        n=found.n,
-        interval=found.interval,
+        std=float(found.values.std()) if len(found.values) > 1 else None,
+        n=len(found.seeds),
+        networks=found.networks,
+        interval=half_interval(found.seeds.values()),
         published=published.value if published else None,
         published_std=published.std if published else None,
         state=found.state,
+        converged=_merged(one for part in _parts(row) for one in _sets(evaluations, part)["converged"]),
+        moved=_known_mean(sets["moved"]),
+        first_conflicting=_known_mean(sets["first_conflicting"]),
+        difference=_difference(evaluations, row, found) if row.get("against") else None,
     )
 
 
@@ -62,45 +69,89 @@ def _texts(row: Mapping) -> dict[str, str]:
     return {name: shortest(row[name]) if name == "ratio" else str(row[name]) for name in Cell.fields_without_seed}
 
 
-class _Pooled(NamedTuple):
-    """Mean, deviation and half of the interval in percent over n values; without any, the state says why."""
+@dataclass
+class _Pooled:
+    """Percent of every distillation seed, and of every network (or seed); without any, the state says why."""
 
-    mean: float | None = None
-    std: float | None = None
-    interval: float | None = None
-    n: int = 0
+    seeds: dict[int, float] = field(default_factory=dict)
+    values: np.ndarray = field(default_factory=lambda: np.empty(0))
+    networks: int = 0
     state: str = ""
 
+    @property
+    def mean(self) -> float | None:
+        return float(np.mean(list(self.seeds.values()))) if self.seeds else None
 
-def _pooled(evaluations: pd.DataFrame, row: Mapping) -> _Pooled:
-    """Pool one metric of one cell."""
+
+def _runs(evaluations: pd.DataFrame, row: Mapping) -> pd.DataFrame:
     runs = evaluations
     for name, value in _texts(row).items():
         runs = runs[runs[name] == value]
+    return runs
+
+
+def _sets(evaluations: pd.DataFrame, row: Mapping) -> pd.DataFrame:
+    """Return one line for each distilled set of a cell that was evaluated."""
+    return _runs(evaluations, row).drop_duplicates("seed")
+
+
+def _parts(row: Mapping) -> list[Mapping]:
+    return list(row["terms"].values()) if "terms" in row else [row]
+
+
+def _pooled(evaluations: pd.DataFrame, row: Mapping) -> _Pooled:
+    """Pool one metric of one cell, or put it together from its cells."""
+    if "terms" in row:
+        return _compared(row["metric"], {part: _pooled(evaluations, cell) for part, cell in row["terms"].items()})
+    runs = _runs(evaluations, row)
     found = runs[runs["metric"] == row["metric"]]
-    values = 100 * found["value"].to_numpy(float)
-    if not len(values):
-        return _Pooled(state="not defined" if len(runs) else "not run yet")
-    if len(values) == 1:
-        return _Pooled(values.mean(), n=1)
-    seeds = 100 * found.groupby("seed")["value"].mean().to_numpy(float)
-    return _Pooled(values.mean(), values.std(), half_interval(seeds if len(seeds) > 1 else values), len(values))
+    if not len(found):
+        return _Pooled(state=NOT_DEFINED if len(runs) else NOT_RUN)
+    by_seed = found.groupby("seed")["value"]
+    seeds = {int(seed): 100 * float(value) for seed, value in by_seed.mean().items()}
+    return _Pooled(seeds, 100 * found["value"].to_numpy(float), int(by_seed.count().min()))
 
 
-def _compared(evaluations: pd.DataFrame, row: Mapping) -> _Pooled:
-    """Put a metric together from its cells."""
-    parts = {part: _pooled(evaluations, cell) for part, cell in row["terms"].items()}
-    n, state = min(p.n for p in parts.values()), max((p.state for p in parts.values()), key=STATES.index)
+def _compared(metric: str, parts: Mapping[str, _Pooled]) -> _Pooled:
+    """Put a metric together from its cells, seed by seed."""
+    state = max((part.state for part in parts.values()), key=STATES.index)
     if state:
-        return _Pooled(n=n, state=state)
-    means, stds, intervals = ({part: p[i] for part, p in parts.items()} for i in range(3))
-    mean = comparisons.value(row["metric"], means)
-    spread = partial(comparisons.deviation, row["metric"])
-    return _Pooled(mean, spread(stds), spread(intervals), n)
+        return _Pooled(state=state)
+    common = _common(*parts.values())
+    if not common:
+        return _Pooled(state=NOT_PAIRED)
+    seeds = {s: comparisons.value(metric, {name: part.seeds[s] for name, part in parts.items()}) for s in common}
+    return _Pooled(seeds, np.asarray(list(seeds.values())), min(part.networks for part in parts.values()))
 
 
-def half_interval(values: np.ndarray) -> float:
-    """Return half of the 95 % interval of the mean of at least two independent values (Student's t)."""
+def _common(first: _Pooled, *others: _Pooled) -> list[int]:
+    """Return the seeds that all have, in order."""
+    return sorted(set(first.seeds).intersection(*(other.seeds for other in others)))
+
+
+def _difference(evaluations: pd.DataFrame, row: Mapping, found: _Pooled) -> Difference:
+    """Return how much more a row has than the one that it is shown against, paired by seed."""
+    other = _pooled(evaluations, row["against"])
+    seeds = [found.seeds[seed] - other.seeds[seed] for seed in _common(found, other)]
+    mean = float(np.mean(seeds)) if seeds else None
+    return Difference(str(row["against"]["debias"]), mean, half_interval(seeds), len(seeds))
+
+
+def _merged(converged: Iterable[str]) -> str:
+    found = set(converged)
+    return next((text for text in ("false", "true") if text in found), "")
+
+
+def _known_mean(values: pd.Series) -> float | None:
+    known = values.astype(float).dropna()
+    return float(known.mean()) if len(known) else None
+
+
+def half_interval(values: Iterable[float]) -> float | None:
+    """Return half of the 95 % interval of the mean of independent values (Student's t); None below two of them."""
     from scipy import stats
 
+    values = np.asarray(list(values), float)
+    if len(values) < 2:
+        return None
     return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))

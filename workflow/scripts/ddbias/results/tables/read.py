@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+FACTS = ("convention", "converged", "moved", "first_conflicting")
+
 
 def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
     """Read the evaluation files that exist and join them row by row.
@@ -31,8 +33,11 @@ def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
     -------
     DataFrame
         The columns of `ddbias.evaluation.records.COLUMNS` (``value`` in 0..1, or more for those of
-        `ddbias.evaluation.images.image_metrics.ABOVE_ONE`; ``ratio`` and ``ipc`` are strings) and
-        ``convention``, the test convention from the file's metadata. Without a file it has no rows.
+        `ddbias.evaluation.images.image_metrics.ABOVE_ONE`; ``ratio`` and ``ipc`` are strings) and those of `FACTS`
+        from the file's metadata: ``convention``, that of the test split; and how far the set's distillation went:
+        ``converged``, "true", "false" or, where there is nothing to judge or it is unknown, an empty string;
+        ``moved`` (mean change of a pixel in 0..255) and ``first_conflicting`` (conflicting samples among the first
+        images), NaN where unknown. Without a file it has no rows.
 
     Raises
     ------
@@ -43,7 +48,7 @@ def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
 
     frames = [_frame(path) for path in dict.fromkeys(map(str, paths)) if Path(path).is_file()]
     if not frames:
-        return pd.DataFrame(columns=[*records.COLUMNS, "convention"])
+        return pd.DataFrame(columns=[*records.COLUMNS, *FACTS])
     joined = pd.concat(frames, ignore_index=True)
     identity = [c for c in records.COLUMNS if c not in ("value", "support")]
     twice = joined[joined.duplicated(identity)]
@@ -77,4 +82,17 @@ def _frame(path: str | Path) -> pd.DataFrame:
     frame = table.to_pandas()
     frame["ratio"] = [shortest(ratio) for ratio in frame["ratio"]]
     frame["ipc"] = frame["ipc"].astype(str)
-    return frame.assign(convention=str(meta.get("convention", "unknown")))
+    return frame.assign(convention=str(meta.get("convention", "unknown")), **_distillation(meta, path))
+
+
+def _distillation(meta: Mapping, path: str | Path) -> dict[str, object]:
+    """Return what an evaluation knows about the distillation of its set; files of earlier versions know nothing."""
+    facts = meta.get("distillation") or {}
+    try:
+        moved, first = (
+            float("nan") if facts.get(name) is None else float(facts[name]) for name in ("moved", "first_conflicting")
+        )
+        converged = {True: "true", False: "false", None: ""}[facts.get("converged")]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DdbiasError(f"{path} is damaged: distillation is no record of a run; evaluate again") from error
+    return {"converged": converged, "moved": moved, "first_conflicting": first}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,17 @@ from ddbias.base.errors import DdbiasError, unknown
 from ddbias.base.groups import CONVENTIONS
 from ddbias.evaluation import comparisons
 from ddbias.evaluation.images import image_metrics
-from ddbias.results.tables.formats import Entry, Table, write_csv, write_html, write_markdown, write_tex
+from ddbias.results.tables.formats import (
+    MARK,
+    NOT_DEFINED,
+    NOT_PAIRED,
+    Entry,
+    Table,
+    write_csv,
+    write_html,
+    write_markdown,
+    write_tex,
+)
 from ddbias.results.tables.pool import summarise
 from ddbias.results.tables.published import read_published, select_published
 from ddbias.results.tables.read import read_evaluations
@@ -20,15 +30,26 @@ if TYPE_CHECKING:
 
 WRITERS = {"csv": write_csv, "md": write_markdown, "tex": write_tex, "html": write_html}
 SPREADS = {
-    "deviation": "Percent; mean ± standard deviation (ddof 0) over n values, every network of every distillation seed; "
-    "– where one value has no deviation.",
-    "interval": "Percent; mean over n values, every network of every distillation seed, ± half of its 95 % interval "
-    "(Student's t over the seeds, over the networks where there is one seed); – where one value has none.",
+    "interval": "± is half of the 95 % interval of that mean (Student's t over the seeds).",
+    "deviation": "± is the standard deviation (ddof 0) over all networks, of what is made of several cells over seeds.",
 }
-COMPARED = (
+ONE_SEED = "1 seed: how far another one would be from it is not known."
+AMPLIFICATION = (
     "Amplification: points of accuracy that the distilled set loses more to the bias than the whole training set does, "
-    "each against its own kind made from unbiased data; ± is the root of the sum of its terms' squares."
+    "each against its own kind made from unbiased data, seed by seed."
 )
+SPLIT = (
+    "Amplification = size + distillation: what as many random images, drawn as the debias draws, lose more than the "
+    "whole training set, and what the distilled set loses more than those."
+)
+AGAINST = (
+    "minus {}: the difference to the row that differs in the debias alone, seed by seed, ± half of its 95 % interval."
+)
+MARKED = (
+    f"{MARK} not converged: the loss of a distilled set behind the number was still falling when its iterations ended, "
+    "so more of them would change it."
+)
+PAIRED = "Not paired: the cells that it is made of have no distillation seed in common."
 
 
 def tabulate(
@@ -40,7 +61,7 @@ def tabulate(
     commit: str,
     outputs: Mapping[str, str | Path],
     caption: str,
-    spread: str = "deviation",
+    spread: str = "interval",
 ) -> None:
     """Write one table in every format asked for.
 
@@ -49,13 +70,13 @@ def tabulate(
     evaluations : sequence of path
         All evaluation files that the table rests on; the missing ones are counted in the footer.
     rows : sequence of mapping
-        The entries in table order: the fields of a cell without its seed, ``metric``, perhaps ``terms``, and
-        ``published`` (a selector or None).
+        The entries in table order: the fields of a cell without its seed, ``metric``, perhaps ``terms`` and
+        ``against``, and ``published`` (a selector or None).
     published : path
         The CSV of published numbers.
     scale, commit, caption : str
         Shown with the table. The CSV holds the scale but never the commit, so a rerun gives the same bytes.
-    spread : {"deviation", "interval"}
+    spread : {"interval", "deviation"}
         What people's formats show behind the ±; the CSV has both.
     outputs : mapping
         Format (``csv``, ``md``, ``tex``, ``html``) to the path to write.
@@ -81,11 +102,30 @@ def tabulate(
         entries.append(summarise(frame, row, number))
     done = sum(Path(path).is_file() for path in evaluations)
     notes = _notes(frame, entries, sources, scale=scale, commit=commit, done=done, total=len(evaluations))
-    compared = [COMPARED] if any(entry.metric in comparisons.METRICS for entry in entries) else []
-    notes[1:1] = [SPREADS[spread], *compared]
+    notes[1:1] = [*_reading(entries, spread)]
     table = Table(caption=caption, scale=scale, entries=entries, notes=notes, spread=spread)
     for form, path in outputs.items():
         WRITERS[form](path, table)
+
+
+def _reading(entries: list[Entry], spread: str) -> Iterator[str]:
+    """Say how the numbers of a table are read."""
+    finished = [entry for entry in entries if not entry.state]
+    numbers = [entry.networks for entry in finished]
+    networks = " to ".join(map(str, dict.fromkeys([min(numbers), max(numbers)]))) if numbers else "several"
+    yield f"Percent; mean over n distillation seeds, with the mean over {networks} networks for each. {SPREADS[spread]}"
+    if any(entry.n == 1 for entry in finished):
+        yield ONE_SEED
+    shown = {entry.metric for entry in entries}
+    if shown & set(comparisons.AMPLIFICATIONS):
+        yield AMPLIFICATION
+    if any("random" in comparisons.AMPLIFICATIONS.get(metric, ()) for metric in shown):
+        yield SPLIT
+    yield from (AGAINST.format(name) for name in {entry.difference.against: 0 for entry in entries if entry.difference})
+    if any(entry.converged == "false" for entry in finished):
+        yield MARKED
+    if any(entry.state == NOT_PAIRED for entry in entries):
+        yield PAIRED
 
 
 def _notes(
@@ -98,11 +138,12 @@ def _notes(
     shown = frame[frame["dataset"].isin({entry.key["dataset"] for entry in entries})]
     for kind, names in shown.groupby("convention")["dataset"].unique().items():
         notes.append(f"Test set {convention(kind)}: {', '.join(sorted(names))}.")
-    if any(entry.state == "not defined" for entry in entries):
+    if any(entry.state == NOT_DEFINED for entry in entries):
         notes.append("Not defined: the metric needs groups that this test set does not have.")
     if any(entry.metric in image_metrics.METRICS for entry in entries):
         notes.append(
-            "Of the images themselves: n counts draws of real images; distances are percent of those of real images."
+            "Of the images themselves: draws of real images stand for networks; distances are percent of those of real "
+            "images."
         )
     if sources:
         notes.append(f"Published: {'; '.join(dict.fromkeys(sources))}; gap = mean − published, in points.")
