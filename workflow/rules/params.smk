@@ -99,7 +99,7 @@ def figure_settings(wildcards):
     settings = study.config["figures"][wildcards.figure]
     if settings["kind"] == "heatmap":
         return settings | {"kernels": study.kernels(settings["debias"])}
-    if settings["kind"] in ("against_ratio", "against_ipc"):
+    if settings["kind"] in ("against_ratio", "against_ipc", "amplification"):
         return settings | {"rows": study.figure_rows(wildcards.figure)}
     return settings
 

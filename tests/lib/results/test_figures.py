@@ -10,6 +10,7 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import FILES, PLOTS, plot, style
 from ddbias.results.figures import accuracy as accuracy_plot
+from ddbias.results.figures import amplification as amplification_plot
 from ddbias.results.figures import cost as cost_plot
 from ddbias.results.figures import curves as curves_plot
 from ddbias.results.figures import datasets as datasets_plot
@@ -19,6 +20,7 @@ from ddbias.results.figures import images as images_plot
 from ddbias.results.figures import surrogate as surrogate_plot
 from ddbias.results.figures import weights as weights_plot
 from PIL import Image
+from scipy import stats
 from sklearn.datasets import load_digits
 
 MEAN, STD = [0.2, 0.3, 0.1], [0.3, 0.25, 0.2]
@@ -42,15 +44,23 @@ SETTINGS["against_ratio"] = {
     "metric": "unbiased_accuracy",
     "rows": rows({"ratio": "0.8"}, {"ratio": "0.95"}, {"ratio": "1"}),
 }
+SPLIT = ("unbiased_size_amplification", "unbiased_distillation_amplification")
+SETTINGS["amplification"] = {"metric": "unbiased_amplification", "rows": []}
+for part, (cell, metric) in enumerate(itertools.product(rows({}), SPLIT)):
+    other = {**cell, "ratio": "0.8"}
+    terms = {"distilled": cell, "random": cell, "distilled_unbiased": other, "random_unbiased": cell}
+    terms |= {"whole": other, "whole_unbiased": cell} if part % 2 == 0 else {}
+    SETTINGS["amplification"]["rows"].append({**cell, "metric": metric, "terms": terms})
 SETTINGS["against_ipc"] = {**SETTINGS["against_ratio"], "kind": "against_ipc", "rows": rows({"ipc": "10"})}
 
 
-def evaluation(path, values, *, debias="kde", ratio="0.95", distiller="dm", ipc="10", seed=0):
+def evaluation(path, values, *, debias="kde", ratio="0.95", distiller="dm", ipc="10", seed=0, converged=None):
     n = len(values)
     cell = {"study": "digits", "scale": "quick", "dataset": "digits", "ratio": ratio, "distiller": distiller}
     cell |= {"debias": debias, "ipc": ipc, "seed": seed, "evaluation": "convnet", "metric": "unbiased_accuracy"}
     columns = {**{k: [v] * n for k, v in cell.items()}, "repeat": list(range(n)), "value": list(values)}
-    store.write_table(path, {**columns, "support": [360] * n}, {"convention": "balanced"})
+    meta = {"convention": "balanced", "distillation": {"converged": converged}}
+    store.write_table(path, {**columns, "support": [360] * n}, meta)
     return path
 
 
@@ -192,7 +202,10 @@ def test_accuracy_shows_every_network_and_the_mean(tmp_path):
     data, _, bars = container.lines
     assert data.get_ydata() == pytest.approx([percent.mean()])
     low, high = bars[0].get_segments()[0][:, 1]
-    assert (low, high) == pytest.approx((percent.mean() - percent.std(), percent.mean() + percent.std()))
+    means = 100 * np.mean(values, axis=1)
+    assert (low, high) == pytest.approx(stats.t.interval(0.95, 2, loc=means.mean(), scale=stats.sem(means)))
+    (lone,) = accuracy_plot.draw(evaluations=paths[:1], settings={}).axes[0].containers
+    assert not lone.has_yerr  # one seed has no interval
 
 
 def test_accuracy_panels_go_up_with_the_ratio(tmp_path):
@@ -312,19 +325,21 @@ def test_an_embedding_without_attributes_has_one_panel_and_class_names(tmp_path,
     assert [text.get_text() for text in axis.texts] == ["cat", "dog"]
 
 
-def test_a_heatmap_holds_mean_and_deviation_where_its_kernels_are(tmp_path):
+def test_a_heatmap_holds_mean_and_interval_where_its_kernels_are(tmp_path):
     values = {"a": [0.5, 0.6], "b": [0.7, 0.72], "c": [0.2]}
     kernels = {"a": [0.1, 2], "b": [0.01, 0.5], "c": [0.1, 0.5], "later": [0.01, 2]}
     paths = [evaluation(tmp_path / name, numbers, debias=name) for name, numbers in values.items()]
-    paths += [evaluation(tmp_path / "a again", [0.1], debias="a", seed=1)]
+    paths += [evaluation(tmp_path / "a again", [0.1], debias="a", seed=1, converged=False)]
     paths += [evaluation(tmp_path / "uniform", [0.9], debias="uniform")]
     figure = heatmap_plot.draw(evaluations=paths, settings={"kernels": kernels})
     axis, scale = figure.axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["0.5", "2"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["0.01", "0.1"]
     shown = np.ma.filled(axis.images[0].get_array(), np.nan)
-    np.testing.assert_allclose(shown, [[71, np.nan], [20, 40]])
-    assert [text.get_text() for text in axis.texts] == ["71.0\n±1.0", "20.0", "40.0\n±21.6"]
+    np.testing.assert_allclose(shown, [[71, np.nan], [20, 32.5]])
+    half = stats.t.ppf(0.975, 1) * stats.sem([55, 10])
+    assert [text.get_text() for text in axis.texts] == ["71.0", "20.0", f"32.5 †\n±{half:.1f}"]
+    assert "† not converged" in figure.get_suptitle()
     assert len(axis.patches) == 1  # what was not evaluated is hatched
     assert scale.get_ylim() == (20, 71)
 
@@ -333,6 +348,7 @@ def test_curves_are_the_means_over_an_even_axis_with_gaps(tmp_path):
     """Nothing was run at .99: the line of uniform is broken there, and the whole set is there once."""
     values = {"0.1": (0.9, 0.92), "0.95": (0.5, 0.56), "1": (0.1,)}
     paths = [evaluation(tmp_path / ratio, v, ratio=ratio, debias="uniform") for ratio, v in values.items()]
+    paths.append(evaluation(tmp_path / "s", (0.93,), ratio="0.1", debias="uniform", seed=1))
     paths.append(evaluation(tmp_path / "w", (0.8,), debias="uniform", distiller="whole", ipc="all"))
     shown = rows(*({"ratio": ratio} for ratio in ("1", "0.95", "0.99", "0.1")), debias=["uniform"])
     shown += rows({"ratio": "0.95", "distiller": "whole", "ipc": "all"}, debias=["uniform"])
@@ -340,11 +356,12 @@ def test_curves_are_the_means_over_an_even_axis_with_gaps(tmp_path):
     axis = curves_plot.draw(evaluations=paths, settings=settings).axes[0]
     assert [text.get_text() for text in axis.get_xticklabels()] == ["0.1", "0.95", "1"]
     line, whole = (container.lines[0] for container in axis.containers)
-    np.testing.assert_allclose(line.get_ydata(), [91, 53, 10])
+    np.testing.assert_allclose(line.get_ydata(), [92, 53, 10])
     np.testing.assert_allclose(whole.get_ydata(), [np.nan, 80, np.nan])
     (bars,) = axis.containers[0].lines[2]
     lengths = [segment[1, 1] - segment[0, 1] for segment in bars.get_segments()]
-    np.testing.assert_allclose(lengths, [2, 6, 0], atol=1e-9)  # one deviation up, one down
+    half = stats.t.ppf(0.975, 1) * stats.sem([91, 93])  # the other cells have one seed
+    np.testing.assert_allclose(lengths, [2 * half, 0, 0], atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["against_ratio", "against_ipc"])
@@ -381,7 +398,7 @@ def test_costs_are_those_of_the_sets(tmp_path):
 
 
 def test_amplification_is_drawn_from_its_cells(tmp_path):
-    parts = {"distilled": 0.5, "from_unbiased": 0.8, "whole": 0.9, "whole_unbiased": 0.95}
+    parts = {"distilled": 0.5, "distilled_unbiased": 0.8, "whole": 0.9, "whole_unbiased": 0.95}
     paths = [evaluation(tmp_path / part, (value,), distiller=part) for part, value in parts.items()]
     (base,) = rows({}, debias=["kde"])
     terms = {part: {**base, "distiller": part} for part in parts}
@@ -390,6 +407,62 @@ def test_amplification_is_drawn_from_its_cells(tmp_path):
     axis = curves_plot.draw(evaluations=paths, settings=settings).axes[0]
     np.testing.assert_allclose(axis.containers[0].lines[0].get_ydata(), [25])
     assert axis.get_ylabel() == "unbiased amplification (points)"
+
+
+def test_the_parts_of_an_amplification_are_bars_to_either_side(tmp_path):
+    """A random set loses 40 points and the whole one 10; the distilled one 55 with two seeds, 35 with kde."""
+    losses = {"random": (0.4,), "whole": (0.1,), "dm": (0.5, 0.6), "kde": (0.35,)}
+    paths = [
+        evaluation(tmp_path / f"{name}{ratio}{seed}", [value], distiller=name, ratio=ratio, seed=seed, converged=known)
+        for name, values in losses.items()
+        for seed in (0, 1)
+        for ratio, value, known in (("0.95", 0.9 - values[seed % len(values)], name != "kde"), ("0.1", 0.9, True))
+    ]
+    shown = []
+    for debias, ipc in (("uniform", "10"), ("kde", "10"), ("later", "50")):
+        (cell,) = rows({"ipc": ipc}, debias=[debias])
+        for metric in SPLIT:
+            parts = ("random", "whole") if "size" in metric else ("dm" if debias == "uniform" else debias, "random")
+            roles = ("random", "whole") if "size" in metric else ("distilled", "random")
+            terms = {}
+            for role, name in zip(roles, parts, strict=True):
+                terms[role] = {**cell, "debias": "kde", "ipc": "10", "distiller": name, "metric": "unbiased_accuracy"}
+                terms[f"{role}_unbiased"] = {**terms[role], "ratio": "0.1"}
+            shown.append({**cell, "metric": metric, "terms": terms})
+    figure = amplification_plot.draw(evaluations=paths, settings={"metric": "unbiased_amplification", "rows": shown})
+    (axis,) = figure.axes
+    size, distillation = (container for container in axis.containers if hasattr(container, "patches"))
+    np.testing.assert_allclose([bar.get_width() for bar in size], [30, 30])
+    np.testing.assert_allclose([bar.get_width() for bar in distillation], [15, -5])
+    (lines,) = distillation.errorbar.lines[2]
+    lengths = [segment[1, 0] - segment[0, 0] for segment in lines.get_segments()]
+    np.testing.assert_allclose(lengths, [2 * stats.t.ppf(0.975, 1) * stats.sem([10, 20]), 0], atol=1e-9)
+    labels = [text.get_text() for text in axis.get_yticklabels()]
+    assert labels == ["dm, uniform\ntogether +45.0", "dm, kde †\ntogether +25.0"]
+    assert "† not converged" in figure.get_suptitle()
+
+
+@pytest.mark.parametrize("kind", ["accuracy", "against_ipc", "cost"])
+def test_points_of_sets_that_have_not_converged_are_hollow(kind, tmp_path):
+    known = {"uniform": False, "kde": True}
+    paths = [evaluation(tmp_path / n, [0.5, 0.6], debias=n, converged=done) for n, done in known.items()]
+    sets = []
+    for name in known:
+        cell = {"dataset": "digits", "ratio": "0.95", "distiller": "dm", "debias": name, "ipc": "10", "seed": 0}
+        sets.append(tmp_path / f"{name}_set" / "distilled.safetensors")
+        store.write_tensors(sets[-1], {"labels": torch.zeros(1)}, cell)
+        store.write_json(sets[-1].with_name("run.json"), {"seconds": 1.0, "peak_memory_mb": 100.0})
+    draw = importlib.import_module(f"ddbias.results.figures.{PLOTS[kind]}").draw
+
+    def markers(evaluations):
+        figure = draw(evaluations=evaluations, distilled=sets, settings=SETTINGS.get(kind, {}))
+        legend = [text.get_text() for text in figure.legends[0].get_texts()]
+        drawn = [line for line in figure.axes[0].lines if len(line.get_xdata()) and line.get_markersize() >= 5]
+        hollow = [line.get_marker() for line in drawn if line.get_markerfacecolor() == "white"]
+        return hollow, style.HOLLOW in legend
+
+    assert markers(paths) == (["o"], True)
+    assert markers(paths[1:]) == ([], False)
 
 
 def test_heatmaps_of_several_ratios_share_their_colours(tmp_path):

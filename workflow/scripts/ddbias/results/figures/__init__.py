@@ -17,6 +17,7 @@ PLOTS = {
     "accuracy": "accuracy",
     "against_ratio": "curves",
     "against_ipc": "curves",
+    "amplification": "amplification",
     "cost": "cost",
     "weights": "weights",
     "surrogate": "surrogate",

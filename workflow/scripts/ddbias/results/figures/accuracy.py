@@ -1,4 +1,4 @@
-"""Accuracy (or any other metric) per distiller and debias: every network a dot, mean and deviation beside it."""
+"""Accuracy (or any other metric) per distiller and debias: every network a dot, mean and interval beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.results.figures import style
+from ddbias.results.tables.pool import half_interval
 from ddbias.results.tables.read import read_evaluations
 
 PANEL = ["dataset", "ratio", "evaluation", "test"]  # test: the convention of the test set
@@ -18,8 +19,8 @@ GROUP, WIDEST = 0.8, 0.25  # share of a distiller's slot that all its points, an
 def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
     """Draw one panel per data set, ratio and evaluation.
 
-    Every network of every seed is a faint dot; the large marker is the mean, the bar the standard deviation
-    (ddof 0) over all of them, as in the tables.
+    Every network of every seed is a faint dot; the large marker is the mean, the bar its 95 % interval over seeds, as
+    in the tables: one seed has none. The marker is hollow where a set has not converged.
 
     Parameters
     ----------
@@ -45,6 +46,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
         axis.set_ylabel(f"{metric.replace('_', ' ')} (%)")
     figure.suptitle(common)
     handles, labels = _legend(looks, axes[0])
+    if (frame["converged"] == "false").any():
+        handles, labels = [*handles, style.hollow_handle(axes[0])], [*labels, style.HOLLOW]
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), title="debias")
     return figure
 
@@ -68,17 +71,18 @@ def _slots(frame) -> list[tuple[str, str]]:
 def _panel(axis, rows, slots: list[tuple[str, str]], looks: dict[str, dict]) -> None:
     names = list(looks)
     step = min(GROUP / len(names), WIDEST)
-    for (distiller, ipc, debias), values in rows.groupby(["distiller", "ipc", "debias"])["value"]:
-        percent = 100 * values.to_numpy(float)
+    for (distiller, ipc, debias), found in rows.groupby(["distiller", "ipc", "debias"]):
+        percent = 100 * found["value"].to_numpy(float)
+        of_seeds = 100 * found.groupby("seed")["value"].mean()
         here = [n for n in names if n in set(rows.loc[_same(rows, distiller, ipc), "debias"])]
         centre = slots.index((distiller, ipc)) + step * (here.index(debias) - (len(here) - 1) / 2)
-        look = looks[debias]
+        look, open_ = looks[debias], (found["converged"] == "false").any()
         # Seaborn's strip plot shifts dots at random from the global generator; a fixed ramp keeps the bytes equal.
         spread = np.linspace(-0.36, 0.04, len(percent)) * step
         axis.scatter(centre + spread, percent, s=9, alpha=0.45, linewidths=0, **look)
         axis.errorbar(
-            centre + 0.26 * step, percent.mean(), percent.std(), capsize=2.5, markersize=6, elinewidth=1.2,
-            markeredgecolor="black", markeredgewidth=0.6, ecolor=".25", linestyle="none", **look,
+            centre + 0.26 * step, of_seeds.mean(), half_interval(of_seeds), capsize=2.5, markersize=6, elinewidth=1.2,
+            ecolor=".25", linestyle="none", **style.marker(look["color"], hollow=open_), **look,
         )  # fmt: skip
     axis.set_xticks(range(len(slots)), [d if i == "all" else f"{d}\nIPC {i}" for d, i in slots])
     axis.set_xlim(-0.5, len(slots) - 0.5)
@@ -92,7 +96,7 @@ def _same(rows, distiller: str, ipc: str):
 def _legend(looks: dict[str, dict], axis) -> tuple[list, list[str]]:
     """Return handles and labels: one per debias, in the order of the points."""
     handles = [
-        axis.plot([], [], linestyle="none", markersize=6, markeredgecolor="black", markeredgewidth=0.6, **look)[0]
+        axis.plot([], [], linestyle="none", markersize=6, **style.marker(look["color"]), **look)[0]
         for look in looks.values()
     ]
     return handles, list(looks)

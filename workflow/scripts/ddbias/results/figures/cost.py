@@ -19,7 +19,7 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
     """Draw the mean of every distiller, debias and number of images per class at the mean cost of its sets.
 
     Costs are those of the machine that made the sets, beside whatever else it did; what only draws images costs as good
-    as nothing and says what distillation is worth.
+    as nothing and says what distillation is worth. A marker is hollow where a set has not converged.
 
     Parameters
     ----------
@@ -38,11 +38,15 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
         return style.nothing_yet(f"value of {metric.replace('_', ' ')}")
     looks = style.debias_styles(frame["debias"])
     figure, axes = style.panels(len(COSTS), width=3.8, height=3.2, sharey=True)
-    points = frame.groupby(["distiller", "ipc", "debias"])[["value", *COSTS]].mean().reset_index()
+    frame = frame.assign(hollow=frame["converged"] == "false")
+    parts = frame.groupby(["distiller", "ipc", "debias"])
+    points = parts[["value", *COSTS]].mean().assign(hollow=parts["hollow"].any()).reset_index()
     for axis, (cost, label) in zip(axes, COSTS.items(), strict=True):
         for point in points.itertuples():
             place = max(getattr(point, cost), 0.01), 100 * point.value
-            axis.scatter(*place, s=36, edgecolors="black", linewidths=0.6, **looks[point.debias])
+            look = looks[point.debias]
+            look = {**look, **style.marker(look["color"], hollow=point.hollow)}
+            axis.plot(*place, markersize=6, linestyle="none", **look)
             text = f"{point.distiller} {point.ipc}"
             axis.annotate(text, place, xytext=(5, 4), textcoords="offset points", fontsize=7, color=".25")
         axis.margins(x=0.25, y=0.1)
@@ -51,9 +55,13 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
     axes[0].xaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel(f"{metric.replace('_', ' ')} (%)")
     for name, look in looks.items():
-        axes[0].scatter([], [], s=36, edgecolors="black", linewidths=0.6, label=name, **look)
+        axes[0].plot([], [], markersize=6, linestyle="none", label=name, **style.marker(look["color"]), **look)
+    labels = list(looks)
+    if points["hollow"].any():
+        style.hollow_handle(axes[0]).set_label(style.HOLLOW)
+        labels.append(style.HOLLOW)
     style.title(figure, style.describe(dict(zip(SET[:2], key, strict=True)) for key, _ in frame.groupby(SET[:2]))[1])
-    figure.legend(loc="outside lower center", ncols=style.columns(figure, looks), title="debias")
+    figure.legend(loc="outside lower center", ncols=style.columns(figure, labels), title="debias")
     return figure
 
 

@@ -21,10 +21,11 @@ WHOLE_SET = {"color": "black", "linestyle": (0, (1, 1.5))}
 
 
 def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
-    """Draw the mean of every cell and its standard deviation (ddof 0), as in the tables.
+    """Draw the mean of every cell and its 95 % interval over seeds, as in the tables.
 
     What lies on the axis is evenly spaced: ratios crowd towards 1, numbers of images do not grow evenly. The whole
-    training set, which has no images per class, is a black line; a cell without finished runs leaves a gap.
+    training set, which has no images per class, is a black line; a cell without finished runs leaves a gap; a marker is
+    hollow where a set has not converged.
 
     Parameters
     ----------
@@ -69,6 +70,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     axis.grid(axis="x", visible=False)
     style.title(figure, _common(cells, field))
     handles, labels = axis.get_legend_handles_labels()
+    if any(cell.converged == "false" for cell in cells):
+        handles, labels = [*handles, style.hollow_handle(axis)], [*labels, style.HOLLOW]
     figure.legend(handles, labels, loc="outside right upper", title="distiller, debias")
     return figure
 
@@ -89,12 +92,18 @@ def _number(text: str) -> tuple:
 
 
 def _line(axis, cells: list, places: list[str], field: str, shift: float, **look) -> None:
-    """Draw one line with its deviations; places without a value are gaps."""
+    """Draw one line with its intervals; places without a value are gaps."""
     mean, spread = np.full(len(places), np.nan), np.zeros(len(places))
     for cell in cells:
         place = places.index(cell.key[field])
-        mean[place], spread[place] = cell.mean, cell.std or 0.0
-    axis.errorbar(
-        np.arange(len(places)) + shift, mean, spread, capsize=2.5, markersize=5, elinewidth=1.0, linewidth=1.3,
+        mean[place], spread[place] = cell.mean, cell.interval or 0.0
+    x = np.arange(len(places)) + shift
+    drawn = axis.errorbar(
+        x, mean, spread, capsize=2.5, markersize=5, elinewidth=1.0, linewidth=1.3,
         markeredgecolor="black", markeredgewidth=0.5, **look,
     )  # fmt: skip
+    hollow = [places.index(cell.key[field]) for cell in cells if cell.converged == "false"]
+    if hollow:
+        filling = style.marker(look["color"], hollow=True)
+        above = drawn.lines[0].get_zorder() + 1
+        axis.plot(x[hollow], mean[hollow], look["marker"], markersize=5, zorder=above, **filling)

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.results.figures import style
+from ddbias.results.tables.formats import MARK
+from ddbias.results.tables.pool import half_interval
 from ddbias.results.tables.read import read_evaluations
 
 PANEL = ["dataset", "ratio", "distiller", "ipc", "evaluation", "convention"]
@@ -16,10 +18,10 @@ COLOURS = "cividis"  # its lightness rises steadily, so it can be read in grey
 
 
 def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
-    """Draw one panel per ratio; a cell holds the mean and the standard deviation (ddof 0) over all networks and seeds.
+    """Draw one panel per ratio; a cell holds the mean and half of its 95 % interval over seeds.
 
-    As in the tables, a single value has no deviation. A debias that no network was evaluated for yet is a hatched cell.
-    All panels share the scale of colours.
+    As in the tables, one seed has no interval and a dagger marks sets that have not converged. A debias that no network
+    was evaluated for yet is a hatched cell. All panels share the scale of colours.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     grids = [_grid(rows, kernels, variances, temperatures) for _, rows in parts]
     width, height = max(2.6, 0.9 + 0.62 * len(temperatures)), max(2.4, 1.2 + 0.5 * len(variances))
     figure, axes = style.panels(len(parts), width=width, height=height, sharey=True)
-    limits = [min(np.nanmin(mean) for mean, _ in grids), max(np.nanmax(mean) for mean, _ in grids)]
+    limits = [min(np.nanmin(mean) for mean, *_ in grids), max(np.nanmax(mean) for mean, *_ in grids)]
     for axis, title, grid in zip(axes, titles, grids, strict=True):
         image = _panel(axis, *grid, limits)
         axis.set_title(title)
@@ -50,7 +52,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     for axis in axes[:: axes[0].get_gridspec().ncols]:
         axis.set_ylabel("kernel variance")
     figure.colorbar(image, ax=list(axes), label=f"{metric.replace('_', ' ')} (%)", aspect=30)
-    style.title(figure, common)
+    marked = any(marks.any() for *_, marks in grids)
+    style.title(figure, f"{common}, {MARK} not converged" if marked else common)
     return figure
 
 
@@ -67,20 +70,21 @@ def _text(value: object) -> str:
     return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
-def _grid(rows, kernels: dict[str, tuple], variances: list, temperatures: list) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation in percent, both (variances, temperatures), NaN where there is none."""
+def _grid(rows, kernels: dict[str, tuple], variances: list, temperatures: list) -> tuple[np.ndarray, ...]:
+    """Return mean and half interval in percent, NaN where there is none, and marks, all (variances, temperatures)."""
     mean = np.full((len(variances), len(temperatures)), np.nan)
-    spread = mean.copy()
-    for name, values in rows.groupby("debias")["value"]:
+    spread, marks = mean.copy(), np.full(mean.shape, "", dtype=object)
+    for name, found in rows.groupby("debias"):
         variance, temperature = kernels[name]
         place = variances.index(variance), temperatures.index(temperature)
-        percent = 100 * values.to_numpy(float)
+        percent = 100 * found.groupby("seed")["value"].mean()
         mean[place] = percent.mean()
-        spread[place] = percent.std() if len(percent) > 1 else np.nan
-    return mean, spread
+        spread[place] = half_interval(percent) if len(percent) > 1 else np.nan
+        marks[place] = f" {MARK}" if (found["converged"] == "false").any() else ""
+    return mean, spread, marks
 
 
-def _panel(axis, mean: np.ndarray, spread: np.ndarray, limits: list[float]):
+def _panel(axis, mean: np.ndarray, spread: np.ndarray, marks: np.ndarray, limits: list[float]):
     """Draw one grid and write its numbers; return the image, for the scale of colours."""
     from matplotlib.patches import Rectangle
 
@@ -91,7 +95,8 @@ def _panel(axis, mean: np.ndarray, spread: np.ndarray, limits: list[float]):
             axis.add_patch(Rectangle(corner, 1, 1, facecolor="white", edgecolor=".7", hatch="////", linewidth=0))
             continue
         light = image.norm(value) > 0.5
-        text = f"{value:.1f}" + (f"\n±{spread[row, column]:.1f}" if np.isfinite(spread[row, column]) else "")
+        interval = f"\n±{spread[row, column]:.1f}" if np.isfinite(spread[row, column]) else ""
+        text = f"{value:.1f}{marks[row, column]}{interval}"
         axis.text(column, row, text, ha="center", va="center", fontsize=8, color="black" if light else "white")
     axis.grid(visible=False)
     return image

@@ -18,6 +18,7 @@ KNOWN = {  # debias: (colour of the palette, marker)
     "cobra": (4, "v"),
 }
 OTHER_COLOURS, OTHER_MARKERS = (3, 9, 5, 6), "PX<>*hpd"  # for any other name; disjoint from the known looks
+HOLLOW = "hollow: not converged"
 LETTER = 0.09  # inches of a letter of a title at most
 ALIGNED, CONFLICTING = 7, 1  # colours of the palette: grey and orange
 
@@ -68,6 +69,18 @@ def debias_styles(names: Iterable[str]) -> dict[str, dict]:
 def _other_look(number: int) -> tuple[int, str]:
     number %= len(OTHER_COLOURS) * len(OTHER_MARKERS)
     return OTHER_COLOURS[number % len(OTHER_COLOURS)], OTHER_MARKERS[number // len(OTHER_COLOURS)]
+
+
+def marker(colour: object, *, hollow: bool = False) -> dict:
+    """Return how a marker of a mean is filled and edged: hollow where the set behind it has not converged."""
+    if hollow:
+        return {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.4}
+    return {"markerfacecolor": colour, "markeredgecolor": "black", "markeredgewidth": 0.6}
+
+
+def hollow_handle(axis):
+    """Return what stands beside `HOLLOW` in a legend."""
+    return axis.plot([], [], "o", markersize=6, linestyle="none", **marker(".4", hollow=True))[0]
 
 
 def panels(count: int, *, width: float = 3.4, height: float = 3.0, columns: int = 3, **options) -> tuple:

@@ -1,0 +1,83 @@
+"""Amplification split into its two parts: what a small set loses to the bias, and what distillation adds to that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ddbias.evaluation import comparisons
+from ddbias.results.figures import style
+from ddbias.results.tables.formats import MARK, Entry
+from ddbias.results.tables.pool import summarise
+from ddbias.results.tables.read import read_evaluations
+
+HEIGHT = 0.36  # of a bar, of the room of a cell
+LOOKS = {"size": (7, ""), "distillation": (1, "////")}  # colour of the palette, hatch
+
+
+def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
+    """Draw two bars for every distiller and debias, from zero to either side; one panel per number of images per class.
+
+    Lines at their ends are 95 % intervals over seeds, as in the tables; one seed has none. The sum of the two bars is
+    the amplification that the label says.
+
+    Parameters
+    ----------
+    evaluations : sequence of path
+    settings : dict
+        ``metric``, an amplification, and ``rows``: its size and its distillation amplification for every cell, as in a
+        table.
+    """
+    size, distillation = comparisons.split(settings["metric"])
+    frame = read_evaluations(evaluations)
+    found: dict[tuple, dict[str, Entry]] = {}
+    for row in settings["rows"]:
+        entry = summarise(frame, row, None)
+        if entry.mean is not None:
+            found.setdefault(tuple(entry.key.values()), {})[entry.metric] = entry
+    cells = [(parts[size], parts[distillation]) for parts in found.values() if len(parts) == 2]
+    words = settings["metric"].replace("_", " ")
+    if not cells:
+        return style.nothing_yet(f"value of {words}")
+    images = sorted({cell[0].key["ipc"] for cell in cells}, key=int)
+    panels = [[cell for cell in cells if cell[0].key["ipc"] == ipc] for ipc in images]
+    longest = max(map(len, panels))
+    figure, axes = style.panels(len(panels), width=4.6, height=0.9 + 0.55 * longest, columns=2, sharex=True)
+    for axis, ipc, panel in zip(axes, images, panels, strict=True):
+        _panel(axis, panel, longest)
+        axis.set_title(f"IPC {ipc}")
+        axis.set_xlabel(f"{words} (points)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    marked = [f"{MARK} not converged"] if any(_marked(cell) for cell in cells) else []
+    common = style.describe([{name: cells[0][0].key[name] for name in ("dataset", "ratio", "evaluation")}])[1]
+    style.title(figure, ", ".join([common, *marked]))
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _panel(axis, cells: list[tuple[Entry, Entry]], room: int) -> None:
+    """Draw the bars of some cells where there is room for as many or more."""
+    places = np.arange(len(cells))
+    for number, (name, (colour, hatch)) in enumerate(LOOKS.items()):
+        entries = [cell[number] for cell in cells]
+        axis.barh(
+            places + (number - 0.5) * HEIGHT, [entry.mean for entry in entries], HEIGHT, label=name, hatch=hatch,
+            xerr=[entry.interval or 0 for entry in entries], color=style.colour(colour), edgecolor=".25", linewidth=0.6,
+            error_kw={"elinewidth": 1.0, "capsize": 2, "ecolor": ".15"},
+        )  # fmt: skip
+    axis.axvline(0, color=".25", linewidth=0.9)
+    axis.set_yticks(places, [_label(cell) for cell in cells])
+    axis.set_ylim(room - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+
+
+def _label(cell: tuple[Entry, Entry]) -> str:
+    key, total = cell[0].key, f"{sum(entry.mean for entry in cell):+.1f}".replace("-", "−")
+    return f"{key['distiller']}, {key['debias']}{f' {MARK}' if _marked(cell) else ''}\ntogether {total}"
+
+
+def _marked(cell: tuple[Entry, Entry]) -> bool:
+    return any(entry.converged == "false" for entry in cell)
