@@ -50,12 +50,13 @@ class Page(html.parser.HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def distilled(folder, *, debias="kde", ratio="0.95", seed=0, images=True, run=True):
+def distilled(folder, *, debias="kde", ratio="0.95", seed=0, images=True, run=True, distillation=None, probe=None):
     folder = folder / f"{debias.replace('/', '_')[:8]}{ratio}{seed}"
     cell = {"study": "digits", "scale": "quick", "dataset": "digits", "ratio": ratio, "distiller": "dm"}
     cell |= {"debias": debias, "ipc": "10", "seed": seed, "kind": "distilled"}
     tensors = {"labels": torch.arange(2), **({"images": torch.zeros(2, 1, 2, 2)} if images else {})}
     settings = {"distiller": {"lr": 0.1, "note": NASTY}}
+    cell |= {"distillation": distillation} if distillation else {}
     store.write_tensors(
         folder / "distilled.safetensors", tensors, {**cell, "settings": settings, "provenance": {"torch": "2"}}
     )
@@ -64,6 +65,7 @@ def distilled(folder, *, debias="kde", ratio="0.95", seed=0, images=True, run=Tr
     if run:
         facts = {"seconds": 75.25, "peak_memory_mb": 812.4, "commit": "0123456789ab+"}
         facts |= {"device": "cpu", "date": "2026-01-02T03:04:05+00:00", "command": f"snakemake {NASTY}", "host": "box"}
+        facts |= {"probe": probe} if probe else {}
         store.write_json(folder / "run.json", facts)
     return folder
 
@@ -105,7 +107,7 @@ def row_texts(text):
 @pytest.fixture
 def table(tmp_path):
     key = {"dataset": "digits", "ratio": "0.95", "distiller": "dm", "debias": NASTY, "ipc": "10", "evaluation": "net"}
-    entry = Entry(key=key, metric="accuracy", mean=61.5, std=1.5, n=9)
+    entry = Entry(key=key, metric="accuracy", mean=61.5, std=1.5, interval=1.5, n=9)
     path = tmp_path / "tables" / "main.html"
     write_html(path, Table(caption="Main table", scale="quick", entries=[entry], notes=["Scale quick."]))
     return path
@@ -158,10 +160,38 @@ def test_a_row_holds_the_means_of_every_evaluation(tmp_path):
     ]
     assert "In every line: dataset digits, ratio 0.95, distiller dm, debias kde, ipc 10." in text
     shown = " ".join(" ".join(Page(text).text).split())
-    for words in ("87.5 ± 12.5 2 160", "50.0 ± – 1 160", "conflicting accuracy 87.5 ± 12.5 2 80", "Not evaluated yet"):
+    for words in (
+        "mean ± std networks support",
+        "87.5 ± 12.5 2 160",
+        "50.0 ± – 1 160",
+        "conflicting accuracy 87.5 ± 12.5 2 80",
+        "Not evaluated yet",
+    ):
         assert words in shown
     for words in ("Test set balanced (every attribute equally often in every class)", "network.kind", "epochs 150"):
         assert words in shown
+
+
+def test_a_set_says_whether_it_has_converged_and_shows_its_probe(tmp_path):
+    went = {"iterations": 400, "at_most": 500, "moved": 12.34, "converged": True, "first_conflicting": 21}
+    stopped = {**went, "iterations": 500, "converged": False}
+    drawn = {"iteration": [0, 100, 400], "loss": [8.0, 4.0, 2.0], "standard_error": [0.0, 0.0, 1.0]}
+    folders = [distilled(tmp_path, debias="a", distillation=went, probe=drawn)]
+    folders += [distilled(tmp_path, debias="b", distillation=stopped), distilled(tmp_path, debias="c")]
+    text = page(tmp_path, distilled=folders)
+    assert [cells[1] for cells in row_texts(text)] == ["yes", "no †", "–"]
+    assert re.search(r'data-column="2">converged</button>.*data-column="3">time<', text, re.S)
+    shown = " ".join(" ".join(Page(text).text).split())
+    for words in ("converged yes iterations 400 of at most 500 moved 12.3 of 255", "converged no †", "first images 21"):
+        assert words in shown
+    assert "Loss on the probe over 400 steps" in shown
+    assert "loss on the probe 8 ± 0 → 2 ± 1 (lowest 2, highest 8); fixed networks" in shown
+    # Iterations lie where they are on the axis; the band goes from 1 to 3 at the end.
+    assert 'class="line" points="0,1 60,34 240,51"' in text
+    (band,) = re.findall(r'class="band" points="(.*?)"', text)
+    assert band.split() == ["0,1", "60,34", "240,42", "240,59", "60,34", "0,1"]
+    assert "†" not in page(tmp_path, distilled=folders[:1] + folders[2:]).replace("† the loss", "")
+    assert "converged" not in page(tmp_path, distilled=folders[2:])
 
 
 def test_a_row_has_an_address_of_its_own(tmp_path):
@@ -348,7 +378,13 @@ def test_damaged_files_are_one_line_and_leave_no_page(tmp_path):
         "preview.png": [(b"x", "not a PNG"), (whole[:40], "damaged picture")],
         "history.parquet": [(b"x", "damaged")],
         "distilled.safetensors": [(b"x", "damaged")],
-        "run.json": [(b"{", "damaged"), (b"[1]", "not the record"), (b'{"seconds": "long"}', "not the record")],
+        "run.json": [
+            (b"{", "damaged"),
+            (b"[1]", "not the record"),
+            (b'{"seconds": "long"}', "not the record"),
+            (b'{"probe": {"iteration": [1]}}', "not the record"),
+            (b'{"probe": {"iteration": [1, 0], "loss": [1, 2], "standard_error": [0, 0]}}', "not the record"),
+        ],
     }
     for name, contents in damage.items():
         for number, (content, words) in enumerate(contents):

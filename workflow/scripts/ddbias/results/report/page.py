@@ -20,7 +20,7 @@ from ddbias.results import offline_page
 from ddbias.results.offline_page import NONE
 from ddbias.results.report.pictures import HEIGHT, WIDTH, embed
 from ddbias.results.report.sets import KEYS, Run, collect, duration
-from ddbias.results.tables.formats import HTML_BEGIN, HTML_END, fixed, metric_head
+from ddbias.results.tables.formats import HTML_BEGIN, HTML_END, MARK, fixed, metric_head
 
 TEMPLATE = paths.RESOURCES / "report.html.j2"
 MAIN = ("accuracy", "unbiased_accuracy", "conflicting_accuracy", "worst_group_accuracy")
@@ -33,6 +33,7 @@ class Row:
     id: str
     keys: list[str]
     numbers: list[str]
+    converged: str
     time: str
     seconds: str
     run: Run
@@ -120,6 +121,8 @@ def render(runs: Sequence[Run], missing: Sequence[str], *, output: Path, templat
         same=same,
         keys=keys,
         groups=groups,
+        judged=any(run.converged for run in runs),
+        mark=MARK,
         timed=any(run.seconds is not None for run in runs),
         rows=_rows(runs, keys, groups, parts, output.parent),
         choices=[(index, key, offline_page.values(run.key[key] for run in runs)) for index, key in enumerate(keys, 1)],
@@ -151,6 +154,7 @@ def _rows(runs: Sequence[Run], keys: list[str], groups: list, parts: Parts, fold
                 id=_id(run, used),
                 keys=[run.key[key] for key in keys],
                 numbers=number,
+                converged={"true": "yes", "false": f"no {MARK}"}.get(run.converged, NONE),
                 time=NONE if run.seconds is None else duration(run.seconds),
                 seconds="" if run.seconds is None else f"{run.seconds:.2f}",
                 run=run,

@@ -38,7 +38,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Curve:
-    """A line of a drawing of `WIDTH` x `HEIGHT`: its points and the texts beside it."""
+    """A line of a drawing of `WIDTH` x `HEIGHT`: its points and the texts beside it, perhaps in a band."""
 
     name: str
     points: str
@@ -47,6 +47,7 @@ class Curve:
     low: str
     high: str
     count: int
+    band: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,47 @@ def curve(name: str, values: Sequence[float | None]) -> Curve | None:
     points = " ".join(f"{x:.0f},{y:.0f}" for x, y in zip(across, down, strict=True))
     texts = [f"{value:.4g}" for value in (finite[0], finite[-1], low, high)]
     return Curve(name, points, *texts, count=len(values))
+
+
+def probe_curve(
+    iteration: Sequence[float], loss: Sequence[float], standard_error: Sequence[float | None]
+) -> Curve | None:
+    """Return the course of the loss on a fixed probe over iterations, in a band of one standard error to either side.
+
+    Parameters
+    ----------
+    iteration, loss : sequence of float
+        As long as each other, iterations rising.
+    standard_error : sequence of float or None
+        None counts as none.
+
+    Returns
+    -------
+    Curve or None
+        None with fewer than two finite losses. The texts of both ends have their standard error.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the lists are not such.
+    """
+    rows = np.asarray([iteration, loss, [error or 0 for error in standard_error]], np.float64)
+    at, loss, error = rows[:, np.isfinite(rows).all(0)]
+    if len(at) < 2:
+        return None
+    if not (np.diff(at) > 0).all():
+        raise ValueError("the iterations of the probe do not rise")
+    low, high = float((loss - error).min()), float((loss + error).max())
+    across = WIDTH * (at - at[0]) / (at[-1] - at[0])
+
+    def places(values: np.ndarray) -> list[str]:
+        down = (HEIGHT - 1) - (HEIGHT - 2) * (values - low) / ((high - low) or 1)
+        return [f"{x:.0f},{y:.0f}" for x, y in zip(across, down, strict=True)]
+
+    ends = [f"{loss[end]:.4g} ± {error[end]:.1g}" for end in (0, -1)]
+    extremes = [f"{value:.4g}" for value in (loss.min(), loss.max())]
+    band = " ".join(places(loss + error) + places(loss - error)[::-1])
+    return Curve("loss on the probe", " ".join(places(loss)), *ends, *extremes, count=int(at[-1]), band=band)
 
 
 def histogram(weights: np.ndarray, conflicting: np.ndarray | None) -> Histogram | None:

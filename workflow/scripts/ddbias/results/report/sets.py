@@ -17,8 +17,9 @@ from ddbias.base import groups
 from ddbias.base.cell import shortest
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.results.report.pictures import Curve, Histogram, Preview, curve, histogram, preview
-from ddbias.results.tables.read import read_evaluation
+from ddbias.results.report.pictures import Curve, Histogram, Preview, curve, histogram, preview, probe_curve
+from ddbias.results.tables.formats import MARK
+from ddbias.results.tables.read import distillation, read_evaluation
 from ddbias.results.tables.tabulate import convention
 
 KEYS = ("dataset", "ratio", "distiller", "debias", "ipc", "seed")
@@ -56,7 +57,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished distilled set and all that is known about it."""
+    """A finished distilled set and all that is known about it; ``converged`` as in a table."""
 
     folder: Path
     key: dict[str, str]
@@ -67,6 +68,7 @@ class Run:
     versions: dict[str, str]
     settings: dict[str, str]
     command: str
+    converged: str = ""
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     weights: Weights | None = None
 
@@ -195,21 +197,37 @@ def _run(folder: Path, sharing: int, results: Mapping[tuple, dict], weights: Map
     lacking = [name for name in KEYS if name not in meta]
     if lacking:
         raise DdbiasError(f"{path} is not a distilled set: it lacks {', '.join(lacking)}; distill again")
-    seconds, facts, command = _record(folder / "run.json")
+    seconds, facts, command, probe = _record(folder / "run.json")
+    found = distillation(meta, path)
     key = dict(zip(KEYS, _key(meta, KEYS), strict=True))
     return Run(
         folder=folder,
         key=key,
         preview=preview(folder / "preview.png", sharing),
-        curves=_curves(folder / "history.parquet"),
+        curves=[*([probe] if probe else []), *_curves(folder / "history.parquet")],
         seconds=seconds,
-        facts=facts,
+        facts=_went(meta.get("distillation") or {}, found) | facts,
+        converged=str(found["converged"]),
         versions=flatten(_mapping(meta, "provenance", path)),
         settings=flatten(_mapping(meta, "settings", path)),
         command=command,
         evaluations=results.get(tuple(key.values()), {}),
         weights=weights.get(_key(key, WEIGHTS_KEYS)),
     )
+
+
+def _went(facts: Mapping, found: Mapping) -> dict[str, str]:
+    """Word how far a distillation went; the unknown is left out."""
+    words = {}
+    if found["converged"]:
+        words["converged"] = "yes" if found["converged"] == "true" else f"no {MARK}"
+    if facts.get("iterations"):
+        words["iterations"] = f"{facts['iterations']} of at most {facts.get('at_most')}"
+    if np.isfinite(found["moved"]):
+        words["moved"] = f"{found['moved']:.1f} of 255, a pixel on average from its first value"
+    if np.isfinite(found["first_conflicting"]):
+        words["conflicting first images"] = f"{found['first_conflicting']:.0f}"
+    return words
 
 
 def _mapping(meta: Mapping, name: str, path: Path) -> Mapping:
@@ -219,18 +237,18 @@ def _mapping(meta: Mapping, name: str, path: Path) -> Mapping:
     return value
 
 
-def _record(path: Path) -> tuple[float | None, dict[str, str], str]:
-    """Return the seconds, what a reader wants to know, and the command in ``run.json``; all of it may be missing."""
+def _record(path: Path) -> tuple[float | None, dict[str, str], str, Curve | None]:
+    """Return the seconds, what a reader wants to know, the command and the probe in ``run.json``, all if there."""
     if not path.is_file():
-        return None, {}, ""
+        return None, {}, "", None
     record = store.read_json(path)
     try:
         return _facts(record)
-    except (AttributeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DdbiasError(f"{path} is not the record of a run ({error}); delete it and distill again") from error
 
 
-def _facts(record: Mapping) -> tuple[float | None, dict[str, str], str]:
+def _facts(record: Mapping) -> tuple[float | None, dict[str, str], str, Curve | None]:
     facts = {}
     if record.get("commit"):
         facts["commit"] = str(record["commit"]).replace("+", " with uncommitted changes")
@@ -244,7 +262,10 @@ def _facts(record: Mapping) -> tuple[float | None, dict[str, str], str]:
     if record.get("peak_memory_mb") is not None:
         facts["peak memory"] = f"{float(record['peak_memory_mb']):.0f} MB"
     command = record.get("command") or ""
-    return seconds, facts, shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+    command = shlex.join(map(str, command)) if isinstance(command, list) else str(command)
+    probe = record.get("probe") or {}
+    course = probe_curve(*(probe[name] for name in ("iteration", "loss", "standard_error"))) if probe else None
+    return seconds, facts, command, course
 
 
 def duration(seconds: float) -> str:

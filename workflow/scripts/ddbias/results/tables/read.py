@@ -82,11 +82,19 @@ def _frame(path: str | Path) -> pd.DataFrame:
     frame = table.to_pandas()
     frame["ratio"] = [shortest(ratio) for ratio in frame["ratio"]]
     frame["ipc"] = frame["ipc"].astype(str)
-    return frame.assign(convention=str(meta.get("convention", "unknown")), **_distillation(meta, path))
+    return frame.assign(convention=str(meta.get("convention", "unknown")), **distillation(meta, path))
 
 
-def _distillation(meta: Mapping, path: str | Path) -> dict[str, object]:
-    """Return what an evaluation knows about the distillation of its set; files of earlier versions know nothing."""
+def distillation(meta: Mapping, path: str | Path) -> dict[str, object]:
+    """Return what the metadata of a set, or of its evaluation, tell about its distillation, by the names in `FACTS`.
+
+    Files of earlier versions tell nothing.
+
+    Raises
+    ------
+    DdbiasError
+        If it is not what `ddbias.distill.write` writes.
+    """
     facts = meta.get("distillation") or {}
     try:
         moved, first = (
@@ -94,5 +102,5 @@ def _distillation(meta: Mapping, path: str | Path) -> dict[str, object]:
         )
         converged = {True: "true", False: "false", None: ""}[facts.get("converged")]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DdbiasError(f"{path} is damaged: distillation is no record of a run; evaluate again") from error
+        raise DdbiasError(f"{path} is damaged: distillation is no record of a run; delete it and run again") from error
     return {"converged": converged, "moved": moved, "first_conflicting": first}
