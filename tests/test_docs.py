@@ -15,6 +15,7 @@ def test_the_snippets_on_evaluations_make_a_study():
     for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
         for section, named in yaml.safe_load(block).items():
             study[section] |= named
+    study["figures"] = {"split": study["figures"]["split"]}
     study["networks"] |= {"convnet": "convnet", "vgg": "vgg11"}
     named = re.findall(
         r"`((?:schedule|cutmix|batch_size|augment|epochs|debiasing|learned_rate): [^`.]+(?:\.\d)?)`", text
@@ -25,18 +26,19 @@ def test_the_snippets_on_evaluations_make_a_study():
     entry = {
         "dataset": "digits_fg",
         "ratios": [0.1, 0.95],
-        "debias": ["uniform"],
+        "debias": ["uniform", "group_balanced"],
         "seeds": [0],
         "evaluations": ["dc", "dsa", "look"],
     }
     study["grid"] = [
         {**entry, "distillers": ["dm", "random"], "ipc": [10]},
-        {**entry, "distillers": ["whole"], "ipc": ["all"]},
+        {**entry, "distillers": ["whole"], "debias": ["uniform"], "ipc": ["all"]},
     ]
     cells = [{key: value for key, value in study["grid"][0].items() if key != "seeds"} | {"distillers": ["dm"]}]
     for table in study["tables"].values():
         table["cells"] = cells
-    study["figures"] = {}
     made = load(study)
     for table in ("amplification", "ranking"):
         assert all(len(row["terms"]) > 2 for row in made.table_rows(table))
+    assert all("against" in row for row in made.table_rows("main") if row["debias"] == "group_balanced")
+    assert {row["debias"] for row in made.figure_rows("split")} == {"uniform", "group_balanced"}

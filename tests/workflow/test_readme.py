@@ -52,7 +52,35 @@ SHOWN = {
     "coverage": ("coverage",),
     "aligned share": ("aligned_share",),
     "entropy": ("attribute_entropy",),
+    "amplification": ("unbiased_amplification",),
+    "by size": ("unbiased_size_amplification",),
+    "by distillation": ("unbiased_distillation_amplification",),
 }
+
+
+def value(mean, spread="", *, sign=""):
+    """A number as a table shows it; minus signs are compared as hyphens."""
+    return f"{float(mean):{sign}.1f}" + (f" ± {float(spread):.1f}" if spread else "")
+
+
+def shown_value(row):
+    """What the README says of a row of a CSV: the interval over seeds, or in files without it the deviation."""
+    if "networks" not in row:
+        return value(row["mean"], row["std"])  # n of these counts networks
+    return value(row["mean"], row["interval"]) + (" †" if row["converged"] == "false" else "")
+
+
+def shown_number(row):
+    return "1 seed" if "networks" in row and row["n"] == "1" else row["n"]
+
+
+def test_rows_of_old_and_new_files_are_shown_as_they_are_kept():
+    old = {"mean": "44.14", "std": "2.18", "interval": "4.17", "n": "9"}
+    assert (shown_value(old), shown_number(old)) == ("44.1 ± 2.2", "9")
+    new = {**old, "n": "5", "networks": "3", "converged": "true"}
+    assert (shown_value(new), shown_number(new)) == ("44.1 ± 4.2", "5")
+    alone = {**new, "interval": "", "n": "1", "converged": "false"}
+    assert (shown_value(alone), shown_number(alone)) == ("44.1 †", "1 seed")
 
 
 @pytest.mark.parametrize(("page", "name"), TABLES)
@@ -64,16 +92,20 @@ def test_tables_show_what_was_measured(page, name):
         rows = list(csv.DictReader(file))
     assert lines
     for line in lines:
-        cell = dict(zip(head, line, strict=True))
+        cell = dict(zip(head, (text.replace("−", "-") for text in line), strict=True))
         keys = ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation")
         of_cell = [row for row in rows if all(row[key] == cell.get(key, row[key]) for key in keys)]
         columns = cell.keys() & SHOWN.keys()
         assert columns
         for column in columns:
             (row,) = [row for row in of_cell if row["metric"] in SHOWN[column]]
-            deviation = f" ± {float(row['std']):.1f}" if row["std"] else ""  # a single value has none
-            assert cell[column] == f"{float(row['mean']):.1f}{deviation}"
-            assert cell["n"] == row["n"]
+            assert cell[column] == shown_value(row)
+            assert cell["n"] == shown_number(row)
+        (other,) = [name for name in head if name.startswith("minus ")] or [""]
+        if cell.get(other):  # the difference in the accuracy to another debias
+            (row,) = [row for row in of_cell if row["metric"] in SHOWN["accuracy"]]
+            assert row["against"] == other.removeprefix("minus ")
+            assert cell[other] == value(row["difference"], row["difference_interval"], sign="+")
         if cell.get("published"):
             (row,) = [row for row in of_cell if row["metric"] in SHOWN["accuracy"]]
             assert float(cell["published"]) == float(row["published"])

@@ -125,6 +125,16 @@ def test_the_split_of_an_amplification_waits_for_random_sets_of_the_same_debias(
     assert distillation == random | {("0.95", "dm", "kde"), ("0.1", "dm", "uniform")}
 
 
+def test_what_others_are_compared_with_has_no_amplification():
+    config = split_study(whole="whole", random="random")
+    config["tables"]["main"] |= {"cells": [], "metrics": ["accuracy", "unbiased_size_amplification"]}
+    config["grid"][0]["ipc"] = [10]
+    rows = load(config).table_rows("main")
+    assert len([row for row in rows if row["metric"] == "accuracy"]) == 4 + 2 + 4
+    found = {(row["distiller"], row["ratio"]) for row in rows if row["metric"] != "accuracy"}
+    assert found == {("dm", "0.95")}
+
+
 def test_what_the_split_lacks_is_one_line_each():
     def lines(config):
         with pytest.raises(ConfigErrors) as caught:

@@ -55,6 +55,14 @@ def split(metric: str) -> list[str]:
     return [f"{base}size_amplification", f"{base}distillation_amplification"]
 
 
+def has(metric: str, cell: Mapping[str, str], compare: Mapping) -> bool:
+    """Tell whether a cell has a metric of several cells: what amplification compares with has none of its own."""
+    if metric not in AMPLIFICATIONS:
+        return True
+    references = (compare.get("whole"), compare.get("random"))
+    return cell["distiller"] not in references and cell["ratio"] != ratio_text(compare["unbiased"])
+
+
 def lacking(path: str, settings: Mapping, metrics: list[str]) -> Iterator[str]:
     """Yield a line for what the `compare` at a path of the config does not say and one of the metrics needs."""
     for metric in filter(METRICS.__contains__, metrics):

@@ -62,8 +62,8 @@ class Study:
         """Return the rows of a table: cell and metric, with the selector of the published value or None.
 
         A metric that is made of several cells has these in ``terms``, see `ddbias.evaluation.comparisons`. A metric of
-        another kind than a cell's evaluation has no row. In a table with differences a row has in ``against`` the one
-        that it is compared with, if the grid makes that.
+        another kind than a cell's evaluation has no row, nor has an amplification of what others are compared with. In
+        a table with differences a row has in ``against`` the one that it is compared with, if the grid makes that.
         """
         settings = self.config["tables"][table]
         rows = [
@@ -104,9 +104,8 @@ class Study:
         settings = self.config["figures"][figure]
         wanted = texts({key: settings[key] for key in Cell.fields if key in settings})
         cells = [c for c in self.cells if all(getattr(c, k) in (v, WHOLE) for k, v in wanted.items())]
-        if settings["metric"] in comparisons.METRICS:  # without what others are compared with
-            random = settings["compare"].get("random")
-            cells = [cell for cell in cells if cell.ipc != WHOLE and cell.distiller != random]
+        if settings["metric"] in comparisons.METRICS:
+            cells = [cell for cell in cells if cell.ipc != WHOLE]  # what others are compared with
         found = dict.fromkeys(cell.without_seed() for cell in cells)
         keyed = [dict(zip(Cell.fields_without_seed, values, strict=True)) for values in found]
         rows = [row for cell in keyed for row in _rows(cell, figure_metrics(settings), settings)]
@@ -129,8 +128,10 @@ class Study:
 
 def _rows(cell: Mapping, metrics: list[str], settings: Mapping) -> Iterator[dict]:
     for metric in metrics:
-        terms = comparisons.terms(metric, cell, settings["compare"]) if metric in comparisons.METRICS else None
-        yield {**cell, "metric": metric} | ({"terms": terms} if terms else {})
+        if metric not in comparisons.METRICS:
+            yield {**cell, "metric": metric}
+        elif comparisons.has(metric, cell, settings["compare"]):
+            yield {**cell, "metric": metric, "terms": comparisons.terms(metric, cell, settings["compare"])}
 
 
 def figure_metrics(settings: Mapping) -> list[str]:
