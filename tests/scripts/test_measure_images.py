@@ -93,6 +93,7 @@ def test_outputs(rule):
     assert {row["metric"] for row in rows if row["repeat"] == 1} == DIVERSE
     assert meta["convention"] == "balanced"
     assert (meta["settings"], meta["network"]) == (SETTINGS, NETWORK)
+    assert meta["distillation"] == store.read_tensors(given.input.distilled, prefix=None)[1]["distillation"]
     written(again)
     assert Path(given.output.evaluation).read_bytes() == Path(again.output.evaluation).read_bytes()
 

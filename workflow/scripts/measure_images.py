@@ -4,7 +4,7 @@ Fails when the distilled set, a split or a model is damaged.
 """
 
 from ddbias.data.split import load_split
-from ddbias.data.training_set import training_set
+from ddbias.data.training_set import record, training_set
 from ddbias.evaluation import records
 from ddbias.evaluation.images import attribute_model, measures
 from ddbias.learning import device
@@ -43,6 +43,7 @@ def main(snakemake):
         "settings": params.settings,
         "network": params.network,
         "provenance": device.provenance(where, params.threads, "exact"),
+        "distillation": record(snakemake.input.distilled),
     }
     records.write(snakemake.output.evaluation, table, meta)
 
