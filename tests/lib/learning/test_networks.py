@@ -135,6 +135,42 @@ def test_the_average_pooling_shortcut_equals_the_published_order():
     torch.testing.assert_close(block.shortcut(maps), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
+@pytest.mark.parametrize("name", ["resnet18", "resnet18_bn"])
+def test_resnet18_equals_its_formula(name, channels, size):
+    """Every convolution pads by 1, with one channel too; strides 1, 2, 2, 2; a 4 x 4 average; no bias but the head's."""
+    network = build(name, channels, size).eval()
+    values = iter([value.double() for key, value in network.state_dict().items() if "num_batches" not in key])
+
+    def normalised(maps):
+        weight, bias = next(values)[:, None, None], next(values)[:, None, None]
+        if name.endswith("_bn"):
+            mean, variance = next(values)[:, None, None], next(values)[:, None, None]
+        else:
+            mean, variance = maps.mean((2, 3), keepdim=True), maps.var((2, 3), keepdim=True, unbiased=False)
+        return (maps - mean) / (variance + 1e-5).sqrt() * weight + bias
+
+    images = noise(2, channels, size, size)
+    maps = normalised(nn.functional.conv2d(images.double(), next(values), padding=1)).relu()
+    for width, stride in zip((64, 64, 128, 128, 256, 256, 512, 512), (1, 1, 2, 1, 2, 1, 2, 1), strict=True):
+        inner = normalised(nn.functional.conv2d(maps, next(values), stride=stride, padding=1)).relu()
+        inner = normalised(nn.functional.conv2d(inner, next(values), padding=1))
+        if maps.shape[1] != width:
+            maps = normalised(nn.functional.conv2d(maps, next(values), stride=stride))
+        maps = (inner + maps).relu()
+    assert maps.shape == (2, 512, 4, 4)
+    expected = nn.functional.linear(maps.mean((2, 3)), next(values), next(values))
+    with torch.no_grad():
+        torch.testing.assert_close(network(images).double(), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "side"), [("convnet", 32), ("alexnet", 32), ("vgg11", 32), ("lenet", 28)])
+def test_other_networks_pad_one_channel_of_28_pixels_themselves(name, side):
+    """As published, so that a padded copy of grey MNIST would be padded twice."""
+    first = build(name, 1, 28).body[0]
+    assert first(noise(1, 1, 28, 28)).shape[-1] == side
+
+
 def test_weights_depend_on_the_seed_only():
     first = weights(build("resnet18_bn", seed=1))
     torch.rand(5)

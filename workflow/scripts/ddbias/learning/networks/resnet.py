@@ -56,14 +56,14 @@ class ResNet18(Network):
     Parameters
     ----------
     channels, size, classes : int
-        Channels and side of the images in pixels, number of logits. One-channel images are padded by 3.
+        Channels and side of the images in pixels, number of logits. Unlike that of ConvNet and
+        VGG11, the first convolution pads by 1 for one channel, too, as published: 28 pixels end in a 4 x 4 map as well.
     norm : str
         Key of `layers.NORMS`.
     """
 
     def __init__(self, channels: int, size: int, classes: int, *, norm: str = "instance") -> None:
-        padding = 3 if channels == 1 else 1
-        layers, side = _stages("resnet18", channels, size, padding, norm, "stride")
+        layers, side = _stages("resnet18", channels, size, norm, "stride")
         # Small images leave maps smaller than the published 4 x 4 window.
         window = min(4, side)
         layers.append(nn.AvgPool2d(window))
@@ -81,24 +81,23 @@ class ResNet18AveragePooling(Network):
     """
 
     def __init__(self, channels: int, size: int, classes: int) -> None:
-        layers, side = _stages("resnet18_bn_ap", channels, size, 1, "batch", "pool")
+        layers, side = _stages("resnet18_bn_ap", channels, size, "batch", "pool")
         super().__init__(nn.Sequential(*layers), _WIDTHS[-1] * side * side, classes)
 
 
-def _stages(network: str, channels: int, size: int, padding: int, norm: str, halve: str) -> tuple[list[nn.Module], int]:
+def _stages(network: str, channels: int, size: int, norm: str, halve: str) -> tuple[list[nn.Module], int]:
     """Return the layers up to the last stage and the side of its maps."""
 
-    def side_after(size: int, halvings: int) -> int:
-        side = convolved(size, 3, padding)
+    def side_after(side: int, halvings: int) -> int:
         for _ in range(halvings):
             side = side // 2 if halve == "pool" else convolved(side, 3, 1, stride=2)
         return side
 
     # On maps of one pixel, normalisation within a map would leave nothing of the image.
     require_size(network, size, lambda size: side_after(size, len(_WIDTHS) - 1), at_least=2)
-    side = side_after(size, 0)
+    side = size
     layers: list[nn.Module] = [
-        nn.Conv2d(channels, _WIDTHS[0], 3, padding=padding, bias=False),
+        nn.Conv2d(channels, _WIDTHS[0], 3, padding=1, bias=False),
         norm_layer(norm, _WIDTHS[0], side),
         nn.ReLU(inplace=True),
     ]
