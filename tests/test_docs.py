@@ -18,11 +18,12 @@ def test_the_snippets_on_evaluations_make_a_study():
     study["figures"] = {"split": study["figures"]["split"]}
     study["networks"] |= {"convnet": "convnet", "vgg": "vgg11"}
     named = re.findall(
-        r"`((?:schedule|cutmix|batch_size|augment|epochs|debiasing|learned_rate): [^`.]+(?:\.\d)?)`", text
+        r"`((?:schedule|cutmix|batch_size|augment|augment_rule|epochs|debiasing|learned_rate): [^`.]+(?:\.\d)?)`", text
     )
     assert len(named) > 8
     for number, line in enumerate(named):  # every single setting that the text names is one
-        study["evaluations"][f"said_{number}"] = {"network": "convnet"} | yaml.safe_load(line)
+        pieces = {"augment": "crop_scale_rotate"} if line.startswith("augment_rule") else {}  # without, it is refused
+        study["evaluations"][f"said_{number}"] = {"network": "convnet"} | pieces | yaml.safe_load(line)
     entry = {
         "dataset": "digits_fg",
         "ratios": [0.1, 0.95],

@@ -36,6 +36,7 @@ SETTINGS = {
     "schedule": "drop",
     "cutmix": 0.0,
     "grey": False,
+    "augment_rule": "dsa",
     "learned_rate": True,
     "debiasing": {"kind": "none"},
 }

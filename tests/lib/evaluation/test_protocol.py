@@ -251,5 +251,5 @@ def test_the_training_set_is_decoded(tmp_path, side):
 def test_recipe_takes_what_it_knows():
     settings = {"network": "small", "networks": 3, "epochs": 10, "whole_steps": 5, "augment": "crop"}
     settings |= {"learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 7}
-    settings |= {"schedule": "constant", "cutmix": 0.5}
-    assert protocol.recipe(settings) == Recipe(0.1, 0.0, 0.0, 7, "crop", "constant", 0.5)
+    settings |= {"schedule": "constant", "cutmix": 0.5, "augment_rule": "idc"}
+    assert protocol.recipe(settings) == Recipe(0.1, 0.0, 0.0, 7, "crop", "constant", 0.5, "idc")

@@ -138,7 +138,7 @@ def test_the_average_pooling_shortcut_equals_the_published_order():
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32)])
 @pytest.mark.parametrize("name", ["resnet18", "resnet18_bn"])
 def test_resnet18_equals_its_formula(name, channels, size):
-    """Every convolution pads by 1, with one channel too; strides 1, 2, 2, 2; a 4 x 4 average; no bias but the head's."""
+    """Every convolution pads by 1, whatever the channels; the side is halved thrice, the last map averaged."""
     network = build(name, channels, size).eval()
     values = iter([value.double() for key, value in network.state_dict().items() if "num_batches" not in key])
 

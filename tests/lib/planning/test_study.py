@@ -368,6 +368,14 @@ LOOK = {"kind": "images", "network": "small"}
             "evaluations.convnet.cutmix = 0.5: debiasing lff has a loss of its own; choose one of them",
         ),
         (
+            {"evaluations__convnet": {"network": "small", "augment_rule": "dc", "augment": "color_crop"}},
+            "evaluations.convnet.augment = color_crop: the rule dc has crop, scale, rotate only, not color",
+        ),
+        (
+            {"evaluations__convnet": {"network": "small", "augment_rule": "idc"}},
+            "evaluations.convnet.augment_rule = idc: augment is none; name its pieces, or leave the rule out",
+        ),
+        (
             {"debias__kde": {"kind": "lff_weights", "surrogate": "supcon"}},
             "debias.kde.surrogate = 'supcon': lff_weights needs one of kind lff, not supcon",
         ),

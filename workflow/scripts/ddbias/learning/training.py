@@ -16,7 +16,7 @@ from torch import nn
 
 from ddbias.base.errors import unknown
 from ddbias.learning.augment.cutmix import CutMix
-from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.augment.rules import Augmentation, augmentation
 from ddbias.learning.optimiser import SGD
 
 SCHEDULES = ("drop", "constant", "two_drops")
@@ -29,6 +29,7 @@ class Recipe:
     `schedule` is ``drop`` (a tenth of the rate in the second half, see `epoch_phases`), ``constant`` (the nominal
     number of epochs at one rate) or ``two_drops`` (a fifth of it after 2/3 and again after 5/6 of them, momentum kept:
     IDC, arXiv 2205.14959). `cutmix` is the share of the batches that are mixed (`ddbias.learning.augment.cutmix`).
+    `augment` names pieces, and `augment_rule` how they are applied (`ddbias.learning.augment.rules`).
     """
 
     learning_rate: float = 0.01
@@ -38,6 +39,7 @@ class Recipe:
     augment: str = "none"
     schedule: str = "drop"
     cutmix: float = 0.0
+    augment_rule: str = "dsa"
 
 
 def epoch_phases(epochs: int) -> list[int]:
@@ -91,7 +93,7 @@ def train_step(
     labels: torch.Tensor,
     batch: torch.Tensor,
     *,
-    augment: DSA,
+    augment: Augmentation,
     prepare=None,
     generator: torch.Generator,
     loss: Callable | None = None,
@@ -108,7 +110,7 @@ def train_step(
 
 
 def _drawn(
-    images: torch.Tensor, labels: torch.Tensor, batch: torch.Tensor, *, augment: DSA, prepare, generator
+    images: torch.Tensor, labels: torch.Tensor, batch: torch.Tensor, *, augment: Augmentation, prepare, generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the rows `batch` of `images`, prepared and augmented, and of `labels`, and `batch` beside them."""
     batch = batch.to(images.device)
@@ -166,7 +168,7 @@ def train(
         def loss(inputs: torch.Tensor, targets: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
             return mixed.loss(network, inputs, targets, generator)
 
-    augment = DSA(recipe.augment)
+    augment = augmentation(recipe.augment, recipe.augment_rule)
     rate, optimiser = recipe.learning_rate, None
     network.train()
     for phase in phase_steps(len(labels), recipe, epochs=epochs, steps=steps):

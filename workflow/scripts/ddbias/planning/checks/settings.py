@@ -12,6 +12,7 @@ from ddbias.planning.sizes import smallest_class
 
 GROUPED = ("group_balanced", "fairdd", "cobra")  # debias kinds whose groups may come from a surrogate
 CLASSIFY = ("cross_entropy", "generalised_ce", "lff")
+DC_PIECES = ("crop", "scale", "rotate")
 SURROGATE_KINDS = {"lff_weights": ("lff",), "loss_weighted": CLASSIFY, "contradiction": CLASSIFY, "predicted": CLASSIFY}
 
 
@@ -35,8 +36,19 @@ def contradictions(config: Mapping) -> Iterator[str]:
         if settings.get("cutmix") and settings["debiasing"]["kind"] != "none":
             path, debiasing = f"evaluations.{name}.cutmix", settings["debiasing"]["kind"]
             yield f"{path} = {settings['cutmix']}: debiasing {debiasing} has a loss of its own; choose one of them"
+        yield from _augment_errors(f"evaluations.{name}", settings)
     for name, settings in config["debias"].items():
         yield from _debias_errors(f"debias.{name}", settings, config["surrogates"])
+
+
+def _augment_errors(path: str, settings: Mapping) -> Iterator[str]:
+    """Yield a line for pieces that an evaluation's rule does not have."""
+    rule, pieces = settings.get("augment_rule", "dsa"), settings.get("augment", "none")
+    if rule != "dsa" and pieces == "none":
+        yield f"{path}.augment_rule = {rule}: augment is none; name its pieces, or leave the rule out"
+    others = [piece for piece in pieces.split("_") if piece not in DC_PIECES]
+    if rule == "dc" and pieces != "none" and others:
+        yield f"{path}.augment = {pieces}: the rule dc has {', '.join(DC_PIECES)} only, not {', '.join(others)}"
 
 
 def _debias_errors(path: str, settings: Mapping, surrogates: Mapping) -> Iterator[str]:
