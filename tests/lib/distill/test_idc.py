@@ -421,10 +421,13 @@ def test_cutmix_replaces_cutout_in_the_training(split):
     assert pieces(distiller(split, cutmix=0.0)) == ["color", "crop", "cutout"]
 
 
-@pytest.mark.parametrize(("ipc", "rate"), [(1, 5e-4), (10, 5e-3), (50, 2.5e-2)])
-def test_the_learning_rate_grows_with_the_images(few_digits, ipc, rate):
+@pytest.mark.parametrize(
+    ("distance", "ipc", "rate"),
+    [("mse", 1, 5e-4), ("mse", 10, 5e-3), ("mse", 50, 2.5e-2), ("l1", 1, 1e-5), ("l1", 50, 5e-4)],
+)
+def test_the_learning_rate_follows_the_distance_and_grows_with_the_images(few_digits, distance, ipc, rate):
     split = few_digits(per_class=60)
-    assert distiller(split, ipc=ipc).optimiser.learning_rate == pytest.approx(rate)
+    assert distiller(split, ipc=ipc, distance=distance).optimiser.learning_rate == pytest.approx(rate)
     assert distiller(split, ipc=ipc, learning_rate=0.3).optimiser.learning_rate == 0.3
 
 

@@ -55,8 +55,8 @@ from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.optimiser import SGD
 
 NEEDS_SIDE = True  # the engine hands over its real side: first images and training images are drawn from it
-DISTANCES = ("mse", "l1")
-RATE = 5e-3  # published learning rate of ten images per class; it grows with their number
+# Published learning rate of ten images per class by the distance; it grows with their number.
+RATES = {"mse": 5e-3, "l1": 1e-4}
 
 
 def gradient_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], kind: str) -> torch.Tensor:
@@ -104,8 +104,8 @@ class Distiller(Learner):
     split : Split
         Training images; the network learns from them.
     settings : mapping
-        ``factor``; ``learning_rate`` (None: 5e-3 times a tenth of the images per class), ``momentum`` of the pixels, in
-        0..1; ``init``; ``outer_loop``; ``synthetic_batch``; ``distance``; ``augment``; of the network's training
+        ``factor``; ``learning_rate`` (None: of `RATES`, times a tenth of the images per class), ``momentum`` of pixels
+        in 0..1; ``init``; ``outer_loop``; ``synthetic_batch``; ``distance``; ``augment``; of the network's training
         ``network_images``, ``network_batch``, ``network_learning_rate``, ``network_momentum``,
         ``network_weight_decay``, ``cutmix`` (its probability), ``cutmix_beta``.
     network : mapping
@@ -147,10 +147,12 @@ class Distiller(Learner):
         side: RealSide,
     ) -> None:
         ipc = len(images) // split.classes
-        rate = RATE * ipc / 10 if settings["learning_rate"] is None else settings["learning_rate"]
+        if settings["distance"] not in RATES:
+            raise unknown("gradient distance", settings["distance"], RATES)
+        rate = settings["learning_rate"]
+        if rate is None:
+            rate = RATES[settings["distance"]] * ipc / 10
         super().__init__(images, {"learning_rate": rate, "momentum": settings["momentum"]}, None)
-        if settings["distance"] not in DISTANCES:
-            raise unknown("gradient distance", settings["distance"], DISTANCES)
         if precision == "fast":
             logger.info("precision fast: idc has no faster way, so it stays float32")
         channels, size, _ = split.shape
