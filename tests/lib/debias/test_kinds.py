@@ -171,6 +171,62 @@ def test_kde_weights_are_inverse_to_the_density(leave_one_out):
     np.testing.assert_array_equal(weights, density_weights(density, labels, temperature=2.0, clip=0.1))
 
 
+@pytest.mark.parametrize("per", ["class", "data_set"])
+def test_kde_counts_the_class_or_the_data_set_as_scikit_learn_does(per):
+    from sklearn.neighbors import KernelDensity
+
+    generator = np.random.default_rng(0)
+    embeddings, labels = generator.normal(size=(60, 3)), generator.integers(0, 3, 60)
+    found = kde.estimate(
+        {"embedding": embeddings, "label": labels},
+        variance=0.25, temperature=2.0, leave_one_out=False, clip=None, chunk_size=16, per=per,
+    )  # fmt: skip
+    expected = np.empty(60)
+    for label in range(3):
+        rows = labels == label
+        among = embeddings[rows] if per == "class" else embeddings
+        expected[rows] = KernelDensity(bandwidth=0.5, rtol=0, atol=0).fit(among).score_samples(embeddings[rows])
+        power = np.exp(expected[rows]) ** -0.5
+        np.testing.assert_allclose(found.weights[rows], power / power.mean(), rtol=1e-6)
+    constant = 3 / 2 * np.log(2 * np.pi * 0.25)  # scikit-learn's kernel integrates to one
+    np.testing.assert_allclose(found.log_density, expected + constant, rtol=1e-6)
+
+
+@pytest.mark.parametrize(("per", "number"), [("class", 3), ("data_set", 1)])
+def test_kde_tells_the_variances_that_it_chose(per, number):
+    embeddings = np.random.default_rng(0).normal(size=(60, 3))
+    found = kde.estimate(
+        {"embedding": embeddings, "label": np.arange(60) % 3},
+        variance="median", temperature=1.0, leave_one_out=True, clip=None, chunk_size=16, per=per,
+    )  # fmt: skip
+    assert len(found.diagnostics["variances"]) == number
+    if number == 1:
+        squares = ((embeddings[:, None] - embeddings) ** 2).sum(-1)[np.triu_indices(60, 1)]
+        assert found.diagnostics["variances"][0] == pytest.approx(np.median(squares) / 2)
+
+
+def test_kde_over_the_data_set_takes_a_conflicting_sample_among_another_class_for_dense():
+    generator = np.random.default_rng(0)
+    places = [(0, 0)] * 95 + [(1, 0)] * 5, [(1, 0)] * 95 + [(0, 0)] * 5  # a colour each; 5 of a class have the other's
+    embeddings = np.concatenate([np.array(place, float) for place in places]) + generator.normal(0, 0.05, (200, 2))
+    columns = {"embedding": embeddings, "label": np.repeat([0, 1], 100)}
+    options = {"variance": 0.05, "temperature": 1.0, "leave_one_out": True, "clip": None, "chunk_size": 64}
+    conflicting = np.arange(200) % 100 >= 95
+    share = {
+        per: kde.estimate(columns, **options, per=per).weights[conflicting].sum() / 200 for per in ("class", "data_set")
+    }
+    assert share["class"] > 0.3
+    assert share["data_set"] == pytest.approx(0.05, abs=0.02)
+
+
+def test_kde_knows_class_and_data_set_only():
+    with pytest.raises(DdbiasError, match="unknown per 'all'; known: class, data_set"):
+        kde.estimate(
+            {"embedding": np.zeros((2, 1)), "label": np.zeros(2)},
+            variance=1.0, temperature=1.0, leave_one_out=False, clip=None, chunk_size=1, per="all",
+        )  # fmt: skip
+
+
 def test_kde_lifts_the_few_samples_away_from_the_mass():
     generator = np.random.default_rng(0)
     aligned, conflicting = generator.normal(0, 0.1, (95, 2)), generator.normal([1, 0], 0.1, (5, 2))

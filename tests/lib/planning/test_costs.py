@@ -141,6 +141,14 @@ def test_memory_of_densities_is_linear_in_the_images_of_a_class():
     assert memory(2048) - memory(1024) == pytest.approx(2 * (memory(1024) - memory(512)))
 
 
+def test_a_density_over_the_data_set_counts_every_pair():
+    def work(per):
+        return one(small(debias={"kde": {"kind": "kde", "surrogate": "s", "per": per}}), "estimate_weights")
+
+    seconds = [work(per).seconds - job_costs.START_SECONDS for per in ("class", "data_set")]
+    assert seconds[1] == pytest.approx(10 * seconds[0])
+
+
 @pytest.mark.parametrize("path", STUDIES)
 def test_every_job_of_every_study_asks_for_something(path):
     plan = study(path, scale="paper")

@@ -1,8 +1,8 @@
 """Weights that balance groups: every group of a class holds the same total weight.
 
-With the true attribute it is the upper bound for what any weighting without attribute labels can reach; the matching
-target is then the mean of the group means, which FairDD's squared loss leads to and COBRA aims at (arXiv 2411.19623,
-2605.00185). With pseudo-groups from a surrogate it needs no attribute. Formula and shrinkage: `ddbias.debias.balance`.
+With the true attribute the matching target is the mean of the group means, which FairDD's squared loss leads to and
+COBRA aims at (arXiv 2411.19623, 2605.00185); it is no bound on what other weights reach. With pseudo-groups from a
+surrogate it needs no attribute. Formula and shrinkage: `ddbias.debias.balance`.
 
 Cost: counting; with clusters that of `ddbias.debias.pseudo_groups`.
 """

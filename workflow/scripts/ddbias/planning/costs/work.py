@@ -195,14 +195,15 @@ def dimensions(study: Study, surrogate: str, of: DataSize) -> int:
 
 
 def _weights(study: Study, dataset: str, debias: str) -> Work:
-    """Count the pairs of a class; a block of rows of their distances is held some times, not all of them."""
+    """Count the pairs of a class, or of all; a block of rows of their distances is held some times, not all of them."""
     of, settings = _size(study, dataset), study.config["debias"][debias]
     dims = dimensions(study, settings["surrogate"], of)
     if settings["kind"] != "kde":
         memory = START_MB + 2 * of.train * dims * 4 / 1e6
         return Work("samples", of.train, memory, of.train * 45 / 1e6, known=of.known)
-    members = of.train / of.classes
-    pairs = of.classes * members * (members + (500 + 13 * 500 if settings["variance"] == "likelihood" else 0))
+    parts = of.classes if settings["per"] == "class" else 1
+    members = of.train / parts
+    pairs = parts * members * (members + (500 + 13 * 500 if settings["variance"] == "likelihood" else 0))
     block = 8 * min(settings["chunk_size"], members) * members * 8 / 1e6
     memory = START_MB + block + of.train * dims * 4 * 2 / 1e6 + members * dims * 8 / 1e6
     return Work("kde", pairs * max(dims, 64) / 128, memory, of.train * 45 / 1e6, known=of.known)
