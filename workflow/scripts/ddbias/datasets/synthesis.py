@@ -18,7 +18,7 @@ from ddbias.datasets.bias.context import Context
 from ddbias.datasets.sources.channels import to_channels
 from ddbias.datasets.sources.images import check_size, resize
 
-_MNIST_SIDE, _MNIST_PAD = 28, 2  # 28 -> 32, the side that the published networks are built for
+_MNIST_SIDE, _MNIST_PAD = 28, 2  # 28 -> 32, what published networks are built for; one channel they pad themselves
 
 _PREVIEW_COLUMNS = 10
 

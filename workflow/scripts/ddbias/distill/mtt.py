@@ -10,7 +10,8 @@ The experts are a pool of `ddbias.distill.pretraining`. Debias weights enter *th
 no real images are drawn (``NEEDS_REAL``).
 
 Differs from the public code in: exactly ``iterations`` iterations (it does one more), no ZCA whitening (which it uses
-for 1 and 10 images per class), the gradient in little memory by default, named random streams instead of the clock.
+for 1 and 10 images per class), a pass's short batch comes last (there first; it matters where ``syn_batch`` does not
+divide the number of images), the gradient in little memory by default, named random streams instead of the clock.
 
 Cost of a step: ``syn_steps`` times a forward and a twofold backward pass of a batch of synthetic images, with
 ``memory: replay`` or ``constant`` another forward and backward pass.

@@ -1,9 +1,9 @@
 """Kernel density of a sample among its class in an embedding.
 
 Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609), f(x) = (1/n) sum_i K(|z - z_i|).
-What the paper leaves open is an option here: the kernel (`ddbias.debias.weights.kernels`) and its variance
-(`ddbias.debias.weights.variance`), and leave-one-out (a sample's own kernel dominates its density where its group is
-small).
+That it is of a class is our reading (`ddbias.debias.kinds.kde`). What was not available to us is an option here: the
+kernel (`ddbias.debias.weights.kernels`) and its variance (`ddbias.debias.weights.variance`), and leave-one-out (a
+sample's own kernel dominates its density where its group is small).
 
 Cost: exact, O(sum_c n_c^2 D) time and O(max_c n_c (chunk_size + D)) memory beside the embedding.
 """

@@ -1,6 +1,6 @@
 """Sample weights inverse to the density of a sample among its class.
 
-Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609). What the paper leaves open is an
+Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609). What was not available to us is an
 option here: the temperature of the weights, and clipping. The density is `ddbias.debias.weights.density`'s.
 """
 

@@ -9,8 +9,7 @@ Source: the evaluation on MNIST of Zhao, Mopuri and Bilen, "Dataset Condensation
   outside.
 - ``rotate``: whole degrees from -45 to 44, spline of order 3, the mean of the batch outside; about the middle.
 
-Images are normalised ones, so 0 is the mean of the training data. It is for training on images only: matching needs
-derivatives, and `ddbias.learning.augment.dsa` has them.
+For training only: matching needs derivatives, which `ddbias.learning.augment.dsa` has.
 """
 
 from __future__ import annotations
