@@ -303,7 +303,7 @@ def test_a_mapping_by_scale_is_taken_as_it_is(scale, spent):
 
 @pytest.mark.parametrize(
     ("scale", "expected"),
-    [("paper", (20000, 256, 1.0, "published", "none", 1)), ("fast", (300, 64, 10.0, "scaled", "cosine", 2))],
+    [("paper", (20000, 256, 1.0, "published", "none", 1)), ("fast", (240, 64, 10.0, "scaled", "cosine", 2))],
 )
 def test_a_default_may_be_another_one_at_a_smaller_scale(scale, expected):
     dm = complete(changed("distillers.dm", {"kind": "dm", "network": "small"}) | {"scale": scale})["distillers"]["dm"]

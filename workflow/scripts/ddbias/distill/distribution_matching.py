@@ -11,7 +11,7 @@ before it is frozen (SGD 0.01 without momentum, batches of 256, the matching's s
 each image).
 
 Three are ours, for the same objective in less time: ``step: scaled`` multiplies the gradient by
-`ddbias.distill.learner.step_scale`; ``decay: cosine`` lets the learning rate fall to 0 in the last quarter;
+`ddbias.distill.learner.step_scale`; ``decay: cosine`` lets the learning rate fall to 0 in the second half;
 ``updates_per_network`` moves the images so many times on one network, batch and augmentation, whose targets are most of
 a step's cost.
 

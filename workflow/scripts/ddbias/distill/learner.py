@@ -17,7 +17,7 @@ Guidance = Callable[[torch.Tensor, int], tuple[float, torch.Tensor]]
 
 
 DECAYS = ("none", "cosine")
-FULL_SHARE = 0.75  # of a run with decay: its learning rate is the whole one until then
+FULL_SHARE = 0.5  # of a run with decay: its learning rate is the whole one until then
 USUAL_IPC = 10  # images per class of the published learning rates
 
 
