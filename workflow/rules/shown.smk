@@ -20,12 +20,19 @@ def figure_cells(wildcards, kind, *keys):
     return study.select(**{key: settings[key] for key in keys}) if settings["kind"] == kind else []
 
 
+def cost_cells(wildcards):
+    cells, ipc = figure_cells(wildcards, "cost", "dataset", "ratio", "evaluation"), figure_settings(wildcards).get(
+        "ipc"
+    )
+    return [cell for cell in cells if ipc is None or cell.ipc == str(ipc)]
+
+
 def figure_evaluations(wildcards):
     cells = figure_cells(wildcards, "accuracy", "dataset", "evaluation")
     cells = [cell for cell in cells if cell.ipc in (str(figure_settings(wildcards).get("ipc")), WHOLE)]
     points = figure_cells(wildcards, "heatmap", "dataset", "distiller", "ipc", "evaluation")
     cells += [cell for cell in points if cell.debias in figure_settings(wildcards)["debias"]]
-    cells += figure_cells(wildcards, "cost", "dataset", "ratio", "evaluation")
+    cells += cost_cells(wildcards)
     lines = needed_cells(figure_settings(wildcards).get("rows", []))
     cells += [cell for cell in study.cells if cell.without_seed() in lines]
     return shown(expand_cells(rules.evaluate.output.evaluation, cells))
@@ -62,7 +69,7 @@ def figure_datasets(wildcards):
 
 def figure_distilled(wildcards):
     cells = figure_cells(wildcards, "images", "dataset", "ratio", "ipc", "seed")
-    cells += figure_cells(wildcards, "cost", "dataset", "ratio", "evaluation")
+    cells += cost_cells(wildcards)
     return shown(expand_cells(rules.distill.output.distilled, cells))
 
 

@@ -86,7 +86,7 @@ def _wanted(figures: Mapping) -> Iterator[tuple[str, dict]]:
     """Yield the name of each figure and the texts that its cells must have; once for every name in a list."""
     for name, figure in figures.items():
         lists = {key: value if isinstance(value, list) else [value] for key, value in figure.items()}
-        axes = {key: values for key, values in lists.items() if key in Cell.fields}
+        axes = {key: values for key, values in lists.items() if key in Cell.fields and values != [None]}
         for values in itertools.product(*axes.values()):
             yield name, texts(dict(zip(axes, values, strict=True)))
 
