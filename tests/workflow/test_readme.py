@@ -112,6 +112,15 @@ def test_tables_show_what_was_measured(page, name):
             assert cell["gap"] == f"{float(row['gap']):+.1f}"
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_every_table_of_results_has_its_file(page):
+    rest = re.sub(r"<!-- table: \w+ -->.*?<!-- end -->", "", PAGES[page], flags=re.DOTALL)
+    assert not [line for line in rest.splitlines() if line.startswith("|") and "±" in line]
+    heads = re.findall(r"^\|(.*)\|\n\|[-:| ]+\|$", rest, re.MULTILINE)
+    results = {"accuracy", "unbiased accuracy", "aligned share", "coverage"}
+    assert not [head for head in heads if results & {cell.strip() for cell in head.split("|")}]
+
+
 @pytest.mark.slow
 def test_the_notebook_snippet_runs(finished):
     (snippet,) = blocks("python")
