@@ -48,25 +48,25 @@ def run(split, weights=None, *, network=NETWORK, ipc=2, seed=3, checkpoint=None,
     )
 
 
-def curve(*quarters, noise=0.0):
-    """Losses of 24 looks, a level for each quarter."""
-    return np.repeat(quarters, 6) + np.random.default_rng(1).normal(size=24) * noise
+def curve(first, *quarters, noise=0.0):
+    """Losses of a first look and 24 more, a level for each quarter."""
+    return np.append(first, np.repeat(quarters, 6) + np.random.default_rng(1).normal(size=24) * noise)
 
 
 @pytest.mark.parametrize(
     ("losses", "expected"),
     [
-        (curve(4, 2, 1, 1), True),
-        (curve(4, 2, 1, 0.985), True),  # 1.5 % below
-        (curve(4, 2, 1, 0.97), False),
-        (curve(4, 2, 1, 1.5), True),  # rises
-        (curve(4, 2, 1, 0.97, noise=0.3), True),  # not told from none
-        (np.linspace(4, 1, 24), False),
-        (1 / np.arange(1, 25), False),
-        (curve(4, 2, 1, 1)[:7], False),  # too few looks
+        (curve(9, 4, 2, 1, 1), True),
+        (curve(9, 4, 2, 1.15, 1), True),  # .15 of 8
+        (curve(9, 4, 2, 1.2, 1), False),
+        (curve(9, 4, 2, 1.2, 1, noise=0.3), True),  # not told from none
+        (curve(1, 4, 2, 1, 1.5), True),  # rises
+        (curve(1, 4, 3, 2, 1.5), False),  # falls from where larger steps had taken it
+        (curve(9, 4, 2, 1, 1)[:8], False),  # too few looks
+        (np.linspace(4, 1, 25), False),
     ],
 )
-def test_a_run_has_converged_when_its_probe_loss_falls_no_more(losses, expected):
+def test_a_run_has_converged_when_its_last_quarter_took_little_of_the_way(losses, expected):
     assert has_converged(losses) is expected
 
 

@@ -4,10 +4,13 @@ The loss of a step says little: network, real batch and augmentation are new in 
 on a fixed *probe*: `NETWORKS` networks, each with real images and augmentation of its own, out of random streams that
 no step uses, and the same from the first look to the last. The looks are spread evenly over the run.
 
-A run has *converged* when the mean probe loss of its last quarter is less than `TOLERANCE` below that of the quarter
-before, or the difference is within two standard errors (over the looks: from one to the next the images jump about).
-Where the learning rate decays at the end, only the looks before that count: any loss stops falling where nothing moves.
-What the decay adds is less noise. Ours.
+A run has *converged* when its last quarter took less than `TOLERANCE` of the way: when the mean probe loss is below
+that of the quarter before by less than that share of all that the loss has fallen since the first look, or by less
+than two standard errors (over the looks: from one to the next the images jump about). Not by less than a share of
+itself: the loss falls like a power of the number of steps, by the same share in every quarter however long the run,
+when the accuracy of what is trained on the images has long stopped changing. Where the learning rate decays at the
+end, only the looks before that count: any loss stops falling where nothing moves. What the decay adds is less noise.
+Ours.
 """
 
 from __future__ import annotations
@@ -33,25 +36,25 @@ def has_converged(losses: np.ndarray) -> bool:
     Parameters
     ----------
     losses : ndarray of float, shape (T,)
-        Mean probe losses of all looks after the first step, in their order.
+        Mean probe losses of all looks, in their order; the first one before the first step.
 
     Returns
     -------
     bool
-        False for fewer than `FEWEST` looks.
+        False for fewer than `FEWEST` looks after the first.
 
     Examples
     --------
     >>> import numpy as np
-    >>> has_converged(np.ones(8)), has_converged(np.exp(-np.arange(8.0)))
+    >>> has_converged(0.5 ** np.arange(9.0)), has_converged(1 - np.arange(9.0) / 9)
     (True, False)
     """
-    quarter = len(losses) // 4
-    if len(losses) < FEWEST:
+    quarter = (len(losses) - 1) // 4
+    if len(losses) <= FEWEST:
         return False
     before, last = losses[-2 * quarter : -quarter], losses[-quarter:]
     error = np.sqrt((before.var(ddof=1) + last.var(ddof=1)) / quarter)
-    return bool(before.mean() - last.mean() < max(TOLERANCE * before.mean(), 2 * error))
+    return bool(before.mean() - last.mean() < max(TOLERANCE * (losses[0] - last.mean()), 2 * error))
 
 
 class Probe:
@@ -111,7 +114,7 @@ class Probe:
 
     def converged(self, step: float) -> bool:
         """Tell whether the run had converged after so many steps, of those that were seen."""
-        return has_converged(np.array(self.losses)[1 : int(step // self.every) + 1].mean(-1))
+        return has_converged(np.array(self.losses)[: int(step // self.every) + 1].mean(-1))
 
     def first_converged(self) -> int | None:
         """Return the steps after which the run had converged for the first time, None if it has not yet."""
