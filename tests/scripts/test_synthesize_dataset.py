@@ -19,6 +19,7 @@ SETTINGS = {
     "channels": None,
     "size": None,
     "pad": None,
+    "normalise": None,
     "seed": 4,
 }
 
@@ -36,6 +37,7 @@ def rule(tmp_path):
             "channels": None,
             "size": None,
             "pad": 1,
+            "normalise": None,
             "seed": 4,
         }
         return SimpleNamespace(

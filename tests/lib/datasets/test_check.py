@@ -16,8 +16,10 @@ def split_of(cells, convention="natural", attributes=True, **meta):
         names["attribute_names"] = [f"a{i}" for i in range(cells.shape[1])]
     meta = {
         **names,
-        "mean": [0.25],
-        "std": [0.5],
+        "mean": [0.0],
+        "std": [1.0],
+        "own_mean": [0.25],
+        "own_std": [0.5],
         "source": {"source": "toy"},
         "bias": {"kind": "none"},
         "convention": convention,

@@ -12,7 +12,7 @@ from ddbias.evaluation.images.attribute_model import load, save, train_attribute
 
 CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 1}
-SETTINGS = {"steps": 150, "batch_size": 32, "learning_rate": 0.05}
+SETTINGS = {"steps": 300, "batch_size": 32, "learning_rate": 0.05}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
