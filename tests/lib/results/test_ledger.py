@@ -171,8 +171,8 @@ def test_a_kept_table_is_taken_where_it_is_the_studys(folder):
     assert (old.ours.mean, old.ours.interval, old.ours.seeds, old.ours.commit) == (70, None, None, "c0ffee")
     assert old.reasons[0] == (
         "scale fast (in the study now: at most 500 of 20,000 iterations, learning rate 10.0 instead of 1.0, step "
-        "scaled instead of published, decay cosine instead of none, updates per network 2 instead of 1, 2 of 5 networks, "
-        "150 of 1,000 epochs)"
+        "scaled instead of published, decay cosine instead of none, updates per network 2 instead of 1, "
+        "2 of 5 networks, 150 of 1,000 epochs)"
     )
 
     head = KEPT.replace("\n", ",study,networks,converged,iterations,moved\n")
