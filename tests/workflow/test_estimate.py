@@ -52,9 +52,9 @@ def test_profile_and_scale(pristine, tmp_path):
     (tmp_path / "config.yaml").write_text("executor: slurm\njobs: 40\n")
     status, output = estimated(pristine, f"--profile={tmp_path}", "--scale=fast")
     assert status == 0
-    assert output.startswith("digits at scale fast: 140 jobs, 0 done\n")
+    assert output.startswith("digits at scale fast: 120 jobs, 0 done\n")
     assert f"With 40 jobs at once (profile {tmp_path}): about " in output
-    assert counts(output)["distill"] == (27, 0)
+    assert counts(output)["distill"] == (50, 0)
 
 
 @pytest.mark.parametrize(
