@@ -34,7 +34,8 @@ def keep(table: Path, target: Path) -> None:
 
 def _distinct(runs: list[dict], key: str) -> str:
     if key == "iterations":  # those that were done
-        values = [str(run["distillation"]["iterations"]) for run in runs if run.get("distillation")]
+        done = [(run.get("distillation") or {}).get("iterations") for run in runs]
+        values = [str(count) for count in done if count is not None]
     else:
         values = [run[key][:10] if key == "date" else run[key] for run in runs]
     return " ".join(sorted(set(values)))
