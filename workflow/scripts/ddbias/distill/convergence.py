@@ -7,8 +7,8 @@ no step uses, and the same from the first look to the last. The looks are spread
 A run has *converged* when its last quarter took less than `TOLERANCE` of the way: when the mean probe loss is below
 that of the quarter before by less than that share of all that the loss has fallen since the first look, or by less
 than two standard errors (over the looks: from one to the next the images jump about). Not by less than a share of
-itself: the loss falls like a power of the number of steps, in the runs that were seen by a tenth and more
-in every quarter, when the accuracy of what is trained on the images no longer changed. Where the learning rate decays at the
+itself: the loss falls like a power of the number of steps, in the runs that were seen by a tenth and more in every
+quarter, when the accuracy of what is trained on the images no longer changed. Where the learning rate decays at the
 end, only the looks before that count: any loss stops falling where nothing moves. What the decay adds is less noise.
 Ours.
 """
