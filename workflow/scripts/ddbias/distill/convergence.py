@@ -129,11 +129,11 @@ class Probe:
         """Take up what `state_dict` returned."""
         self.losses = state["probe"].tolist() if "probe" in state else []
 
-    def curve(self) -> dict[str, list[float]]:
-        """Return the steps of the looks, the mean losses and their standard errors over the networks."""
+    def curve(self, steps_per_iteration: int = 1) -> dict[str, list[float]]:
+        """Return the iterations of the looks, the mean losses and their standard errors over the networks."""
         losses = np.array(self.losses)
         return {
-            "iteration": [look * self.every for look in range(len(losses))],
+            "iteration": [look * self.every / steps_per_iteration for look in range(len(losses))],
             "loss": losses.mean(1).tolist(),
             "standard_error": (losses.std(1, ddof=1) / np.sqrt(losses.shape[1])).tolist(),
         }

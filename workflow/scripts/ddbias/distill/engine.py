@@ -182,7 +182,7 @@ def run(
             "converged": probe.converged(full * done) if probe else None,
             # A stored image that is a mosaic began as others than these rows.
             "first_conflicting": _conflicting(split, rows) if getattr(method, "formation", 1) == 1 else None,
-            **({"probe": probe.curve()} if probe else {}),
+            **({"probe": probe.curve(turns)} if probe else {}),
         },
     )
 
