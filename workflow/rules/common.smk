@@ -27,7 +27,7 @@ if not workflow.subprocess_exec:  # a part of a run: what the run has told holds
     gpus.share(False)
 
 # SIGTERM often reaches all processes around a job. The shell waits for it then, and Snakemake with it, until the job has
-# written its state: without the trap it would end at once, and what follows (a SLURM step ends) would kill the job.
+# removed its part files: without the trap it would end at once, and what follows (a SLURM step ends) would kill the job.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
 try:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from ddbias.base.environment import STATE_SECONDS
 from ddbias.base.errors import DdbiasError
-from ddbias.runtime import checkpoint, stopping
+from ddbias.runtime import checkpoint
 from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -131,32 +131,6 @@ def test_due_every_so_many_seconds(path, monkeypatch):
     for clock[0] in (134.9, 135.0):
         seen.append(state.due())
     assert seen == [False, False, True, True, False, True]
-
-
-def test_a_job_that_has_to_stop_saves_after_the_step_and_ends(path, monkeypatch):
-    monkeypatch.setattr(stopping, "_job", stopping._Job())
-    state = Checkpoint(path, "job", every=1e9)
-    assert not state.due()
-    stopping.ask("SIGTERM")
-    assert state.due()
-    with pytest.raises(stopping.Stopped) as stop:
-        state.save(1234, TENSORS)
-    assert str(stop.value) == "stopped by SIGTERM at step 1,234; the state is kept, run again to go on"
-    step, tensors = Checkpoint(path, "job").load()
-    assert step == 1234
-    assert equal(tensors, TENSORS)
-
-
-def test_waiting_is_worth_it_after_a_step_without_a_state(path, monkeypatch):
-    monkeypatch.setattr(stopping, "_job", stopping._Job())
-    state = Checkpoint(path, "job", every=1e9)
-    assert not stopping.has_unsaved_steps()
-    state.due()
-    assert stopping.has_unsaved_steps()
-    state.save(1, TENSORS)
-    assert not stopping.has_unsaved_steps()
-    Checkpoint(None).due()
-    assert not stopping.has_unsaved_steps()
 
 
 def test_seconds_come_from_the_environment(path, monkeypatch):

@@ -125,20 +125,28 @@ def test_stopping_a_job_is_no_defect(tmp_path, monkeypatch, log_lines):
     assert (tmp_path / "log.txt").read_text() == ""
 
 
-# ---- dying with the run ---------------------------------------------------------------------------------------------
+# ---- SIGTERM, and dying with the run --------------------------------------------------------------------------------
 
 JOB = """
 import os, sys, time
 from types import SimpleNamespace
+from ddbias.data import store
 from ddbias.runtime import job
 if "poll" in sys.argv and hasattr(os, "pidfd_open"):  # as where there is no pidfd
     del os.pidfd_open
 
 def main(snakemake):
-    print("working", flush=True)
-    time.sleep(60)
+    if "complete" in sys.argv:
+        return
+    with store.whole("output") as part:
+        part.write_text("half")
+        print("working", flush=True)
+        time.sleep(60)
 
 job.run(main, SimpleNamespace(rule="distill", log=[], config={"plugins": []}))
+if "complete" in sys.argv:  # as while the interpreter ends
+    print("working", flush=True)
+    time.sleep(0.5)
 """
 
 
@@ -158,15 +166,42 @@ def start():
         process.communicate()
 
 
-def begin_job(start, run_pid, *arguments):
-    environment = {**os.environ, RUN_PID: str(run_pid), "PYTHONPATH": str(SCRIPTS)}
-    return start(sys.executable, "-c", JOB, *arguments, env=environment, stdout=subprocess.PIPE)
+@pytest.fixture
+def begin_job(start, tmp_path):
+    """`begin_job(run_pid, *arguments)` starts a job in `tmp_path`, which belongs to the run of that process."""
+
+    def begin(run_pid, *arguments):
+        environment = {**os.environ, RUN_PID: str(run_pid), "PYTHONPATH": str(SCRIPTS)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return start(sys.executable, "-c", JOB, *arguments, env=environment, cwd=tmp_path, **pipes)
+
+    return begin
+
+
+def test_sigterm_ends_a_job_and_removes_its_part_files(begin_job, tmp_path):
+    process = begin_job(os.getpid())
+    assert process.stdout.readline() == "working\n"
+    assert list(tmp_path.iterdir())
+    process.terminate()
+    _, said = process.communicate(timeout=5)
+    assert process.returncode == 143
+    assert said == "ddbias: stopped by SIGTERM; finished work is kept, run again to go on\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sigterm_after_the_outputs_are_complete_is_a_success(begin_job):
+    """The state is deleted by then, so a failure would cost the whole job."""
+    process = begin_job(os.getpid(), "complete")
+    assert process.stdout.readline() == "working\n"
+    process.terminate()
+    _, said = process.communicate(timeout=5)
+    assert (process.returncode, said) == (0, "")
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="pidfd exists on Linux only")
-def test_a_job_dies_with_its_run(start):
+def test_a_job_dies_with_its_run(start, begin_job):
     run_process = start("sleep", "60")
-    process = begin_job(start, run_process.pid)
+    process = begin_job(run_process.pid)
     assert process.stdout.readline() == "working\n"
     assert process.poll() is None
     run_process.kill()
@@ -175,24 +210,24 @@ def test_a_job_dies_with_its_run(start):
     assert time.monotonic() - began < 2
 
 
-def test_a_job_dies_with_its_run_where_it_has_to_poll(start):
+def test_a_job_dies_with_its_run_where_it_has_to_poll(start, begin_job):
     run_process = start("sleep", "60")
-    process = begin_job(start, run_process.pid, "poll")
+    process = begin_job(run_process.pid, "poll")
     assert process.stdout.readline() == "working\n"
     run_process.kill()
     run_process.wait()
     assert process.wait(timeout=5) == -signal.SIGKILL
 
 
-def test_a_job_whose_run_is_gone_ends_at_once(start):
+def test_a_job_whose_run_is_gone_ends_at_once(start, begin_job):
     gone = start("true")
     gone.wait()
-    process = begin_job(start, gone.pid)
+    process = begin_job(gone.pid)
     assert process.wait(timeout=5) == -signal.SIGKILL
 
 
-def test_a_job_lives_while_its_run_lives(start):
-    process = begin_job(start, os.getpid())
+def test_a_job_lives_while_its_run_lives(begin_job):
+    process = begin_job(os.getpid())
     assert process.stdout.readline() == "working\n"
     time.sleep(0.3)
     assert process.poll() is None

@@ -2,7 +2,6 @@
 
 Snakemake deletes the outputs of a killed job, not this file. It is replaced by atomic rename, carries a checksum,
 is taken up only by a job with the same parameters, code and inputs, and is deleted when the job succeeds.
-A job that is asked to stop (`ddbias.runtime.stopping`) writes it at the end of the step under way.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from ddbias.base import environment
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
 from ddbias.data import store
-from ddbias.runtime import stopping
 
 # A state of a large pool takes seconds to write: at most this share of a job's time goes into it.
 LARGEST_SHARE = 0.05
@@ -79,31 +77,25 @@ class Checkpoint:
             logger.info("state %s is damaged, starting over", self.path)
             return 0, {}
         logger.info("going on from step %d", meta["step"])
-        stopping.resumed(meta["step"])
         return meta["step"], tensors
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Write the state now; raises `ddbias.runtime.stopping.Stopped` after it where the job was asked to stop."""
+        """Write the state now."""
+        if self.path is None:
+            return
         began = time.monotonic()
-        if self.path is not None:
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            meta = {"identity": self.identity, "step": step, "checksum": _checksum(step, tensors)}
-            store.write_tensors(self.path, tensors, meta)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        meta = {"identity": self.identity, "step": step, "checksum": _checksum(step, tensors)}
+        store.write_tensors(self.path, tensors, meta)
         self._last = time.monotonic()
         self._wait = max(self.every, (self._last - began) / LARGEST_SHARE if self.every else 0)
-        if self.path is not None:
-            stopping.saved(step)
 
     def due(self) -> bool:
-        """Tell after a step whether to save: enough seconds have passed since the last state, or the job must stop."""
-        if self.path is None:
-            return False
-        stopping.stepped()
-        return stopping.asked() or time.monotonic() - self._last >= self._wait
+        """Tell whether to save: enough seconds have passed since the last state."""
+        return self.path is not None and time.monotonic() - self._last >= self._wait
 
     def remove(self) -> None:
         """Delete the state: the job's outputs are complete."""
-        stopping.complete()
         if self.path is not None:
             self.path.unlink(missing_ok=True)
 

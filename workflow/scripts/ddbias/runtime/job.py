@@ -1,4 +1,4 @@
-"""What every rule script shares: its log, its GPU, its last words, stopping when asked to, dying with its run."""
+"""What every rule script shares: its log, its GPU, its last words, its end by SIGTERM or with its run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from collections.abc import Callable
 from ddbias.base import environment, paths, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import log_to, logger
-from ddbias.runtime import gpu_slots, stopping
+from ddbias.runtime import gpu_slots
 
-ORPHAN_SECONDS = 1.0  # for the step under way and its state, when the run is gone: a new run may start at any moment
+TERMINATED = 128 + signal.SIGTERM  # 143: what a shell says of a process that SIGTERM ended
 
 
 def die_with_run(run_pid: int) -> None:
-    """Kill this process as soon as process `run_pid` is gone; with unsaved steps it gets a second to write its state.
+    """Kill this process as soon as process `run_pid` is gone: a new run may start, and write its files.
 
     A script job is a grandchild of Snakemake (a shell lies between), so ``PR_SET_PDEATHSIG`` would not fire when
     Snakemake is killed. A thread waits on the process itself: without polling where pidfd exists (Linux), else
@@ -39,9 +39,6 @@ def die_with_run(run_pid: int) -> None:
             import select
 
             select.select([descriptor], [], [])
-        if stopping.has_unsaved_steps():
-            stopping.ask("the end of its run")
-            time.sleep(ORPHAN_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="die-with-run", daemon=True).start()
@@ -92,26 +89,31 @@ def put_scripts_last() -> None:
         sys.path[:] = [*(path for path in sys.path if path != folder), folder]
 
 
+def _end(*_: object) -> None:
+    """Handle SIGTERM: leave the job, removing part files on the way (`ddbias.data.store.whole`)."""
+    sys.exit(TERMINATED)
+
+
 def run(main: Callable, snakemake: object) -> None:
     """Run ``main(snakemake)`` as a rule's script: the last lines of every script call this."""
     put_scripts_last()
     if environment.RUN_PID in os.environ:
         die_with_run(int(os.environ[environment.RUN_PID]))
     path = snakemake.log[0] if snakemake.log else None
-    stopping.listen()
+    signal.signal(signal.SIGTERM, _end)
     try:
         log_to(path)
         if environment.GPU_SLOTS in os.environ:
             gpu_slots.take(snakemake.resources)
         plugins.use(snakemake.config["plugins"])
         main(snakemake)
-    except stopping.Stopped as stopped:
-        stopping.leave(str(stopped))
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            logger.error("ddbias: stopped by SIGTERM; finished work is kept, run again to go on")
+        raise
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        if stopping.asked():  # what it depends on was stopped too, or a library hid the stop in an error of its own
-            stopping.leave()
         line = explain(error)
         if line is None:
             logger.error(
@@ -123,4 +125,4 @@ def run(main: Callable, snakemake: object) -> None:
             logger.error("ddbias: %s", line)
         sys.exit(1)
     finally:
-        stopping.ignore()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is written and the state deleted: too late to fail
