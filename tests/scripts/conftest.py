@@ -29,14 +29,6 @@ def splits(few_digits, tmp_path):
 
 
 @pytest.fixture
-def shared(tmp_path, monkeypatch):
-    """Switch the cache between studies on."""
-    from ddbias.base.environment import CACHE
-
-    monkeypatch.setenv(CACHE, str(tmp_path / "shared"))
-
-
-@pytest.fixture
 def snakemake(tmp_path, torch_as_before, monkeypatch):
     """Build what Snakemake hands to a script: `snakemake(rule, input=, output=, params=, wildcards=)`."""
     from ddbias.base.environment import RUN_PID

@@ -70,23 +70,6 @@ def test_members_differ_and_each_is_always_the_same(rule):
     assert not torch.equal(vector(first[0]), vector(second[0]))
 
 
-def test_another_study_takes_a_member_from_the_cache(rule, request, tmp_path, monkeypatch):
-    paths = [tmp_path / f"member{number}.safetensors" for number in range(2)]
-    for number in range(2):
-        pretrain_models.main(rule(number))
-    alone = [path.read_bytes() for path in paths]
-    request.getfixturevalue("shared")
-    train, trained = pretraining.train_member, []
-    monkeypatch.setattr(pretraining, "train_member", lambda *a, **k: trained.append(k["member"]) or train(*a, **k))
-    for number in (0, 0, 1, 0, 1):
-        paths[number].unlink(missing_ok=True)
-        pretrain_models.main(rule(number))
-        assert paths[number].read_bytes() == alone[number]
-    assert trained == [0, 1]
-    pretrain_models.main(rule(0, debias={"kind": "group_balanced"}))
-    assert trained == [0, 1, 0]
-
-
 def test_weights_of_the_debias_enter_the_training(rule, splits, tmp_path):
     uniform = states(rule())
     balanced = states(rule(debias={"kind": "group_balanced"}))

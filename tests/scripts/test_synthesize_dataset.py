@@ -1,27 +1,12 @@
-import io
-import os
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import synthesize_dataset
 from ddbias.base.environment import RUN_PID
-from ddbias.data import store
 from ddbias.data.split import load_split
 from ddbias.runtime import job
 from PIL import Image
-
-SETTINGS = {
-    "source": {"kind": "parquet", "train": "own.parquet", "test": "own.parquet"},
-    "bias": {"kind": "background", "severity": 1},
-    "ratio": 0.95,
-    "test": "natural",
-    "channels": None,
-    "size": None,
-    "pad": None,
-    "normalise": None,
-    "seed": 4,
-}
 
 
 @pytest.fixture
@@ -72,48 +57,6 @@ def test_ratio_may_be_absent(rule):
     snakemake = rule(bias={"kind": "none"}, ratio=None, test="natural")
     synthesize_dataset.main(snakemake)
     assert load_split(snakemake.output.train).attributes is None
-
-
-def test_another_study_takes_it_from_the_cache(snakemake, request, tmp_path, monkeypatch):
-    store.write_table(tmp_path / "own.parquet", own_images(0), {})
-
-    def contents(folder, **params):
-        names = {"train": "train.arrow", "test": "test.arrow", "preview": "preview.png"}
-        given = snakemake(
-            "synthesize_dataset",
-            input={"files": [str(tmp_path / "own.parquet")]},
-            output={key: tmp_path / folder / name for key, name in names.items()},
-            params={**SETTINGS, **params},
-            wildcards={},
-        )
-        given.config["data"] = {"root": str(tmp_path)}
-        synthesize_dataset.main(given)
-        return [(tmp_path / folder / name).read_bytes() for name in names.values()]
-
-    alone = contents("alone")
-    request.getfixturevalue("shared")
-    write, made = synthesize_dataset.write_dataset, []
-    monkeypatch.setattr(synthesize_dataset, "write_dataset", lambda **k: made.append(k["seed"]) or write(**k))
-    assert contents("first") == contents("second") == alone
-    assert made == [4]
-    assert contents("third", seed=5) != alone
-    assert contents("fourth", ratio=0.5) != alone
-    assert made == [4, 5, 4]
-    before = (tmp_path / "own.parquet").stat()
-    store.write_table(tmp_path / "own.parquet", own_images(1), {})
-    os.utime(tmp_path / "own.parquet", ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert contents("fifth") != alone
-    assert made == [4, 5, 4, 4]
-
-
-def own_images(shade):
-    """Return the columns of a file of one's own: two classes of grey images."""
-    rows, labels = [], [0, 1] * 20
-    for number, label in enumerate(labels):
-        file = io.BytesIO()
-        Image.fromarray(np.full((8, 8), 40 * label + 3 * number + shade, np.uint8)).save(file, "png")
-        rows.append(file.getvalue())
-    return {"image": rows, "label": labels}
 
 
 def test_a_users_mistake_is_one_line_and_leaves_no_output(rule, tmp_path, capsys, monkeypatch):

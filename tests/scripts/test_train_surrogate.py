@@ -1,5 +1,3 @@
-from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +5,9 @@ import pytest
 import train_surrogate as script
 from ddbias.base.environment import STATE_SECONDS
 from ddbias.data import store
-from ddbias.data.split import save_split
 from ddbias.debias import surrogate
 from ddbias.debias.surrogate import training
 from ddbias.runtime import job
-from snakemake.iocontainers import Params
 
 SETTINGS = {
     "kind": "supcon",
@@ -125,53 +121,6 @@ def test_a_killed_job_goes_on_to_the_same_bytes(rule, tmp_path, monkeypatch, nor
     assert len(calls) == STEPS + 1
     assert contents(given) == contents(whole)
     assert list((tmp_path / "state").iterdir()) == []
-
-
-@pytest.fixture
-def steps(monkeypatch):
-    """Count the steps of the training."""
-    made, calls = training._Run.step, []
-    monkeypatch.setattr(training._Run, "step", lambda run, step: calls.append(step) or made(run, step))
-    return calls
-
-
-def test_another_study_takes_it_from_the_cache(rule, tmp_path, request, steps):
-    alone = rule("alone")
-    script.main(alone)
-    request.getfixturevalue("shared")
-    first, second = rule("first"), rule("second")
-    script.main(first)
-    del steps[:]
-    (tmp_path / "state").mkdir(exist_ok=True)
-    Path(second.params.state).write_text("of a job that was killed before the first one was done")
-    script.main(second)
-    assert steps == []
-    assert not Path(second.params.state).exists()
-    assert contents(alone) == contents(first) == contents(second)
-
-
-@pytest.mark.parametrize("change", ["settings", "network", "seed", "threads", "images", "code", "torch"])
-def test_nothing_stale_comes_from_the_cache(rule, shared, splits, monkeypatch, steps, change):
-    script.main(rule("first"))
-    del steps[:]
-    changes = {
-        "settings": {"settings": {**SETTINGS, "temperature": 0.2}},
-        "network": {"network": {**NETWORK, "width": 5}},
-        "seed": {"seed": 4},
-        "threads": {"threads": 2},
-        "code": {"code": "0123456789abcdef"},
-    }
-    given = rule("second")
-    given.params = Params(fromdict={**dict(given.params.items()), **changes.get(change, {})})
-    if change == "images":
-        images = splits.train_split.images.copy()
-        images[0, 0, 0, 0] ^= 1
-        save_split(splits.train, replace(splits.train_split, images=images))
-    if change == "torch":
-        real = metadata.version
-        monkeypatch.setattr(metadata, "version", lambda name: "99.0" if name == "torch" else real(name))
-    script.main(given)
-    assert len(steps) == STEPS
 
 
 def test_a_diverging_surrogate_is_one_line_and_leaves_no_output(rule, tmp_path, capsys, log_lines):

@@ -7,7 +7,7 @@ from ddbias.data.split import load_split
 from ddbias.debias.apply import real_settings
 from ddbias.distill import pretraining
 from ddbias.learning import device
-from ddbias.runtime import cache, job
+from ddbias.runtime import job
 from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 
@@ -16,10 +16,6 @@ def main(snakemake):
     where = device.prepare(params.device, params.threads)
     provenance = device.provenance(where, params.threads, "exact")
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
-    shared = cache.Entry(snakemake, lambda: provenance)
-    if shared.take():
-        checkpoint.remove()
-        return
     split = load_split(snakemake.input.train)
     weights = None
     if params.debias is not None:
@@ -42,7 +38,6 @@ def main(snakemake):
         member=params.member,
         provenance=provenance,
     )
-    shared.keep()
     checkpoint.remove()
 
 

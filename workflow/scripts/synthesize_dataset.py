@@ -1,15 +1,10 @@
 """Rule synthesize_dataset: inject a bias into a source; write the training and the test split and a preview."""
 
-from ddbias.datasets import sources
 from ddbias.datasets.synthesis import write_dataset
-from ddbias.runtime import cache, job
+from ddbias.runtime import job
 
 
 def main(snakemake):
-    data = snakemake.config["data"]
-    shared = cache.Entry(snakemake, lambda: sources.origin(snakemake.params.source, data=data))
-    if shared.take():
-        return
     write_dataset(
         train_path=snakemake.output.train,
         test_path=snakemake.output.test,
@@ -24,9 +19,8 @@ def main(snakemake):
         normalise=snakemake.params.normalise,
         seed=snakemake.params.seed,
         # Not a param: where the files lie does not change the result, so moving them must not rerun this rule.
-        data=data,
+        data=snakemake.config["data"],
     )
-    shared.keep()
 
 
 if "snakemake" in globals():

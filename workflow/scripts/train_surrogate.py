@@ -7,7 +7,7 @@ from ddbias.data import store
 from ddbias.data.split import load_split
 from ddbias.debias import surrogate
 from ddbias.learning import device
-from ddbias.runtime import cache, job
+from ddbias.runtime import job
 from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 
@@ -16,10 +16,6 @@ def main(snakemake):
     where = device.prepare(params.device, params.threads)
     provenance = device.provenance(where, params.threads, "exact")
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
-    shared = cache.Entry(snakemake, lambda: provenance)
-    if shared.take():
-        checkpoint.remove()
-        return
     split = load_split(snakemake.input.train)
     objective, history = surrogate.train_surrogate(
         split,
@@ -40,7 +36,6 @@ def main(snakemake):
     paired = {**meta, "pairing": split.meta["pairing"]}
     surrogate.save_embeddings(snakemake.output.embeddings, columns.pop("embedding"), split, paired, **columns)
     store.write_table(snakemake.output.history, history, meta)
-    shared.keep()
     checkpoint.remove()
 
 

@@ -6,7 +6,6 @@ of them changes a result.
 
 # For the user to set.
 DATA = "DDBIAS_DATA"  # a folder of data sets, looked into after ``data.root`` and ``data.mirrors``
-CACHE = "DDBIAS_CACHE"  # a folder of finished outputs that studies share
 STATE_SECONDS = "DDBIAS_STATE_SECONDS"  # between two states of a long job
 GPUS = "DDBIAS_GPUS"  # the machine's GPUs, comma-separated, instead of those that are found; empty: none is shared
 JOBS_PER_GPU = "DDBIAS_JOBS_PER_GPU"

@@ -1,4 +1,4 @@
-"""The libraries whose version changes results: the one list for reruns, provenance and the cache between studies."""
+"""The libraries whose version changes results: the one list for reruns and provenance."""
 
 from __future__ import annotations
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 
 from ddbias.base import plugins
@@ -81,18 +80,4 @@ def load(
     return loader(data=data, **options)
 
 
-def origin(settings: Mapping[str, object], *, data: Mapping[str, object]) -> list[str] | None:
-    """Return what tells apart the files that a source would read, beside those that are inputs of the rule.
-
-    Settings and `data` as in `load`. The function ``origin`` in the module of the loader, with the same options, knows;
-    where there is none, as in a plug-in, the answer is None: it might read any file.
-    """
-    loader = SOURCES.get(settings.get("kind"))
-    found = getattr(sys.modules[loader.__module__], "origin", None) if loader else None
-    if found is None:
-        return None
-    _, options = choose("source", SOURCES, settings, reserved=("data", "size"))
-    return found(data=data, **options)
-
-
-__all__ = ["NORMALISE", "SOURCES", "RawImages", "load", "origin"]
+__all__ = ["NORMALISE", "SOURCES", "RawImages", "load"]

@@ -10,7 +10,6 @@ import numpy as np
 
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError
-from ddbias.data import store
 from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.datasets.sources.images import check_size
 from ddbias.datasets.sources.record import RawImages
@@ -19,11 +18,6 @@ LABELS = ["young", "old"]
 ATTRIBUTES = ["female", "male"]  # numbered like the label that they are aligned with
 # Label and bias are the last two fields: what stands before them, folders included, may hold anything.
 _NAME = re.compile(r".*_([01])_([01])")
-
-
-def origin(*, folder: str = "bffhq", data: Mapping[str, object], **_: object) -> list[str]:
-    """Return a digest of the names, sizes and dates of all files in the folder."""
-    return [store.folder_sha256(lookup.find_folder(folder, data))]
 
 
 def load_bffhq(

@@ -19,11 +19,6 @@ SPLITS = {"train": "0", "test": "2"}  # 1 is the validation part
 CROP, SIZE = 178, 64
 
 
-def origin(*, folder: str = "celeba", data: Mapping[str, object], **_: object) -> list[str]:
-    """Return a digest of the names, sizes and dates of all files in the folder."""
-    return [store.folder_sha256(lookup.find_folder(folder, data))]
-
-
 def load_celeba(
     *,
     folder: str = "celeba",

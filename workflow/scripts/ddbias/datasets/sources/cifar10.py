@@ -13,7 +13,6 @@ import numpy as np
 from ddbias.base import environment, lookup
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
-from ddbias.data import store
 from ddbias.datasets.sources.archive import download, locked, read_verified
 from ddbias.datasets.sources.parquet import load_parquet
 from ddbias.datasets.sources.plain_pickle import read_plain_pickle
@@ -27,15 +26,6 @@ CREDITS = {
     "citation": "A. Krizhevsky, Learning multiple layers of features from tiny images, 2009",
     "licence": "no separate terms stated",
 }
-
-
-def origin(*, data: Mapping[str, object]) -> list[str]:
-    """Return a digest of the names, sizes and dates of the JPEG copies, if they would be read; else nothing."""
-    from ddbias.datasets.sources.torchvision_compat import torchvision
-
-    places = lookup.places(data)
-    copies = None if _place(torchvision.datasets.CIFAR10, places) else _copies(places)
-    return [] if copies is None else [store.folder_sha256(copies)]
 
 
 def load_cifar10(*, data: Mapping[str, object]) -> dict[str, RawImages]:

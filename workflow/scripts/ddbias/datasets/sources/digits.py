@@ -13,11 +13,6 @@ SPLIT_SEED = 0  # fixed: the split is part of the data set, not of a run
 LEVELS = 16  # the source stores intensities 0..16
 
 
-def origin(**_: object) -> list[str]:
-    """Return nothing: the images are those of the installed scikit-learn."""
-    return []
-
-
 def load_digits(*, data: Mapping[str, object]) -> dict[str, RawImages]:
     """Return 1,200 training and 597 test digits, stratified by label, each in source order.
 

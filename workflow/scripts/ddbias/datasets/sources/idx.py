@@ -47,11 +47,6 @@ CREDITS = {
 }
 
 
-def origin(**_: object) -> list[str]:
-    """Return nothing: the files are the published ones, or refused."""
-    return []
-
-
 def load_mnist(*, data: Mapping[str, object]) -> dict[str, RawImages]:
     """Return MNIST: 60,000 training and 10,000 test digits, grey, 28x28, in the original order.
 

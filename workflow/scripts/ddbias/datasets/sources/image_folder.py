@@ -16,11 +16,6 @@ from ddbias.datasets.sources.images import check_size
 from ddbias.datasets.sources.record import RawImages
 
 
-def origin(*, train: str, test: str, data: Mapping[str, object], **_: object) -> list[str]:
-    """Return digests of the names, sizes and dates of all files in the folders."""
-    return [store.folder_sha256(lookup.find_folder(folder, data)) for folder in (train, test)]
-
-
 def load_image_folder(
     *,
     train: str,

@@ -20,11 +20,6 @@ from ddbias.datasets.sources.record import RawImages
 IMAGE, LABEL, ATTRIBUTE = "image", "label", "attribute"
 
 
-def origin(**_: object) -> list[str]:
-    """Return nothing: the files are named in the settings, so the rule knows them."""
-    return []
-
-
 def load_parquet(
     *,
     train: str,

@@ -25,11 +25,6 @@ TOLERANCE = 1e-3  # of a grey level; float32 rounding is below 1e-4
 _AT_ONCE = 256  # images
 
 
-def origin(**_: object) -> list[str]:
-    """Return nothing: the files are named in the settings, so the rule knows them."""
-    return []
-
-
 def load_pth(
     *,
     file: str,

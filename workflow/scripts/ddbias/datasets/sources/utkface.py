@@ -13,7 +13,6 @@ from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
 from ddbias.base.seeding import derive
-from ddbias.data import store
 from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.datasets.sources.images import check_size
 from ddbias.datasets.sources.record import RawImages
@@ -26,11 +25,6 @@ SPLIT_SEED = 0  # fixed: the split is part of the data set, not of a run
 SIZE = 64
 STRANGE_SHARE = 0.01  # the published set has three misnamed files
 _NAME = re.compile(r"(\d{1,3})_[01]_([0-4])_[^_]+")  # [age]_[gender]_[race]_[date&time]
-
-
-def origin(*, folder: str = "UTKFace", data: Mapping[str, object], **_: object) -> list[str]:
-    """Return a digest of the names, sizes and dates of all files in the folder."""
-    return [store.folder_sha256(lookup.find_folder(folder, data))]
 
 
 def load_utkface(
