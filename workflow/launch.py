@@ -1,8 +1,7 @@
-"""Start Snakemake in this folder, once: the command behind `make run`. Standard library only.
+"""Start Snakemake in this folder: the command behind `make run`. Standard library only.
 
 ``python workflow/launch.py --config= --cores= --scale= --profile= --to= -- ARGUMENTS OF SNAKEMAKE``, or ``--clean``.
-It takes the lock of the folder (`launcher.lock`) and then *becomes* Snakemake (``exec``), so the lock is held by the
-run itself.
+It *becomes* Snakemake (``exec``), whose Snakefile takes the lock of the folder (`launcher.lock`).
 """
 
 from __future__ import annotations

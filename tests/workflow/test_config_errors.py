@@ -11,7 +11,7 @@ def said(checkout, config, *extra):
     assert "Traceback" not in output
     assert not (checkout / "results").exists()
     first, second, *lines = output.splitlines()
-    assert first.startswith(f"ddbias: running {config or 'config.yaml'} with")
+    assert first.startswith(f"ddbias: starting Snakemake on {config or 'config.yaml'} with")
     assert second.startswith("Using workflow specific profile")
     return [line for line in lines if not line.startswith("Config file config.yaml is extended")]
 

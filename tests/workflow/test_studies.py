@@ -118,6 +118,12 @@ def test_scale_of_the_command_line_wins(checkout, path):
     assert "MissingRuleException" in output
 
 
+def test_a_dry_run_says_what_the_study_takes_however_it_is_spelled(pristine):
+    status, output = pristine.run("", "-np", "datasets")
+    assert status == 0, output
+    assert "ddbias: together about " in output
+
+
 def test_workflow_passes_the_linter(pristine):
     status, output = pristine.run("", "--lint")
     assert status == 0, output

@@ -1,4 +1,4 @@
-"""What runs before there is an environment to trust: starting Snakemake in this folder, once.
+"""What surrounds the jobs of a folder: starting Snakemake, its lock, its GPUs. Runs before there is an environment.
 
 Standard library only; of the library it uses the names of environment variables (`ddbias.base.environment`).
 """

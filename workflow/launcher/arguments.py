@@ -9,9 +9,6 @@ from launcher import LaunchError, gpus
 
 PROFILES = Path("workflow/profiles")
 PROFILE = "workstation"
-# With these Snakemake only looks and takes no lock of its own, so they may be asked during a run.
-LOOKING = {"-n", "--dry-run", "--dryrun", "--lint", "--summary", "-S", "--detailed-summary", "-D"}
-LOOKING |= {"--list-rules", "--list", "-l", "--dag", "--rulegraph", "--filegraph", "--help", "-h", "--version", "-v"}
 
 
 def parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:

@@ -1,25 +1,46 @@
 """The lock of a folder: one run at a time, and what a killed run left behind is cleared by its holder only.
 
-An exclusive ``flock`` on `.snakemake/ddbias.lock` ends exactly when the run ends, however it ends. Who holds it may
-clear the lock files that a killed Snakemake left behind, which Snakemake alone cannot tell from those of a live run.
-The Snakefile calls `hold_lock` when it starts, so that a `snakemake` started by hand holds the same lock.
+An exclusive ``flock`` on `.snakemake/ddbias.lock` ends exactly when the run ends, however it ends. The Snakefile has it
+taken (`lock_work`), so that a `snakemake` started by hand holds it, too. Who holds it may clear the lock files that a
+killed Snakemake left behind, which Snakemake alone cannot tell from those of a live run.
 """
 
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
-from ddbias.base.environment import LOCK_FD
-
-from launcher import LaunchError, say
+from launcher import LaunchError, say, slurm_leftovers
 
 LOCK = Path(".snakemake/ddbias.lock")
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
 DYING = 2.0  # seconds that a killed process may take to let go of the lock
+
+
+def lock_work(workflow: object) -> None:
+    """Let Snakemake take this folder's lock before it starts jobs, not where it only looks; for the Snakefile.
+
+    What it is asked for, Snakemake 9.27 knows when it executes the workflow, not yet while it reads the Snakefile; and
+    ``onstart`` comes behind its own lock, which must not be taken before ours. Reading (``--dry-run``, ``--lint``,
+    ``--dag`` and their like) and the Snakemake processes of single jobs lock nothing.
+    """
+    execute: Callable = workflow.execute
+
+    def execute_alone(*, executor_plugin: object, **settings: object) -> object:
+        if workflow.is_main_process and not executor_plugin.common_settings.dryrun_exec:
+            try:
+                take_lock()  # held until the process ends; jobs do not inherit it
+                slurm_leftovers.cancel(say)
+                clear_stale_lock()
+            except LaunchError as error:
+                sys.exit(f"ddbias: {error}")
+        return execute(executor_plugin=executor_plugin, **settings)
+
+    workflow.execute = execute_alone
 
 
 def take_lock(path: str | os.PathLike = LOCK) -> int:
@@ -56,26 +77,6 @@ def take_lock(path: str | os.PathLike = LOCK) -> int:
     return descriptor
 
 
-def hold_lock() -> int:
-    """Hold this folder's lock for the life of the process: what the Snakefile does before the first job.
-
-    Under the launcher the lock is already held, through the descriptor named in the environment; a Snakemake started
-    by hand takes it here. Returns the descriptor, which jobs do not inherit. Raises `LaunchError` when another run
-    holds the lock.
-    """
-    inherited = os.environ.get(LOCK_FD, "")
-    if inherited.isdecimal() and _is_open_on(int(inherited), LOCK):
-        descriptor = int(inherited)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # no change where it is ours already
-        except BlockingIOError:
-            descriptor = take_lock()
-    else:
-        descriptor = take_lock()
-    os.set_inheritable(descriptor, False)
-    return descriptor
-
-
 def _is_open_on(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
@@ -83,45 +84,11 @@ def _is_open_on(descriptor: int, path: Path) -> bool:
         return False
 
 
-def live_snakemake() -> int | None:
-    """Return the id of a Snakemake process that works in this folder, or None (also where there is no /proc)."""
-    here = os.stat(".")
-    for process in Path("/proc").glob("[0-9]*"):
-        if int(process.name) == os.getpid():
-            continue
-        try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
-            if _is_snakemake(command) and os.path.samestat(os.stat(process / "cwd"), here):
-                return int(process.name)
-        except OSError:  # it ended meanwhile, or is another user's, whose lock files are not ours to clear
-            continue
-    return None
-
-
-def _is_snakemake(command: list[bytes]) -> bool:
-    names = [os.path.basename(word) for word in command]
-    if names[0] == b"snakemake":
-        return True
-    is_module = any(pair == (b"-m", b"snakemake") for pair in itertools.pairwise(command))
-    return names[0].startswith(b"python") and (is_module or b"snakemake" in names[1:4])
-
-
-def clear_stale_lock(patience: float = 0) -> None:
-    """Remove the lock files of a Snakemake that is gone; to be called by the holder of our lock only.
-
-    One that is about to end is waited for, `patience` seconds at most.
-
-    Between Snakemake's own lock and `hold_lock` in its Snakefile lies a moment in which a run started by hand does
-    not hold our lock yet: a live Snakemake in this folder therefore keeps its files, and ends the launch.
-    """
+def clear_stale_lock() -> None:
+    """Remove the lock files of a Snakemake that is gone; to be called by the holder of our lock only."""
     left = sorted(SNAKEMAKE_LOCKS.glob("*.lock"))
     if not left:
         return
-    deadline = time.monotonic() + patience
-    while (pid := live_snakemake()) is not None and time.monotonic() < deadline:
-        time.sleep(0.2)
-    if pid is not None:
-        raise LaunchError(f"another Snakemake (pid {pid}) is working in this folder; wait for it or stop it")
     try:
         for path in left:
             path.unlink(missing_ok=True)

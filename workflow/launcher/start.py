@@ -1,4 +1,4 @@
-"""Become Snakemake while holding the lock of this folder, or remove what runs have made."""
+"""Become Snakemake, or remove what runs have made."""
 
 from __future__ import annotations
 
@@ -8,38 +8,28 @@ import shutil
 import sys
 from pathlib import Path
 
-from ddbias.base.environment import LOCK_FD
-
-from launcher import LaunchError, say, slurm_leftovers
-from launcher.arguments import LOOKING, PROFILE, find_profile, gpu_jobs, snakemake_arguments, submits
-from launcher.lock import clear_stale_lock, take_lock
+from launcher import LaunchError, say
+from launcher.arguments import PROFILE, find_profile, gpu_jobs, snakemake_arguments, submits
+from launcher.lock import take_lock
 
 
 def launch(options: dict[str, str], extra: list[str]) -> None:
-    """Become Snakemake, holding the lock; returns only by an exception."""
+    """Become Snakemake; returns only by an exception."""
     config, cores = options["config"], options["cores"] or "all"
     folder = find_profile(options["profile"] or PROFILE)
-    gpus = 0 if LOOKING.intersection(extra) or submits(folder) else gpu_jobs(extra)
+    if submits(folder) and shlex.quote(sys.executable) != sys.executable:  # Snakemake writes it unquoted into jobs
+        raise LaunchError(
+            f"jobs of a cluster cannot start {sys.executable}, because of a space or another special character in "
+            "its path; work in a checkout whose path has none"
+        )
+    gpus = 0 if submits(folder) else gpu_jobs(extra)
     arguments = snakemake_arguments(config, cores, options["scale"], extra, options["to"], str(folder), gpus)
     use_writable_cache()
-    os.environ.pop(LOCK_FD, None)
-    if LOOKING.isdisjoint(extra):
-        if submits(folder) and shlex.quote(sys.executable) != sys.executable:  # Snakemake writes it unquoted into jobs
-            raise LaunchError(
-                f"jobs of a cluster cannot start {sys.executable}, because of a space or another special character in "
-                "its path; work in a checkout whose path has none"
-            )
-        descriptor = take_lock()
-        cancelled = slurm_leftovers.cancel(say)
-        # A Snakemake inside a cancelled job, if on this machine, passes for a live run until it has ended.
-        clear_stale_lock(patience=30 if cancelled else 0)
-        os.set_inheritable(descriptor, True)  # through the exec; Snakemake's own children close it
-        os.environ[LOCK_FD] = str(descriptor)
-        available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        shown = f"all {available}" if cores == "all" else cores
-        at_once = f", at most {gpus} GPU jobs at once" if gpus else ""
-        where = f"with {shown} cores{at_once}" if "--cores" in arguments else f"with the profile {folder}"
-        say(f"running {config or 'config.yaml'} {where}")
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    shown = f"all {available}" if cores == "all" else cores
+    at_once = f", at most {gpus} GPU jobs at once" if gpus else ""
+    where = f"with {shown} cores{at_once}" if "--cores" in arguments else f"with the profile {folder}"
+    say(f"starting Snakemake on {config or 'config.yaml'} {where}")
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
 
 
@@ -49,7 +39,6 @@ def clean() -> None:
         say("nothing to clean")
         return
     descriptor = take_lock()
-    clear_stale_lock()
     say("removing results/ and .snakemake/")
     for folder in map(Path, ("results", ".snakemake")):
         if folder.is_symlink():

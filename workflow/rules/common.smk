@@ -18,6 +18,7 @@ from ddbias.results.export.folder import is_exported
 from ddbias.runtime import compile_cache
 from launcher import gpus, job_environment, lock
 
+lock.lock_work(workflow)
 job_environment.quote_executable()
 job_environment.put_library_first(SCRIPTS)
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
@@ -41,13 +42,12 @@ except DdbiasError as error:
 config |= {key: study.config[key] for key in ("study", "scale", "data", "plugins")}
 
 
-if {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
+if workflow.output_settings.dryrun:
     for line in costs.estimate(study):
         print(f"ddbias: {line}", file=sys.stderr)
 
 
 onstart:
-    lock.hold_lock()
     gpus.share(workflow.local_exec and not workflow.remote_exec)
 
 

@@ -10,9 +10,6 @@ STATE_SECONDS = "DDBIAS_STATE_SECONDS"  # between two states of a long job
 GPUS = "DDBIAS_GPUS"  # the machine's GPUs, comma-separated, instead of those that are found; empty: none is shared
 JOBS_PER_GPU = "DDBIAS_JOBS_PER_GPU"
 
-# Set by the launcher for the Snakefile.
-LOCK_FD = "DDBIAS_LOCK_FD"  # the descriptor that holds the lock of this folder
-
 # Set by the Snakefile for its jobs.
 RUN_PID = "DDBIAS_RUN_PID"  # the Snakemake process that a job belongs to and ends with
 COMMIT = "DDBIAS_COMMIT"  # of the start of the run, to show
