@@ -11,7 +11,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 from ddbias.base.environment import GPU_SLOTS, GPUS, JOBS_PER_GPU
@@ -57,19 +56,25 @@ def jobs_per_gpu() -> int:
 def devices() -> list[str]:
     """Return the GPUs that jobs may use, as ``CUDA_VISIBLE_DEVICES`` names them; empty without one.
 
-    By their UUID where possible, so that two runs mean the same device whatever each of them may see.
+    By their UUID where possible, so that two runs mean the same device whatever each of them may see. Numbers in the
+    user's ``CUDA_VISIBLE_DEVICES`` are those of ``nvidia-smi -L``. As with CUDA, a word that names none ends it.
     """
     given = os.environ.get(GPUS)
     if given is not None:
-        found, certain = [name.strip() for name in given.split(",") if name.strip()], True
-    elif _torch_is_for_the_cpu():
-        found, certain = [], True
+        found = [name.strip() for name in given.split(",") if name.strip()]
     else:
-        found, certain = _installed()
+        found = [] if _torch_is_for_the_cpu() else _installed()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None or not found:
+    if visible is None:
         return found
-    return list(dict.fromkeys(_named(visible, found, certain)))
+    chosen = []
+    for word in map(str.strip, visible.split(",")):
+        by_number = dict(enumerate(found)).get(int(word)) if word.isdecimal() else None
+        name = by_number or next((name for name in found if word and name.startswith(word)), None)
+        if name is None:
+            break
+        chosen.append(name)
+    return list(dict.fromkeys(chosen))
 
 
 def _torch_is_for_the_cpu() -> bool:
@@ -84,41 +89,18 @@ def _torch_is_for_the_cpu() -> bool:
     return re.search(r"^cuda\b.*= None$", version, re.MULTILINE) is not None
 
 
-def _installed() -> tuple[list[str], bool]:
-    """Return the GPUs that this machine has, and whether CUDA numbers them in that order."""
+def _installed() -> list[str]:
+    """Return the GPUs that this machine has; of one that is divided (MIG), its parts instead."""
     call = ["nvidia-smi", "-L"]
     try:
         listing = subprocess.run(call, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
     except FileNotFoundError:  # a container with the driver only
-        return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))], True
+        return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
     except (OSError, subprocess.SubprocessError):
-        return [], True
-    return read_listing(listing)
-
-
-def read_listing(listing: str) -> tuple[list[str], bool]:
-    """Return the UUIDs in what ``nvidia-smi -L`` prints, and whether CUDA numbers the GPUs in that order.
-
-    Of a GPU that is divided (MIG), its parts instead. By default CUDA gives the fastest model the first number.
-    """
+        return []
     found: list[str] = []
     for uuid in re.findall(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)", listing):
         if uuid.startswith("MIG-") and found and found[-1].startswith("GPU-"):
             found.pop()
         found.append(uuid)
-    models = set(re.findall(r"^GPU \d+: (.*) \(UUID", listing, re.MULTILINE))
-    same_order = len(models) == 1 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
-    return found, same_order and "(UUID: MIG-" not in listing
-
-
-def _named(visible: str, found: list[str], certain: bool) -> Iterator[str]:
-    """Yield the devices that a value of ``CUDA_VISIBLE_DEVICES`` names: as CUDA does, up to the first that is none."""
-    for word in (part.strip() for part in visible.split(",")):
-        if word.isdecimal() and (int(word) < len(found) or not certain):
-            yield found[int(word)] if certain else word
-        elif word in found:
-            yield word
-        elif word.startswith("MIG-") or (word.startswith("GPU-") and any(name.startswith(word) for name in found)):
-            yield next((name for name in found if name.startswith(word)), word)
-        else:
-            return
+    return found
