@@ -31,7 +31,7 @@ class Refuse:
 sys.meta_path.insert(0, Refuse())
 """
 OPTIONAL = {"pandas", "snakemake", "torchvision", "seaborn", "matplotlib", "sklearn", "scipy", "tqdm", "jinja2"}
-OPTIONAL |= {"PIL", "jsonschema", "yaml"}
+OPTIONAL |= {"PIL", "cv2", "jsonschema", "yaml"}
 
 
 @pytest.fixture

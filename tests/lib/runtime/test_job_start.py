@@ -13,7 +13,7 @@ LOAD = "import json, runpy, sys; [runpy.run_path(path) for path in sys.argv[1:]]
 SHOWING = {"make_table", "plot", "write_report"}
 ALL = {path.stem for path in SCRIPTS.glob("*.py")}
 # What draws, what only one kind of source, debias or measure needs, and torch's compiler with what it brings.
-HEAVY = {"matplotlib", "seaborn", "sklearn", "scipy", "pandas", "torchvision", "sympy"}
+HEAVY = {"matplotlib", "seaborn", "sklearn", "scipy", "pandas", "torchvision", "sympy", "cv2"}
 COMPILER = {"torch._dynamo", "torch._inductor", "torch.fx.experimental.symbolic_shapes"}
 
 

@@ -13,6 +13,7 @@ LIBRARIES = {
     "scipy": "scipy",
     "sklearn": "scikit-learn",
     "PIL": "pillow",  # decodes and resizes image files
+    "cv2": "opencv-python-headless",
     "pyarrow": "pyarrow",
 }
 
