@@ -323,7 +323,11 @@ def test_versions_count_where_they_compute(monkeypatch):
             return code_digest.digest(*job)
 
     images = "synthesize_dataset", (("datasets.sources", "parquet"), ("datasets.bias", "none"))
+    corrupted = "synthesize_dataset", (("datasets.sources", "parquet"), ("datasets.bias", "corruption"))
+    opencv = {"opencv-python-headless": "99"}
     table = "make_table", ()
+    assert digest(corrupted, **opencv) != digest(corrupted)
+    assert digest(images, **opencv) == digest(images)
     assert digest(images, pillow="99") != digest(images)
     assert digest(JOB, pillow="99") == digest(JOB)
     assert digest(JOB, torch="99") != digest(JOB)

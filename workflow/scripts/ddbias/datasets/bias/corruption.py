@@ -16,7 +16,7 @@ from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, unknown
 from ddbias.datasets.bias.context import Context
 from ddbias.datasets.bias.injected import Injected, check_assignment
-from ddbias.datasets.corruptions import CHUNK, FAMILIES, SEVERITIES, check, corrupt
+from ddbias.datasets.corruptions import FAMILIES, SEVERITIES, check, corrupt
 from ddbias.datasets.corruptions.frost_textures import read_textures
 
 
@@ -33,7 +33,7 @@ def corrupt_by_attribute(
 ) -> np.ndarray:
     """Give each image the corruption that its attribute stands for.
 
-    Besides the result, about a thousand images are in memory at a time.
+    Besides the result, the images of one attribute are in memory twice more.
 
     Parameters
     ----------
@@ -68,11 +68,9 @@ def corrupt_by_attribute(
     out = np.empty(images.shape, np.uint8)
     for attribute, name in enumerate(names):
         rows = np.flatnonzero(attributes == attribute)
-        for start in range(0, len(rows), CHUNK):
-            part = rows[start : start + CHUNK]
-            out[part] = corrupt(
-                images[part], name, severity=severity, seed=seed, split=split, index=index[part], textures=textures
-            )
+        out[rows] = corrupt(
+            images[rows], name, severity=severity, seed=seed, split=split, index=index[rows], textures=textures
+        )
     return out
 
 

@@ -1,4 +1,4 @@
-"""Frost: the mixing rule in whole numbers, the substitute textures' statistics, and textures read from files."""
+"""Textures of frost: the substitutes' statistics, and what is read from files."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
-from ddbias.datasets.corruptions.frost import CONSTANTS, draw_frost, frost, places
+from ddbias.datasets.corruptions import corrupt
 from ddbias.datasets.corruptions.frost_textures import (
     CROP,
     FILES,
@@ -20,21 +20,9 @@ from ddbias.datasets.corruptions.frost_textures import (
 from PIL import Image
 from scipy.optimize import nnls
 
-LEVELS = (1, 2, 3, 4, 5)
-COUNT = 60
 NAMED = {"frost1": 0, "frost2": 1, "frost4": 3, "frost5": 4}
 # Mean of all crops of 32 x 32, standard deviation among their means, mean standard deviation within one.
 CROPS = {"frost1": (130, 10, 14), "frost2": (204, 9, 18), "frost4": (157, 11, 26), "frost5": (114, 16, 35)}
-
-
-@pytest.fixture(scope="module")
-def images():
-    return np.random.default_rng(0).integers(0, 256, (COUNT, 3, 32, 32), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def draws():
-    return np.stack([draw_frost(np.random.default_rng(i), 1) for i in range(COUNT)])
 
 
 @pytest.fixture
@@ -50,47 +38,19 @@ def photographs(tmp_path):
     return tmp_path, made
 
 
-@pytest.mark.parametrize("level", LEVELS)
-def test_frost_is_the_published_mixture(images, draws, level):
-    textures = substitute_textures()
-    image_weight, frost_weight = (round(100 * weight) for weight in CONSTANTS[level])
-    made = frost(images, draws, level, textures)
-    for image, (texture, row, column), result in zip(images, draws, made, strict=True):
-        ice = textures[int(5 * texture)]
-        top, left = int(row * (ice.shape[0] - 32)), int(column * (ice.shape[1] - 32))
-        crop = ice[top : top + 32, left : left + 32].transpose(2, 0, 1).astype(int)
-        # In whole numbers, so the truncation is exact: the published floats fall either way at whole results.
-        expected = np.minimum((image_weight * image.astype(int) + frost_weight * crop) // 100, 255)
-        np.testing.assert_array_equal(result, expected)
-    assert made.dtype == np.uint8
-    assert made.shape == images.shape
-
-
-@pytest.mark.parametrize("level", LEVELS)
-def test_an_image_does_not_depend_on_its_batch(images, draws, level):
-    textures = substitute_textures()
-    whole = frost(images, draws, level, textures)
-    order = np.random.default_rng(2).permutation(COUNT)
-    np.testing.assert_array_equal(frost(images[order], draws[order], level, textures), whole[order])
-    np.testing.assert_array_equal(frost(images[9:10], draws[9:10], level, textures), whole[9:10])
-    large = frost(np.tile(images, (3, 1, 1, 1)), np.tile(draws, (3, 1)), level, textures)
-    np.testing.assert_array_equal(large, np.tile(whole, (3, 1, 1, 1)))
-
-
-def test_textures_are_drawn_with_the_published_probabilities():
-    textures = substitute_textures()
-    drawn = np.stack([draw_frost(np.random.default_rng(i), 1) for i in range(1000)])
-    which, corners = places(drawn, textures)
-    pictures = [next(name for name, i in NAMED.items() if textures[i] is textures[index]) for index in which]
-    for name, share in {"frost1": 0.2, "frost2": 0.4, "frost4": 0.2, "frost5": 0.2}.items():
-        assert pictures.count(name) / 1000 == pytest.approx(share, abs=0.065)  # five standard errors
-    for index, (row, column) in zip(which, corners, strict=True):
-        height, width, _ = textures[index].shape
-        assert 0 <= row < height - 32
-        assert 0 <= column < width - 32
-    relative = corners / np.array([np.array(textures[index].shape[:2]) - 33 for index in which])
-    np.testing.assert_allclose(relative.mean(axis=0), 0.5, atol=0.05)
-    np.testing.assert_array_equal(draw_frost(np.random.default_rng(3), 5), drawn[3])
+def test_textures_and_corners_are_equally_likely():
+    """Read from the result: each texture is a ramp of its rows and columns, and tells its number."""
+    height, width, many = 36, 40, 2000
+    down, right = np.indices((height, width))
+    textures = [np.stack([0 * down + 20 * number, 2.5 * down, 2.5 * right], -1) for number in range(5)]
+    black = np.zeros((many, 3, 32, 32), np.uint8)
+    drawn = {"severity": 2, "seed": 0, "split": "train", "index": np.arange(many)}
+    made = corrupt(black, "frost", textures=textures, **drawn)  # column 3: 0.4 of the texture
+    for channel, choices in ((0, 5), (1, height - 32), (2, width - 32)):
+        first = made[:, channel, 0, 0] // (8 if channel == 0 else 1)
+        counts = np.bincount(first, minlength=choices)
+        assert len(counts) == choices
+        np.testing.assert_allclose(counts / many, 1 / choices, atol=5 / np.sqrt(many * choices))
 
 
 @pytest.mark.parametrize("name", STATISTICS)
@@ -161,13 +121,6 @@ def test_photographs_are_reduced_as_opencv_does(photographs):
         np.testing.assert_array_equal(texture, expected)
         if name.endswith("png"):
             np.testing.assert_array_equal(texture[0, 0], written[name][2, 2, :3])
-
-
-def test_photographs_can_be_used_in_place_of_substitutes(photographs, images, draws):
-    textures = read_textures(photographs[0])
-    which, _ = places(((np.arange(1000) + 0.5) / 1000)[:, None].repeat(3, axis=1), textures)
-    np.testing.assert_array_equal(np.bincount(which), [200] * 5)
-    assert (frost(images, draws, 3, textures) != frost(images, draws, 3, substitute_textures())).any()
 
 
 @pytest.mark.parametrize("damage", ["missing", "text", "cut", "small"])
