@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run estimate check-data report export ledger test test-slurm lint bench clean distclean env env-dev env-slurm env-profile
+.PHONY: help run estimate check-data report export ledger config-reference test test-slurm lint bench clean distclean env env-dev env-slurm env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -55,6 +55,9 @@ export: env-profile ## write the finished distilled sets for Hugging Face, Crois
 
 ledger: env ## write every published number that a study covers, and ours beside it, to results/ledger or TO=folder
 	@$(VENV_PYTHON) workflow/ledger.py --config="$$CONFIG" --to="$$TO"
+
+config-reference: env ## write docs/config.md: every key of a study file, with default and source
+	@$(VENV_PYTHON) workflow/config_reference.py
 
 test: env-dev ## run all tests
 	@echo "ddbias: running the tests"

@@ -4,7 +4,10 @@ import re
 from pathlib import Path
 
 import yaml
+from ddbias.base.plugins.declarations import built_in
+from ddbias.planning.config import load_schema
 from ddbias.planning.load import load
+from ddbias.planning.reference import reference
 
 ROOT = Path(__file__).parents[1]
 
@@ -43,3 +46,18 @@ def test_the_snippets_on_evaluations_make_a_study():
         assert all(len(row["terms"]) > 2 for row in made.table_rows(table))
     assert all("against" in row for row in made.table_rows("main") if row["debias"] == "group_balanced")
     assert {row["debias"] for row in made.figure_rows("split")} == {"uniform", "group_balanced"}
+
+
+def test_the_reference_of_a_study_file_is_current():
+    page = (ROOT / "docs/config.md").read_text()
+    assert page == reference(load_schema()), "run make config-reference"
+    for plugin in built_in().values():
+        assert f"#### {plugin.section}: `{plugin.kind}`\n" in page
+        assert plugin.description, plugin.kind
+
+
+def test_the_index_names_every_page():
+    index = (ROOT / "docs/README.md").read_text()
+    named = set(re.findall(r"\]\(([\w/.-]+\.md)\)", index))
+    pages = {str(path.relative_to(ROOT / "docs")) for path in (ROOT / "docs").rglob("*.md")} - {"README.md"}
+    assert pages | {"../README.md", "../CONTRIBUTING.md"} == named

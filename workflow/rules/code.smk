@@ -11,28 +11,28 @@ used_digest = functools.cache(code_digest.digest)
 def code(script, kinds=nothing):
     """Return a parameter function: the digest of the code that a job runs.
 
-    `kinds` tells which entries of registries a job uses. A parameter, not the files as inputs: an edit counts whatever
+    `kinds` tells which kinds a job uses, as (section, kind). A parameter, not the files as inputs: an edit counts whatever
     its date is, and forty inputs more for each job would make a third of the planning of a large study.
     """
     return lambda wildcards: used_digest(script, tuple(kinds(wildcards)))
 
 
 def network_kind(name):
-    return ("learning.networks", study.config["networks"][name]["kind"])
+    return ("network", study.config["networks"][name]["kind"])
 
 
 def dataset_kinds(wildcards):
     settings = study.config["datasets"][wildcards.dataset]
-    return ("datasets.sources", settings["source"]["kind"]), ("datasets.bias", settings["bias"]["kind"])
+    return ("source", settings["source"]["kind"]), ("bias", settings["bias"]["kind"])
 
 
 def surrogate_kinds(wildcards):
     settings = surrogate_settings(wildcards)
-    return ("debias.surrogate", settings["kind"]), network_kind(settings["network"])
+    return ("surrogate", settings["kind"]), network_kind(settings["network"])
 
 
 def debias_kinds(wildcards):
-    return (("debias.kinds", debias_settings(wildcards)["kind"]),)
+    return (("debias", debias_settings(wildcards)["kind"]),)
 
 
 def pool_kinds(wildcards):
@@ -45,8 +45,8 @@ def distiller_kinds(wildcards):
     pools = [study.config["models"][name]["network"] for name in study.pools(wildcards.distiller)]
     network += tuple(network_kind(name) for name in pools)
     if settings.get("guidance"):
-        network += (("distill.guidance", settings["guidance"]["kind"]),)
-    return ("distill", settings["kind"]), *debias_kinds(wildcards), *network
+        network += (("guidance", settings["guidance"]["kind"]),)
+    return ("distiller", settings["kind"]), *debias_kinds(wildcards), *network
 
 
 def evaluations_of(kind):
@@ -57,7 +57,7 @@ def evaluations_of(kind):
 def training_kinds(wildcards):
     settings = evaluation_settings(wildcards)
     debiasing = settings["debiasing"]["kind"]
-    learner = [] if debiasing == "none" else [("evaluation.debiased_training", debiasing)]
+    learner = [] if debiasing == "none" else [("debiasing", debiasing)]
     return network_kind(settings["network"]), *learner
 
 
@@ -70,8 +70,8 @@ def image_kinds(wildcards):
     if name is None:
         return attribute_kinds(wildcards)
     surrogate = study.config["surrogates"][name]
-    return *attribute_kinds(wildcards), ("debias.surrogate", surrogate["kind"]), network_kind(surrogate["network"])
+    return *attribute_kinds(wildcards), ("surrogate", surrogate["kind"]), network_kind(surrogate["network"])
 
 
 def figure_kinds(wildcards):
-    return (("results.figures", figure_kind(wildcards)),)
+    return (("figure", figure_kind(wildcards)),)

@@ -1,19 +1,25 @@
 # The input files of each stage.
+def declared_files(wildcards, find):
+    """Return what `find` finds of the files and folders of the user that a data set's source and bias are made from."""
+    settings = study.config["datasets"][wildcards.dataset]
+    named = []
+    for section in ("source", "bias"):
+        for option in plugins.find(section, settings[section]["kind"]).facts.get("files", []):
+            value = settings[section]
+            for key in option.split("."):
+                value = (value or {}).get(key)
+            named.append(value)
+    return [found for path in named if path and (found := find(path))]
+
+
 def source_files(wildcards):
-    """Return the files of a source that the user owns, wherever they lie: a change of one reruns what it made."""
-    source = study.config["datasets"][wildcards.dataset]["source"]
-    named = [source.get(key) for key in ("train", "test", "file")]
-    named.append((source.get("attribute") or {}).get("file") if source["kind"] == "image_folder" else None)
-    return [found for path in named if path and (found := found_file(path))]
+    """Return the files of a data set that the user owns, wherever they lie: a change of one reruns what it made."""
+    return declared_files(wildcards, found_file)
 
 
 def source_folders(wildcards):
-    """Return the folders of images that the user owns: of a source, or of pictures of frost."""
-    settings = study.config["datasets"][wildcards.dataset]
-    source = settings["source"]
-    named = [source["train"], source["test"]] if source["kind"] == "image_folder" else []
-    named.append(settings["bias"].get("frost"))
-    return [found for path in named if path and (found := found_folder(path))]
+    """Return the folders of images that the user owns."""
+    return declared_files(wildcards, found_folder)
 
 
 def found_file(path):

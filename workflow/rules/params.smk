@@ -97,9 +97,9 @@ def table_caption(wildcards):
 
 def figure_settings(wildcards):
     settings = study.config["figures"][wildcards.figure]
-    if settings["kind"] == "heatmap":
+    if plugins.find("figure", settings["kind"]).facts.get("kernels"):
         return settings | {"kernels": study.kernels(settings["debias"])}
-    if settings["kind"] in ("against_ratio", "against_ipc", "amplification"):
+    if "compare" in settings:
         return settings | {"rows": study.figure_rows(wildcards.figure)}
     return settings
 

@@ -1,11 +1,11 @@
 rule plot:
     input:
-        evaluations=figure_evaluations,
-        weights=figure_weights,
-        histories=figure_histories,
-        embeddings=figure_embeddings,
-        datasets=figure_datasets,
-        distilled=figure_distilled,
+        evaluations=drawn_from("evaluations", rules.evaluate.output.evaluation),
+        weights=drawn_from("weights", rules.estimate_weights.output.weights),
+        histories=drawn_from("histories", rules.train_surrogate.output.history),
+        embeddings=drawn_from("embeddings", rules.train_surrogate.output.embeddings),
+        datasets=drawn_from("datasets", rules.synthesize_dataset.output.train),
+        distilled=drawn_from("distilled", rules.distill.output.distilled),
     output:
         png=report(
             "results/{study}/{scale}/figures/{figure}.png",

@@ -14,63 +14,33 @@ def table_evaluations(wildcards):
     return shown(expand_cells(rules.evaluate.output.evaluation, cells))
 
 
-def figure_cells(wildcards, kind, *keys):
-    """Return the cells that a figure of a kind selects by some of its settings; none for other kinds."""
+def figure_cells(wildcards):
+    """Return the cells that a figure selects by its settings."""
     settings = figure_settings(wildcards)
-    return study.select(**{key: settings[key] for key in keys}) if settings["kind"] == kind else []
+    if "rows" in settings:
+        lines = needed_cells(settings["rows"])
+        return [cell for cell in study.cells if cell.without_seed() in lines]
+    return study.shown_by(settings)
 
 
-def cost_cells(wildcards):
-    cells, ipc = figure_cells(wildcards, "cost", "dataset", "ratio", "evaluation"), figure_settings(wildcards).get(
-        "ipc"
-    )
-    return [cell for cell in cells if ipc is None or cell.ipc == str(ipc)]
+def drawn_from(files, pattern):
+    """Return the input function for one list of files of a figure: empty if its kind is not drawn from such files.
 
+    Files of surrogates are those of the surrogates that the figure names, for the cells that use them.
+    """
 
-def figure_evaluations(wildcards):
-    cells = figure_cells(wildcards, "accuracy", "dataset", "evaluation")
-    cells = [cell for cell in cells if cell.ipc in (str(figure_settings(wildcards).get("ipc")), WHOLE)]
-    points = figure_cells(wildcards, "heatmap", "dataset", "distiller", "ipc", "evaluation")
-    cells += [cell for cell in points if cell.debias in figure_settings(wildcards)["debias"]]
-    cells += cost_cells(wildcards)
-    lines = needed_cells(figure_settings(wildcards).get("rows", []))
-    cells += [cell for cell in study.cells if cell.without_seed() in lines]
-    return shown(expand_cells(rules.evaluate.output.evaluation, cells))
+    def paths(wildcards):
+        settings, cells = figure_settings(wildcards), figure_cells(wildcards)
+        if files not in plugins.find("figure", settings["kind"]).facts["files"]:
+            return []
+        if "{surrogate}" not in pattern:
+            return shown(expand_cells(pattern, cells))
+        names = settings.get("surrogates") or [settings["surrogate"]]
+        used = {name: study.with_surrogate(name, cells) for name in names}
+        of_names = [expand_cells(pattern.replace("{surrogate}", name), some) for name, some in used.items()]
+        return shown([path for some in of_names for path in some])
 
-
-def figure_weights(wildcards):
-    cells = figure_cells(wildcards, "weights", "dataset", "debias", "seed")
-    return shown(expand_cells(rules.estimate_weights.output.weights, cells))
-
-
-def surrogate_files(pattern, name, cells):
-    """Return the outputs of the training of a surrogate that cells use."""
-    used = study.with_surrogate(name, cells)
-    return shown(expand_cells(pattern.replace("{surrogate}", name), used))
-
-
-def figure_histories(wildcards):
-    cells = figure_cells(wildcards, "surrogate", "dataset", "seed")
-    names = figure_settings(wildcards)["surrogates"] if cells else []
-    return [path for name in names for path in surrogate_files(rules.train_surrogate.output.history, name, cells)]
-
-
-def figure_embeddings(wildcards):
-    cells = figure_cells(wildcards, "embedding", "dataset", "ratio", "seed")
-    name = figure_settings(wildcards)["surrogate"] if cells else ""
-    return surrogate_files(rules.train_surrogate.output.embeddings, name, cells)
-
-
-def figure_datasets(wildcards):
-    cells = figure_cells(wildcards, "images", "dataset", "ratio", "ipc", "seed") or figure_cells(wildcards, "datasets")
-    cells += figure_cells(wildcards, "embedding", "dataset", "ratio", "seed")
-    return shown(expand_cells(rules.synthesize_dataset.output.train, cells))
-
-
-def figure_distilled(wildcards):
-    cells = figure_cells(wildcards, "images", "dataset", "ratio", "ipc", "seed")
-    cells += cost_cells(wildcards)
-    return shown(expand_cells(rules.distill.output.distilled, cells))
+    return paths
 
 
 def distilled_folders(wildcards):

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ddbias import distill
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.datasets import bias, sources
 from ddbias.debias.apply import real_settings
-from ddbias.distill import guidance
 from ddbias.learning import networks
 from ddbias.planning import code_digest
 from ddbias.planning.config import ConfigErrors, complete
@@ -112,7 +110,7 @@ def test_defaults_and_scale_are_those_of_the_declaration():
         ({"second": -1}, "distillers.mine.second = -1: must be at least 0"),
         ({"second": "much"}, "distillers.mine.second = 'much': must be a number"),
         ({"init": "reel"}, "distillers.mine.init = 'reel': must be one of noise, real, * Did you mean 'real'?"),
-        ({"kind": "pixel_moment"}, "distillers.mine.kind = 'pixel_moment': must be one of dm, * 'pixel_moments'?"),
+        ({"kind": "pixel_moment"}, "distillers.mine.kind = 'pixel_moment': must be one of dc, * 'pixel_moments'?"),
     ],
 )
 def test_a_wrong_setting_is_one_line_as_for_built_in_methods(changes, said):
@@ -131,7 +129,7 @@ def test_a_missing_option_and_a_missing_network_are_told(write):
 
 
 def test_without_the_plug_in_its_kind_is_unknown():
-    assert mistake(STUDY).startswith("distillers.mine.kind = 'pixel_moments': must be one of dm, ")
+    assert mistake(STUDY).startswith("distillers.mine.kind = 'pixel_moments': must be one of dc, ")
 
 
 def test_plugins_is_a_list_of_texts():
@@ -165,8 +163,8 @@ def selector(option):
         ("PLUGIN = {1: {}}\n", "plug-in mine.py: PLUGIN must be a mapping from names"),
         (
             "PLUGIN = {'distillers': {}}\n",
-            "plug-in mine.py: PLUGIN has the unknown section 'distillers'; known: distiller, debias, guidance, source, "
-            "bias, network. Did you mean 'distiller'?",
+            "plug-in mine.py: PLUGIN has the unknown section 'distillers'; known: source, bias, network, "
+            "surrogate, debias, distiller, guidance, debiasing, figure. Did you mean 'distiller'?",
         ),
         ("PLUGIN = {'distiller': 'mine'}\n", "plug-in mine.py: PLUGIN['distiller'] must be a mapping from names"),
         ("PLUGIN = {'distiller': {'a': []}}\n", "plug-in mine.py: distiller 'a' must be a mapping from names"),
@@ -176,8 +174,8 @@ def selector(option):
         ),
         (
             "PLUGIN = {'distiller': {'a': {'option': {}}}}\n",
-            "plug-in mine.py: distiller 'a' has the unknown key 'option'; known: options, required, description, use. "
-            "Did you mean 'options'?",
+            "plug-in mine.py: distiller 'a' has the unknown key 'option'; known: description, use, like, "
+            "required, options. Did you mean 'options'?",
         ),
         ("PLUGIN = {'distiller': {'a': {'required': 'x'}}}\n", "must have a list under 'required', not 'x'"),
         ("PLUGIN = {'distiller': {'a': {'required': ['x']}}}\n", "requires 'x', which is none of its options: none"),
@@ -245,6 +243,27 @@ def test_the_valid_file_that_the_broken_ones_come_from_is_taken(write):
     assert load(study(path, kind="firsts")).config["distillers"]["mine"]["init"] == "real"
 
 
+def test_a_kind_may_be_like_another_of_its_file(write):
+    other = '{"options": {"x": {"type": "integer", "default": 5}}}, "others": {"like": "%s", "options": {"y": %s}}'
+    path = write(SELECTOR % (other % ("firsts", '{"type": "integer", "default": 7}')))
+    assert load(study(path, kind="others")).config["distillers"]["mine"] == {"kind": "others", "x": 5, "y": 7}
+    line = mistake(study(write(SELECTOR % (other % ("first", "{}"))), kind="others"))
+    assert line.endswith("'others' is like 'first', which the file does not declare before it; declared: firsts")
+
+
+def test_a_debias_is_refused_a_surrogate_that_does_not_give_what_it_reads(write):
+    text = 'PLUGIN = {"debias": {"own": {"options": {"surrogate": {}}, "required": ["surrogate"], "reads": %s}}}\n'
+    config = study(kind="random") | {"surrogates": {"a": {"kind": "supcon", "network": "small"}}}
+    config["debias"] = {"uniform": {"kind": "own", "surrogate": "a"}}
+    config["plugins"] = [write(text % '["embedding"]' + "def estimate(): pass\n")]
+    load(config)
+    write(text % '["logits"]' + "def estimate(): pass\n")
+    wanted = "cross_entropy or generalised_ce or lff"
+    assert mistake(config) == f"debias.uniform.surrogate = 'a': own needs one of kind {wanted}, not supcon"
+    write(text % '"logits"' + "def estimate(): pass\n")
+    assert mistake(config).endswith("debias 'own' must have a list under 'reads', not 'logits'")
+
+
 def test_wrong_paths_are_one_line(write):
     write("no code", "notes.txt")
     write("x = 1\n", "folder/nothing.py")
@@ -269,7 +288,7 @@ def test_planning_neither_runs_a_plug_in_nor_imports_torch(write):
     code = (
         "import json, sys\nfrom ddbias.planning.load import load\nfrom ddbias.planning import code_digest\n"
         "load(json.loads(sys.argv[1]))\n"
-        "print(code_digest.digest('distill', [('distill', 'firsts')]), 'torch' in sys.modules)"
+        "print(code_digest.digest('distill', [('distiller', 'firsts')]), 'torch' in sys.modules)"
     )
     call = [sys.executable, "-c", code, json.dumps(study(path, kind="firsts"))]
     done = subprocess.run(call, capture_output=True, text=True, env={"PYTHONPATH": str(code_digest.SCRIPTS)})
@@ -282,7 +301,7 @@ def test_planning_neither_runs_a_plug_in_nor_imports_torch(write):
 def test_code_that_fails_is_one_line_with_its_place(write):
     plugins.use([write(SELECTOR % "{}" + "\nimport no_such_library\n")])
     with pytest.raises(DdbiasError) as error:
-        distill.module("firsts")
+        plugins.module("distiller", "firsts")
     line = "plug-in mine.py: ModuleNotFoundError while it is loaded in line 8: No module named 'no_such_library'"
     assert str(error.value) == line
 
@@ -290,12 +309,12 @@ def test_code_that_fails_is_one_line_with_its_place(write):
 def test_an_edited_file_is_loaded_anew_whatever_its_date(write, tmp_path):
     text = SELECTOR % "{}" + "\nNUMBER = 1\n"
     plugins.use([write(text)])
-    assert distill.module("firsts").NUMBER == 1
-    assert distill.module("firsts") is distill.module("firsts")
+    assert plugins.module("distiller", "firsts").NUMBER == 1
+    assert plugins.module("distiller", "firsts") is plugins.module("distiller", "firsts")
     dates = os.stat(tmp_path / "mine.py")
     plugins.use([write(text.replace("NUMBER = 1", "NUMBER = 2"))])
     os.utime(tmp_path / "mine.py", ns=(dates.st_atime_ns, dates.st_mtime_ns))
-    assert distill.module("firsts").NUMBER == 2
+    assert plugins.module("distiller", "firsts").NUMBER == 2
     assert not list(tmp_path.rglob("__pycache__"))
 
 
@@ -304,21 +323,21 @@ def test_a_folder_is_many_plug_ins_or_one(write):
     write(SELECTOR.replace("firsts", "others") % "{}", "many/b.py")
     write("x = 1\n", "many/no_plug_in.py")
     plugins.use(["many"])
-    assert plugins.kinds("distiller") == ["firsts", "others"]
+    assert [kind for kind, one in plugins.kinds("distiller").items() if not one.built_in] == ["firsts", "others"]
     write(SELECTOR % "{}" + "from .helper import NUMBER\n", "one/__init__.py")
     write("NUMBER = 5\n", "one/helper.py")
     plugins.use(["one"])
-    assert distill.module("firsts").NUMBER == 5
-    assert plugins.added("distill", "firsts").files == (Path("one/__init__.py"), Path("one/helper.py"))
+    assert plugins.module("distiller", "firsts").NUMBER == 5
+    assert plugins.find("distiller", "firsts").files == (Path("one/__init__.py"), Path("one/helper.py"))
 
 
 def test_unknown_kinds_name_those_of_plug_ins():
     plugins.use([EXAMPLE])
     with pytest.raises(DdbiasError, match=r"known: .*pixel_moments.*Did you mean 'pixel_moments'"):
-        distill.module("pixel_moment")
+        plugins.module("distiller", "pixel_moment")
     plugins.use([])
     with pytest.raises(DdbiasError, match="unknown distiller kind 'pixel_moments'"):
-        distill.module("pixel_moments")
+        plugins.module("distiller", "pixel_moments")
 
 
 OTHERS = """
@@ -352,7 +371,7 @@ def test_other_sections_work_too(write, few_digits):
     assert type(bias.build({"kind": "grey"})).__name__ == "Grayscale"
     assert networks.build("net", channels=3, size=32, classes=3, seed=0).embedding_size == 84
     assert real_settings({"kind": "ones"}, few_digits(), None).weights.tolist() == [1.0] * 60
-    assert guidance.module("none").Guidance.__name__ == "Guidance"
+    assert plugins.module("guidance", "none").Guidance.__name__ == "Guidance"
     config = study("mine.py", kind="random")
     config["datasets"]["digits_fg"] = {"source": "other_digits", "bias": "grey"}
     config["networks"]["small"] = "net"
@@ -366,8 +385,8 @@ def test_other_sections_work_too(write, few_digits):
 def test_its_files_belong_to_the_jobs_that_use_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(EXAMPLE, "mine.py")
-    uses = [("distill", "pixel_moments"), ("debias.kinds", "uniform")]
-    plain = [("distill", "dm"), ("debias.kinds", "uniform")]
+    uses = [("distiller", "pixel_moments"), ("debias", "uniform")]
+    plain = [("distiller", "dm"), ("debias", "uniform")]
     without = code_digest.digest("distill", plain)
     plugins.use(["mine.py"])
     listed = code_digest.files("distill", uses)
@@ -404,7 +423,7 @@ class One:
 class Two:
     pass
 """
-    job = "synthesize_dataset", (("datasets.sources", "digits"), ("datasets.bias", "mine"))
+    job = "synthesize_dataset", (("source", "digits"), ("bias", "mine"))
     digests = []
     for old, new in (("", ""), ("The first.", "A remark."), ('"use": "One"', '"use": "Two"')):
         plugins.use([write(text.replace(old, new) if old else text)])
@@ -418,12 +437,12 @@ def test_every_file_of_a_package_belongs_to_it(write):
     write("NUMBER = 5\n", "one/helper.py")
     plugins.use(["one"])
     assert {Path("one/__init__.py"), Path("one/helper.py")} <= set(
-        code_digest.files("distill", [("distill", "firsts")])
+        code_digest.files("distill", [("distiller", "firsts")])
     )
-    before = code_digest.digest("distill", [("distill", "firsts")])
+    before = code_digest.digest("distill", [("distiller", "firsts")])
     write("NUMBER = 6\n", "one/helper.py")
     code_digest.forget()
-    assert code_digest.digest("distill", [("distill", "firsts")]) != before
+    assert code_digest.digest("distill", [("distiller", "firsts")]) != before
 
 
 def test_the_docs_show_the_example_as_it_is():

@@ -15,7 +15,7 @@ def mnist(data_home, tmp_path_factory):
     root = tmp_path_factory.mktemp("mnist")
     raw = sources.load({"kind": "mnist"}, data={"root": str(root), "mirrors": [str(data_home)]})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sources.SOURCES, "mnist", lambda *, data: dict(raw))
+        patch.setattr(sources, "load", lambda settings, **_: dict(raw))
         yield raw
 
 

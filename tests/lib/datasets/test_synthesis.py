@@ -30,7 +30,8 @@ def toy(monkeypatch):
         images[:, :, 0, 0] = 0  # every image has a black pixel
         names = None if attributes is None else ["a", "b"]
         part = RawImages(images, np.arange(count) % 2, ["x", "y"], attributes, names)
-        monkeypatch.setitem(sources.SOURCES, "toy", lambda *, data: {"train": part, "test": part})
+        monkeypatch.setattr(sources, "load", lambda settings, **_: {"train": part, "test": part})
+        monkeypatch.setattr(sources, "published_normalisation", lambda kind: "own")
         return part
 
     return register
@@ -120,6 +121,9 @@ def test_sizes(toy):
     assert made(**settings, size=14)[0].shape == (3, 14, 14)
     toy(side=64)
     assert made(**settings, size=28)[0].shape == (3, 32, 32)
+
+
+def test_images_of_a_side_that_needs_no_padding_keep_it():
     assert made()[0].shape == (3, 8, 8)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.data.split import Split
-from ddbias.debias import kinds as debias_kinds
 from ddbias.debias.apply import estimate_weights, real_settings
 from ddbias.debias.balance import balanced_weights, merge_small
 from ddbias.debias.kinds import group_balanced, kde, lff_weights, loss_weighted, uniform
@@ -238,12 +238,12 @@ def test_kde_lifts_the_few_samples_away_from_the_mass():
 
 
 def test_kinds_are_found_by_name():
-    for kind in debias_kinds.KINDS:
-        module = debias_kinds.module(kind)
+    for kind in plugins.kinds("debias"):
+        module = plugins.module("debias", kind)
         assert callable(getattr(module, "sample_weights", None)) or callable(module.estimate)
         assert getattr(module, "POOLING", "mean") in POOLINGS
     with pytest.raises(DdbiasError, match=r"unknown debias kind 'group_balance'.*Did you mean 'group_balanced'"):
-        debias_kinds.module("group_balance")
+        plugins.module("debias", "group_balance")
 
 
 # ------------------------------------------------------------------------------------------- weights from a classifier

@@ -8,10 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.data.split import Split, channel_statistics
 from ddbias.debias import surrogate
-from ddbias.debias.surrogate import contrastive, embed, supcon_loss, train_surrogate, training
+from ddbias.debias.surrogate import contrastive, embed, train_surrogate, training
+from ddbias.debias.surrogate.supcon import supcon_loss
 from ddbias.runtime.checkpoint import Checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -243,7 +245,7 @@ def test_labels_are_looked_at(digits, fitted):
     assert not same(fit(dataclasses.replace(digits, labels=digits.labels[::-1].copy())), fitted)
 
 
-@pytest.mark.parametrize("kind", surrogate.KINDS)
+@pytest.mark.parametrize("kind", plugins.kinds("surrogate"))
 def test_the_loss_falls(digits, kind):
     # The generalised losses are small where nothing is predicted yet, so they rise first; the plain one tells.
     objective, history = fit(digits, kind=kind, epochs=15, learning_rate=0.1, augment="none")
@@ -255,7 +257,9 @@ def test_the_loss_falls(digits, kind):
         assert accuracy > 0.3  # a tenth by chance
     similarity = columns["embedding"] @ columns["embedding"].T
     alike = digits.labels[:, None] == digits.labels
-    start = embed(surrogate.module(kind).Objective(digits, NETWORK, SETTINGS | {"kind": kind}, 0), digits, device=CPU)
+    start = embed(
+        plugins.module("surrogate", kind).Objective(digits, NETWORK, SETTINGS | {"kind": kind}, 0), digits, device=CPU
+    )
     before = start["embedding"] @ start["embedding"].T
     assert similarity[alike].mean() - similarity[~alike].mean() > before[alike].mean() - before[~alike].mean()
 
@@ -280,7 +284,7 @@ def test_every_image_is_seen_once_an_epoch_in_two_views(digits, monkeypatch):
 
 
 def test_the_classifier_of_the_encoder_is_not_trained(digits, fitted):
-    start = surrogate.module("supcon").Objective(digits, NETWORK, SETTINGS, 0).model
+    start = plugins.module("surrogate", "supcon").Objective(digits, NETWORK, SETTINGS, 0).model
     trained, fresh = fitted[0].model.state_dict(), start.state_dict()
     moved = {name for name in fresh if not torch.equal(trained[name], fresh[name])}
     assert moved == {name for name, _ in start.named_parameters() if not name.startswith("encoder.head")}
@@ -296,8 +300,8 @@ class Killed(Exception):
 
 
 RESUMED = [
-    *((kind, NETWORK["kind"], False, 4) for kind in surrogate.KINDS),
-    *((kind, "convnet_bn", True, 5) for kind in surrogate.KINDS),
+    *((kind, NETWORK["kind"], False, 4) for kind in plugins.kinds("surrogate")),
+    *((kind, "convnet_bn", True, 5) for kind in plugins.kinds("surrogate")),
     ("supcon", "convnet", False, 1),
     ("lff", "convnet", True, 1),
     ("lff", "convnet", True, STEPS),
@@ -360,7 +364,7 @@ def test_embeddings_are_on_the_unit_sphere_in_the_order_of_the_split(digits, lay
     np.testing.assert_allclose(found[37], (alone / alone.norm()).numpy()[0], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", surrogate.KINDS)
+@pytest.mark.parametrize("kind", plugins.kinds("surrogate"))
 def test_columns_do_not_depend_on_the_batch_and_training_goes_on_as_before(digits, kind):
     objective, _ = fit(digits, network=NETWORK | {"kind": "convnet_bn"}, kind=kind)
     assert objective.model.training

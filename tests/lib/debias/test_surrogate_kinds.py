@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from ddbias.debias import surrogate
-from ddbias.debias.surrogate import embed, supcon_loss
+from ddbias.base import plugins
+from ddbias.debias.surrogate import embed
 from ddbias.debias.surrogate.generalised_ce import generalised_cross_entropy
 from ddbias.debias.surrogate.lff import AveragedLosses, class_maxima, relative_difficulty
 from ddbias.debias.surrogate.selecmix import generalised_supcon_loss
+from ddbias.debias.surrogate.supcon import supcon_loss
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -87,7 +88,7 @@ def test_gradient_of_the_contrastive_one_is_that_of_its_closed_form(labels, view
 @pytest.mark.parametrize(("augment", "views"), [("none", 1), ("crop_scale", 2)])
 def test_without_augmentation_there_is_one_view(few_digits, augment, views):
     options = {"augment": augment, "embedding": "features", "dimensions": 8, "q": 0.7, "temperature": 0.2}
-    objective = surrogate.module("selecmix").Objective(few_digits(), NETWORK, options, 0)
+    objective = plugins.module("surrogate", "selecmix").Objective(few_digits(), NETWORK, options, 0)
     assert objective.views == views
     images = [torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(view)) for view in range(views)]
     assert objective.features(images).shape == (6, views, 8)
@@ -127,7 +128,7 @@ def test_class_maxima_and_difficulty_of_nothing_are_numbers():
 @pytest.fixture
 def lff(few_digits):
     options = {"q": 0.7, "decay": 0.7}
-    return surrogate.module("lff").Objective(few_digits(), NETWORK, options, 0).to(CPU)
+    return plugins.module("surrogate", "lff").Objective(few_digits(), NETWORK, options, 0).to(CPU)
 
 
 def batches(split, count=6, size=16):
@@ -179,7 +180,7 @@ def test_the_weights_of_lff_are_constants_and_its_networks_apart(few_digits, lff
 
 
 def test_the_biased_network_of_lff_is_the_classifier_of_the_same_seed(few_digits, lff):
-    other = surrogate.module("generalised_ce").Objective(few_digits(), NETWORK, {"q": 0.7}, 0)
+    other = plugins.module("surrogate", "generalised_ce").Objective(few_digits(), NETWORK, {"q": 0.7}, 0)
     for name, value in other.model.state_dict().items():
         assert torch.equal(value, lff.model["biased"].state_dict()[name])
     assert not torch.equal(lff.model["biased"].head.weight, lff.model["debiased"].head.weight)

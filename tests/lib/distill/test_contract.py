@@ -4,10 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from ddbias import distill, testing
+from ddbias import testing
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
-from ddbias.debias import kinds as debias_kinds
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples/plugins/pixel_moments.py"
 PSEUDO = [
@@ -38,19 +37,19 @@ def split():
     return testing.tiny_split()
 
 
-@pytest.mark.parametrize("how", debias_kinds.KINDS)
-@pytest.mark.parametrize("kind", sorted(distill.MODULES))
+@pytest.mark.parametrize("how", plugins.kinds("debias"))
+@pytest.mark.parametrize("kind", plugins.kinds("distiller"))
 def test_every_built_in_distiller_keeps_the_contract(kind, how, split, tmp_path):
     testing.check_distiller(kind, debias=how, split=split, folder=tmp_path)
 
 
 @pytest.mark.parametrize("how", PSEUDO, ids=lambda how: f"{how['kind']}-{how['groups']}")
-@pytest.mark.parametrize("kind", sorted(distill.MODULES))
+@pytest.mark.parametrize("kind", plugins.kinds("distiller"))
 def test_every_built_in_distiller_takes_pseudo_groups(kind, how, split, tmp_path):
     testing.check_distiller(kind, debias=how, split=split, folder=tmp_path)
 
 
-@pytest.mark.parametrize("how", debias_kinds.KINDS)
+@pytest.mark.parametrize("how", plugins.kinds("debias"))
 def test_the_example_plug_in_keeps_the_contract(how, split, tmp_path):
     result = testing.check_distiller("pixel_moments", debias=how, paths=[EXAMPLE], split=split, folder=tmp_path)
     assert result.images.shape == (6, 3, 8, 8)
@@ -117,14 +116,14 @@ def test_a_distiller_that_selects_and_breaks_it_is_caught(rows, said, split, tmp
 def test_a_mistake_in_options_is_what_a_user_would_see(split, tmp_path):
     with pytest.raises(DdbiasError, match=r"distillers\.checked\.second = -1: must be at least 0"):
         testing.check_distiller("pixel_moments", paths=[EXAMPLE], split=split, folder=tmp_path, second=-1)
-    with pytest.raises(DdbiasError, match="must be one of dm, "):
+    with pytest.raises(DdbiasError, match="must be one of dc, dm, "):
         testing.check_distiller("no_such_method", split=split, folder=tmp_path)
 
 
 def test_on_the_command_line_every_line_is_one_debias(tmp_path, capsys):
     assert testing.main([str(EXAMPLE)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines == [f"pixel_moments with {how}: keeps the contract" for how in debias_kinds.KINDS]
+    assert lines == [f"pixel_moments with {how}: keeps the contract" for how in plugins.kinds("debias")]
     (tmp_path / "mine.py").write_text(SELECTOR.replace("RETURNED", "torch.arange(7)"))
-    assert testing.main([str(tmp_path / "mine.py")]) == len(debias_kinds.KINDS)
-    assert capsys.readouterr().out.splitlines()[0] == "mine with uniform: made 7 labels instead of 6"
+    assert testing.main([str(tmp_path / "mine.py")]) == len(plugins.kinds("debias"))
+    assert capsys.readouterr().out.splitlines()[0] == "mine with cobra: made 7 labels instead of 6"

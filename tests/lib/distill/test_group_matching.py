@@ -6,7 +6,7 @@ Also what dm does as COBRA's code does: absolute differences, and a warm-up of t
 import numpy as np
 import pytest
 import torch
-from ddbias import distill
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
 from ddbias.debias.apply import real_settings
@@ -46,7 +46,7 @@ def distiller(split, kind, images, side=None, **changes):
     settings = {name: item["default"] for name, item in properties.items() if "default" in item}
     settings |= {"augment": "none", "momentum": 0.0} | changes
     more = {"side": side} if kind == "idc" else {}
-    module = distill.module(kind)
+    module = plugins.module("distiller", kind)
     return module.Distiller(
         split, settings=settings, network=NETWORK, images=images, seed=0, device=CPU, precision="exact", **more
     )

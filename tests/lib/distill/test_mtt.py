@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from ddbias import distill
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
 from ddbias.distill import mtt
@@ -401,7 +401,7 @@ def test_the_schema_has_the_published_defaults():
         "memory": "replay",
     }
     assert properties["memory"]["enum"] == list(WAYS)
-    assert distill.module("mtt") is mtt
+    assert plugins.module("distiller", "mtt") is mtt
     assert mtt.NEEDS_MODELS
     assert not mtt.NEEDS_REAL
 

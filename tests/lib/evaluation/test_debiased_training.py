@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import derive, stream
 from ddbias.data.split import Split, channel_statistics
@@ -57,30 +58,32 @@ def learner(kind, labels, build=None, *, classes=3, steps=10, **options):
 
 
 def test_the_schema_has_every_kind_with_its_options_and_defaults():
-    kinds = load_schema()["$defs"]["debiasing"]
-    assert set(kinds) == {"none", *debiased_training.KINDS} == {"none", *LEARNERS}
+    defs = load_schema()["$defs"]
+    assert set(defs["debiasing"]) == {"none", *plugins.kinds("debiasing")} == {"none", *LEARNERS}
     for kind, make in LEARNERS.items():
+        own = plugins.find("debiasing", kind).options
+        plain = {name: defs[o["$ref"].removeprefix("#/$defs/")]["default"] for name, o in own.items() if "$ref" in o}
         options = {name: p.default for name, p in inspect.signature(make).parameters.items() if p.default != p.empty}
-        assert {n: o["default"] for n, o in kinds[kind]["properties"].items() if n != "kind"} == options
+        assert {name: option.get("default", plain.get(name)) for name, option in own.items()} == options
 
 
 def test_an_unknown_kind_is_one_line():
-    with pytest.raises(DdbiasError, match="unknown debiasing kind 'lef'; known: dfa, lff, none, selecmix"):
+    with pytest.raises(DdbiasError, match="unknown debiasing kind 'lef'; known: dfa, lff, selecmix"):
         debiased_training.model_and_loss({"kind": "lef"}, builder(), batch()[1], classes=3, steps=1, seed=0)
 
 
 def test_an_evaluation_depends_on_its_kind_only():
     def files(*kinds):
-        found = code_digest.files("evaluate", [("learning.networks", "convnet"), *kinds])
+        found = code_digest.files("evaluate", [("network", "convnet"), *kinds])
         return {"/".join(path.parts[-2:]) for path in found}
 
     plain = files()
     assert not plain & {f"debiased_training/{kind}.py" for kind in LEARNERS}
     assert not [name for name in plain if name.startswith("surrogate/")]
-    mixing = files(("evaluation.debiased_training", "selecmix"))
+    mixing = files(("debiasing", "selecmix"))
     assert {"debiased_training/selecmix.py", "surrogate/selecmix.py", "surrogate/contrastive.py"} <= mixing
     assert not mixing & {"debiased_training/dfa.py", "debiased_training/lff.py", "surrogate/lff.py"}
-    assert {"debiased_training/lff.py", "surrogate/lff.py"} <= files(("evaluation.debiased_training", "dfa"))
+    assert {"debiased_training/lff.py", "surrogate/lff.py"} <= files(("debiasing", "dfa"))
 
 
 # ---- what all have in common ----------------------------------------------------------------------------------------

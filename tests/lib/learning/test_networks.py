@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.learning import networks
 from torch import nn
@@ -62,7 +63,7 @@ def test_a_batch_norm_network_has_as_many_parameters_as_its_instance_norm_form(n
 
 
 def test_every_network_is_covered():
-    assert set(EMBEDDINGS) == set(networks.NETWORKS)
+    assert set(EMBEDDINGS) == set(plugins.kinds("network"))
 
 
 @pytest.mark.parametrize("name", EMBEDDINGS)

@@ -5,8 +5,12 @@ import inspect
 
 import pytest
 import yaml
-from ddbias.evaluation import calibration, comparisons, metrics, records
+from ddbias.base import plugins
+from ddbias.base.plugins.declarations import CODE, built_in
+from ddbias.evaluation import calibration, comparisons, debiased_training, metrics, records
 from ddbias.evaluation.images import image_metrics
+from ddbias.learning import networks
+from ddbias.planning import metric_kinds, plugin_options
 from ddbias.planning.config import ConfigErrors, complete, load_schema
 from ddbias.planning.load import load
 from hypothesis import given
@@ -90,10 +94,10 @@ def mistakes(config):
         ),
         ("distillers.dm.itterations", 9, "distillers.dm.itterations = 9: unknown key; * Did you mean 'iterations'?"),
         ("grid.0.seed", [1], "grid[0].seed: unknown key; known: dataset, ratios, * Did you mean 'seeds'?"),
-        ("datasets.digits_fg.source", "digit", "*source.kind = 'digit': must be one of digits, mnist, * 'digits'?"),
-        ("datasets.digits_fg.bias", {"kind": 3}, "datasets.digits_fg.bias.kind = 3: must be one of foreground, *"),
-        ("datasets.digits_fg.bias", {"kind": []}, "datasets.digits_fg.bias.kind = []: must be one of foreground, *"),
-        ("datasets.digits_fg.bias", None, "datasets.digits_fg.bias = null: needs a kind, one of foreground, *"),
+        ("datasets.digits_fg.source", "digit", "*source.kind = 'digit': must be one of bffhq, celeba, * 'digits'?"),
+        ("datasets.digits_fg.bias", {"kind": 3}, "datasets.digits_fg.bias.kind = 3: must be one of background, *"),
+        ("datasets.digits_fg.bias", {"kind": []}, "datasets.digits_fg.bias.kind = []: must be one of background, *"),
+        ("datasets.digits_fg.bias", None, "datasets.digits_fg.bias = null: needs a kind, one of background, *"),
         ("datasets.digits_fg.source", DELETE, "datasets.digits_fg.source: is missing"),
         ("debias.kde", {"kind": "kde"}, "debias.kde.surrogate: is missing"),
         ("study", DELETE, "study: is missing"),
@@ -342,23 +346,17 @@ def kinds(section):
     return set(SCHEMA["$defs"][section])
 
 
-def test_every_registered_kind_is_in_the_schema_and_the_other_way_round():
-    from ddbias import distill
-    from ddbias.datasets import bias, sources
-    from ddbias.debias import kinds as debias_kinds
-    from ddbias.evaluation import debiased_training
-    from ddbias.learning import networks
-    from ddbias.planning import metric_kinds
-    from ddbias.results import figures
-
+def test_every_kind_with_code_of_its_own_is_in_the_schema():
     assert kinds("evaluation") == {metric_kinds.TRAINING, metric_kinds.IMAGES}
-    assert kinds("debiasing") == {debiased_training.NONE, *debiased_training.KINDS}
-    assert kinds("source") == set(sources.SOURCES)
-    assert kinds("bias") == set(bias.BIASES)
-    assert kinds("network") == set(networks.NETWORKS)
-    assert kinds("debias") == set(debias_kinds.KINDS)
-    assert kinds("distiller") == set(distill.MODULES)
-    assert kinds("figure") == set(figures.PLOTS)
+    assert kinds("debiasing") == {debiased_training.NONE, *plugins.kinds("debiasing")}
+    for section in CODE.keys() - {"debiasing"}:
+        assert kinds(section) == set(plugins.kinds(section)), section
+
+
+def test_options_of_the_library_are_such_as_a_plug_in_may_have():
+    for plugin in built_in().values():
+        for name, option in plugin.options.items():
+            plugin_options.check(plugin, name, option, SCHEMA)
 
 
 def options(section, kind):
@@ -366,23 +364,18 @@ def options(section, kind):
 
 
 def test_options_of_the_schema_are_those_of_the_code():
-    from ddbias.datasets import bias, sources
-    from ddbias.learning import networks
-
-    for name in networks.NETWORKS:
+    for name in plugins.kinds("network"):
         assert options("network", name) == set(networks.options(name)), name
-    for name, make in bias.BIASES.items():
-        assert options("bias", name) == set(inspect.signature(make).parameters), name
-    for name, loader in sources.SOURCES.items():
-        # `size` is the data set's, which `Study` hands on; `data` is a section of its own
-        assert options("source", name) == set(inspect.signature(loader).parameters) - {"data", "size"}, name
+    for section in ("bias", "source"):
+        for name in plugins.kinds(section):
+            code = inspect.signature(plugins.implementation(section, name)).parameters
+            # `size` is the data set's, which the plan hands on; `data` is a section of its own
+            assert options(section, name) == set(code) - {"data", "size"}, name
 
 
 def test_published_defaults_of_networks_are_those_of_the_code():
-    from ddbias.learning import networks
-
-    for name, builder in networks.NETWORKS.items():
-        code = inspect.signature(builder).parameters
+    for name in plugins.kinds("network"):
+        code = inspect.signature(plugins.implementation("network", name)).parameters
         for option in options("network", name):
             setting = SCHEMA["$defs"]["network"][name]["properties"][option]
             if "default" in setting:

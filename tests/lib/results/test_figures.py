@@ -1,4 +1,3 @@
-import importlib
 import io
 import itertools
 
@@ -6,9 +5,10 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.results.figures import FILES, PLOTS, plot, style
+from ddbias.results.figures import FILES, plot, style
 from ddbias.results.figures import accuracy as accuracy_plot
 from ddbias.results.figures import amplification as amplification_plot
 from ddbias.results.figures import cost as cost_plot
@@ -136,7 +136,7 @@ def embeddings(path, features, labels, attributes=None):
     return path
 
 
-@pytest.mark.parametrize("kind", PLOTS)
+@pytest.mark.parametrize("kind", plugins.kinds("figure"))
 def test_both_formats_are_whole_and_reproducible(kind, files, tmp_path):
     for run in ("a", "b"):
         outputs = {form: tmp_path / run / f"figure.{form}" for form in ("png", "svg")}
@@ -150,12 +150,10 @@ def test_both_formats_are_whole_and_reproducible(kind, files, tmp_path):
         assert np.asarray(image.convert("L")).std() > 5, "the figure is blank"
 
 
-@pytest.mark.parametrize("kind", PLOTS)
+@pytest.mark.parametrize("kind", plugins.kinds("figure"))
 def test_no_text_is_cut_at_the_edge(kind, files, tmp_path):
     with mpl.rc_context(style.rc()):
-        figure = importlib.import_module(f"ddbias.results.figures.{PLOTS[kind]}").draw(
-            settings=SETTINGS.get(kind, {}), **files
-        )
+        figure = plugins.module("figure", kind).draw(settings=SETTINGS.get(kind, {}), **files)
         figure.savefig(io.BytesIO(), format="png", dpi=150)
         box = figure.get_tightbbox()
     width, height = figure.get_size_inches()
@@ -165,12 +163,12 @@ def test_no_text_is_cut_at_the_edge(kind, files, tmp_path):
     assert box.y1 <= height + 0.01
 
 
-@pytest.mark.parametrize("kind", PLOTS)
+@pytest.mark.parametrize("kind", plugins.kinds("figure"))
 def test_without_finished_runs_the_figure_says_so(kind, tmp_path):
     missing = [tmp_path / "later"]
     outputs = {"png": tmp_path / "f.png"}
     plot(kind=kind, outputs=outputs, settings=SETTINGS.get(kind), **dict.fromkeys(FILES, missing))
-    draw = importlib.import_module(f"ddbias.results.figures.{PLOTS[kind]}").draw
+    draw = plugins.module("figure", kind).draw
     figure = draw(settings=SETTINGS.get(kind, {}), **{name: [] for name in FILES})
     assert "none of the runs" in figure.texts[0].get_text()
     assert outputs["png"].is_file()
@@ -452,7 +450,7 @@ def test_points_of_sets_that_have_not_converged_are_hollow(kind, tmp_path):
         sets.append(tmp_path / f"{name}_set" / "distilled.safetensors")
         store.write_tensors(sets[-1], {"labels": torch.zeros(1)}, cell)
         store.write_json(sets[-1].with_name("run.json"), {"seconds": 1.0, "peak_memory_mb": 100.0})
-    draw = importlib.import_module(f"ddbias.results.figures.{PLOTS[kind]}").draw
+    draw = plugins.module("figure", kind).draw
 
     def markers(evaluations):
         figure = draw(evaluations=evaluations, distilled=sets, settings=SETTINGS.get(kind, {}))

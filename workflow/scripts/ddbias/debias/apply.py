@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.data.split import Split
@@ -30,7 +31,7 @@ def estimate_weights(settings: Mapping, columns: Mapping[str, np.ndarray]) -> Es
     DdbiasError
         If the kind uses no surrogate, or the columns lack what it needs.
     """
-    method = kinds.module(settings["kind"])
+    method = plugins.module("debias", settings["kind"])
     if not hasattr(method, "estimate"):
         raise DdbiasError(f"debias {settings['kind']} uses no surrogate; leave it out")
     seen = {name: values for name, values in columns.items() if name != "attribute"}
@@ -53,7 +54,7 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
     DdbiasError
         If the file belongs to another split, a debias that needs one has none, or it cannot work without attributes.
     """
-    method = kinds.module(settings["kind"])
+    method = plugins.module("debias", settings["kind"])
     pooling = getattr(method, "POOLING", "mean")
     if path:
         weights, groups = _read(path, split)

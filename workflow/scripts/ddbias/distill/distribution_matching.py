@@ -35,6 +35,126 @@ from ddbias.learning import networks, training
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.training import Recipe
 
+PLUGIN = {
+    "distiller": {
+        "dm": {
+            "description": "Distribution matching (arXiv 2110.04181); defaults of its code.",
+            "required": ["network"],
+            "options": {
+                "network": {"type": "string", "description": "Name under `networks`."},
+                "iterations": {
+                    "$ref": "#/$defs/iterations",
+                    "default": 20_000,
+                    "x-default": {"quick": 60, "fast": 240},
+                    "description": (
+                        "Networks drawn one after the other, each for `updates_per_network` updates (DM; "
+                        "20,000). { until: converged, at_most: N } stops when the matching loss on a fixed "
+                        "probe no longer falls, after the decay if there is one (docs/distillers.md)."
+                    ),
+                },
+                "real_batch": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 256,
+                    "x-scale": "batch",
+                    "x-default": {"quick": 64, "fast": 64},
+                    "description": (
+                        "Real images per class and step (DM; 256; at the smaller scales 64). Shrunk only by a "
+                        "mapping by scale."
+                    ),
+                },
+                "learning_rate": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 1.0,
+                    "x-scale": "choice",
+                    "x-default": {"quick": 10.0, "fast": 10.0},
+                    "description": (
+                        "Of the pixels (DM; 1, 10 from IPC 100; at the smaller scales 10, for `step` scaled)."
+                    ),
+                },
+                "step": {
+                    "enum": ["published", "scaled"],
+                    "default": "published",
+                    "x-scale": "choice",
+                    "x-default": {"quick": "scaled", "fast": "scaled"},
+                    "description": (
+                        "scaled multiplies the step of a pixel by ipc / 10 and by what makes it that of images "
+                        "which are normalised by their own statistics, so that one learning rate suits all data"
+                        " sets and numbers of images. Ours."
+                    ),
+                },
+                "decay": {
+                    "enum": ["none", "cosine"],
+                    "default": "none",
+                    "x-scale": "choice",
+                    "x-default": {"quick": "cosine", "fast": "cosine"},
+                    "description": (
+                        "How the learning rate falls: not at all (DM), or in the second half of the iterations "
+                        "to 0 (ours)."
+                    ),
+                },
+                "updates_per_network": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 1,
+                    "x-scale": "batch",
+                    "x-default": {"quick": 2, "fast": 2},
+                    "description": (
+                        "Updates of the pixels with one network, real batch and augmentation, whose targets are"
+                        " computed once (DM; 1). Shrunk only by a mapping by scale."
+                    ),
+                },
+                "momentum": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "default": 0.5,
+                    "description": "Of the pixels (DM; 0.5).",
+                },
+                "init": {
+                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "default": "real",
+                    "description": (
+                        "First images: normal noise (DC); a uniform draw of real ones (DM), the same for every "
+                        "debias of a seed; stratified, the same with as many conflicting samples as the "
+                        "training set has in proportion instead of by luck, which looks at the attribute "
+                        "(ours); or a draw in proportion to the debias weights, under uniform the same as real "
+                        "(ours)."
+                    ),
+                },
+                "augment": {
+                    "$ref": "#/$defs/augment",
+                    "default": "color_crop_cutout_flip_scale_rotate",
+                    "description": "DSA strategy of the matching (DM; without flip for digits).",
+                },
+                "distance": {
+                    "enum": ["squared", "absolute"],
+                    "default": "squared",
+                    "description": (
+                        "Sum of the squared (DM) or of the absolute (COBRA) differences of the mean embeddings."
+                    ),
+                },
+                "warm_up": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": 0,
+                    "description": (
+                        "Epochs on the synthetic images that train the fresh network before the matching "
+                        "(COBRA; 10, from 50 images per class 50, from 100 on 100). Not shrunk by `scale`."
+                    ),
+                },
+                "guidance": {
+                    "type": ["object", "null"],
+                    "default": None,
+                    "x-kinds": "guidance",
+                    "description": "A further loss from pre-trained models, or null.",
+                },
+            },
+        },
+    },
+}
+
 DISTANCES = ("squared", "absolute")
 STEPS = ("published", "scaled")
 GRAPH_IMAGES = 1024  # synthetic images whose graph is held at a time, about 1 GB with the published network

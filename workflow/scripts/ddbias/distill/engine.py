@@ -21,13 +21,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias import distill
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError, unknown
 from ddbias.base.log import Progress
 from ddbias.base.seeding import stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
-from ddbias.distill import guidance
 from ddbias.distill.convergence import Probe, moved
 from ddbias.distill.learner import FULL_SHARE
 from ddbias.runtime.checkpoint import Checkpoint
@@ -115,7 +114,7 @@ def run(
     DdbiasError
         If `ipc` does not fit the distiller or a class has fewer images, or the loss stops being finite.
     """
-    module = distill.module(settings["kind"])
+    module = plugins.module("distiller", settings["kind"])
     if (ipc == "all") != (settings["kind"] == "whole"):
         raise DdbiasError(f"ipc {ipc} does not fit the distiller {settings['kind']}; all is for whole, and only that")
     smallest = int(np.bincount(split.labels, minlength=split.classes).min())
@@ -137,7 +136,7 @@ def run(
     if getattr(module, "NEEDS_SIDE", False):
         more["side"] = side
     if settings.get("guidance"):
-        make = guidance.module(settings["guidance"]["kind"]).Guidance
+        make = plugins.module("guidance", settings["guidance"]["kind"]).Guidance
         more["guidance"] = make(
             settings["guidance"], models=models, split=split, labels=labels, seed=seed, device=device
         )

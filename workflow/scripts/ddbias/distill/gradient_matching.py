@@ -45,6 +45,117 @@ from ddbias.learning.precision import half_precision
 from ddbias.learning.precision.workers import spread
 from ddbias.learning.training import Recipe
 
+PLUGIN = {
+    "distiller": {
+        "dc": {
+            "description": "Gradient matching (arXiv 2006.05929); defaults of its code.",
+            "required": ["network"],
+            "options": {
+                "network": {"type": "string", "description": "Name under `networks`."},
+                "iterations": {
+                    "$ref": "#/$defs/iterations",
+                    "default": 1000,
+                    "description": (
+                        "Networks drawn one after the other (DC; 1,000). Each serves `outer_loop` updates of "
+                        "the pixels."
+                    ),
+                },
+                "outer_loop": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": (
+                        "Updates of the pixels with one network. null follows the images per class: 1, 10, 20, "
+                        "30, 40, 50 for as many of them (DC); 5 from 2 images (COBRA), 100 above 50 (FairDD); "
+                        "else as for the next lower number. Not shrunk by `scale`."
+                    ),
+                },
+                "inner_loop": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": (
+                        "Epochs on the synthetic images that train the network between two updates. null "
+                        "follows the images per class: 1 for 1, 50, 25, 20, 15, 10 for 10, 20, 30, 40, 50 (DC);"
+                        " 10 from 2 images (COBRA) and above 50 (FairDD); else as for the next lower number. "
+                        "Not shrunk by `scale`."
+                    ),
+                },
+                "real_batch": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 256,
+                    "x-scale": "batch",
+                    "description": ("Real images per class and update (DC; 256). Shrunk only by a mapping by scale."),
+                },
+                "learning_rate": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 0.1,
+                    "description": "Of the pixels (DC; 0.1).",
+                },
+                "momentum": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "default": 0.5,
+                    "description": "Of the pixels (DC; 0.5).",
+                },
+                "network_learning_rate": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 0.01,
+                    "description": "Of the network (DC; 0.01).",
+                },
+                "network_batch": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 256,
+                    "description": "Images a step of the network (DC; 256).",
+                },
+                "distance": {
+                    "enum": ["ours", "mse", "cos"],
+                    "default": "ours",
+                    "description": (
+                        "Distance of two gradients: ours = 1 - cosine, summed over the layers and their outputs"
+                        " (DC); mse = squared distance of all values; cos = 1 - cosine of all values as one "
+                        "vector."
+                    ),
+                },
+                "init": {
+                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "default": "noise",
+                    "description": "First images, as for dm (DC; noise).",
+                },
+                "guidance": {
+                    "type": ["object", "null"],
+                    "default": None,
+                    "x-kinds": "guidance",
+                    "description": "A further loss from pre-trained models, or null.",
+                },
+            },
+        },
+        "dsa": {
+            "description": ("DC with siamese augmentation of the matching (arXiv 2102.08259); defaults of its code."),
+            "like": "dc",
+            "options": {
+                "init": {
+                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "default": "real",
+                    "description": "First images, as for dm (DSA; real).",
+                },
+                "augment": {
+                    "$ref": "#/$defs/augment",
+                    "default": "color_crop_cutout_flip_scale_rotate",
+                    "description": (
+                        "DSA strategy of the matching and of the network's training (DSA; without flip for digits)."
+                    ),
+                },
+            },
+        },
+    },
+}
+
 # Images per class from which on (outer_loop, inner_loop) hold. 1 and 10 to 50: DC; the row for 2 is COBRA's (arXiv
 # 2605.00185), that for 51 FairDD's (arXiv 2411.19623).
 LOOPS = {1: (1, 1), 2: (5, 10), 10: (10, 50), 20: (20, 25), 30: (30, 20), 40: (40, 15), 50: (50, 10), 51: (100, 10)}

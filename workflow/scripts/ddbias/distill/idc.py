@@ -54,6 +54,154 @@ from ddbias.learning.augment.cutmix import CutMix
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.optimiser import SGD
 
+PLUGIN = {
+    "distiller": {
+        "idc": {
+            "description": (
+                "Gradient matching with networks trained on real images and several training images in each "
+                "stored one (arXiv 2205.14959); defaults of its code for CIFAR-10, but for network_images."
+            ),
+            "required": ["network"],
+            "options": {
+                "network": {"type": "string", "description": "Name under `networks`; one with convolutions."},
+                "iterations": {
+                    "$ref": "#/$defs/iterations",
+                    "default": 2000,
+                    "description": (
+                        "Networks drawn one after the other (IDC; 2,000). Each serves `outer_loop` updates of "
+                        "the pixels."
+                    ),
+                },
+                "outer_loop": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 100,
+                    "description": (
+                        "Updates of the pixels with one network (IDC; 100, called inner loop there). Not shrunk"
+                        " by `scale`."
+                    ),
+                },
+                "factor": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 2,
+                    "description": (
+                        "A stored image is cut into factor x factor tiles, each enlarged to a training image "
+                        "(IDC; 2, ImageNet 3). 1 is the published IDC-I."
+                    ),
+                },
+                "real_batch": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 64,
+                    "x-scale": "batch",
+                    "description": ("Real images per class and update (IDC; 64). Shrunk only by a mapping by scale."),
+                },
+                "synthetic_batch": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 128,
+                    "description": (
+                        "Training images of a class at most that an update draws from the stored ones (IDC; 128)."
+                    ),
+                },
+                "learning_rate": {
+                    "type": ["number", "null"],
+                    "exclusiveMinimum": 0,
+                    "default": None,
+                    "description": (
+                        "Of the pixels, in 0..1. null follows the distance: 0.005 * ipc / 10 with mse (IDC for "
+                        "CIFAR-10 and SVHN), 0.0001 * ipc / 10 with l1 (MNIST and Fashion-MNIST, the latter "
+                        "times 0.766)."
+                    ),
+                },
+                "momentum": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "default": 0.5,
+                    "description": "Of the pixels (IDC; 0.5).",
+                },
+                "distance": {
+                    "enum": ["mse", "l1"],
+                    "default": "mse",
+                    "description": (
+                        "Distance of the gradients of all convolution weights: squared (IDC for CIFAR-10 and "
+                        "SVHN) or absolute differences (MNIST and Fashion-MNIST), summed."
+                    ),
+                },
+                "init": {
+                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "default": "weighted_real",
+                    "description": (
+                        "First images, as for dm (IDC; real); with a factor above 1 real ones are mosaics of "
+                        "factor x factor reduced images."
+                    ),
+                },
+                "augment": {
+                    "$ref": "#/$defs/augment",
+                    "default": "color_crop_cutout",
+                    "description": (
+                        "Augmentation of the matching and, without cutout if there is CutMix, of the network's "
+                        "training. Flip, color and cutout are always applied, of the other pieces one is drawn "
+                        "(IDC; for MNIST with a factor above 1 color_crop)."
+                    ),
+                },
+                "network_images": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 500,
+                    "description": (
+                        "Real images, drawn in proportion to the debias weights, that train the network between"
+                        " two updates, in whole batches (IDC; 500, CIFAR-10 2,000)."
+                    ),
+                },
+                "network_batch": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 64,
+                    "description": "Images a step of the network (IDC; 64).",
+                },
+                "network_learning_rate": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 0.01,
+                    "description": "Of the network (IDC; 0.01).",
+                },
+                "network_momentum": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "default": 0.9,
+                    "description": "Of the network (IDC; 0.9).",
+                },
+                "network_weight_decay": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 0.0005,
+                    "description": "Of the network (IDC; 0.0005).",
+                },
+                "cutmix": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 1,
+                    "default": 0.5,
+                    "description": (
+                        "Share of the network's batches that are mixed by CutMix (IDC; 0.5, for MNIST with a "
+                        "factor above 1 none)."
+                    ),
+                },
+                "cutmix_beta": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 1,
+                    "description": "Of the Beta distribution of the mixture (IDC; 1).",
+                },
+            },
+        },
+    },
+}
+
 NEEDS_SIDE = True  # the engine hands over its real side: first images and training images are drawn from it
 # Published learning rate of ten images per class by the distance; it grows with their number.
 RATES = {"mse": 5e-3, "l1": 1e-4}

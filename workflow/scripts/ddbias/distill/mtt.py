@@ -40,6 +40,106 @@ from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.optimiser import SGD
 from ddbias.learning.training import shuffled_batches
 
+PLUGIN = {
+    "distiller": {
+        "mtt": {
+            "description": (
+                "Trajectory matching (arXiv 2203.11932); defaults of its code for CIFAR10, which null takes for"
+                " 1, 10 and 50 images per class, else as for the next lower number. Debias weights enter the "
+                "training of the experts. The network is theirs."
+            ),
+            "required": ["models"],
+            "options": {
+                "models": {"type": "string", "description": "Name under `models`: the experts."},
+                "iterations": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 5000,
+                    "x-scale": "iterations",
+                    "description": "Updates (MTT; 5,000).",
+                },
+                "syn_steps": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": (
+                        "Steps of the network on the synthetic images for one update (MTT; 50, 30, 30). Not "
+                        "shrunk by `scale`."
+                    ),
+                },
+                "expert_epochs": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": (
+                        "Epochs of an expert that these steps shall match (MTT; 2). Not shrunk by `scale`."
+                    ),
+                },
+                "max_start": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": (
+                        "An update starts at an epoch of an expert below this one (MTT; 2, 20, 40). null goes "
+                        "no further than the experts were trained."
+                    ),
+                },
+                "learning_rate": {
+                    "type": ["number", "null"],
+                    "exclusiveMinimum": 0,
+                    "default": None,
+                    "description": "Of the pixels (MTT; 100, 100, 1000).",
+                },
+                "momentum": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "default": 0.5,
+                    "description": "Of the pixels (MTT; 0.5).",
+                },
+                "step_size": {
+                    "type": ["number", "null"],
+                    "exclusiveMinimum": 0,
+                    "default": None,
+                    "description": ("First learning rate of the steps, which is learned (MTT; 0.01, 0.001, 0.001)."),
+                },
+                "step_size_learning_rate": {
+                    "type": ["number", "null"],
+                    "minimum": 0,
+                    "default": None,
+                    "description": ("Of that learning rate, with momentum 0.5 (MTT; 1e-7, 1e-5, 1e-5); 0 keeps it."),
+                },
+                "syn_batch": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": "Synthetic images a step; null takes all (MTT).",
+                },
+                "init": {
+                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "default": "real",
+                    "description": "First images, as for dm (MTT; real).",
+                },
+                "augment": {
+                    "$ref": "#/$defs/augment",
+                    "default": "color_crop_cutout_flip_scale_rotate",
+                    "description": "DSA strategy of the steps (MTT; without flip for digits).",
+                },
+                "memory": {
+                    "enum": ["graph", "replay", "constant"],
+                    "default": "replay",
+                    "description": (
+                        "graph keeps all steps in memory (MTT); replay does them twice, for the same values in "
+                        "the memory of one step and its parameters times `syn_steps`, and takes about half as "
+                        "long again; constant leaves out how a step acts on later gradients, for memory that "
+                        "does not grow with the steps (TESLA, arXiv 2211.10586). Default ours."
+                    ),
+                },
+            },
+        },
+    },
+}
+
 NEEDS_MODELS = True
 NEEDS_REAL = False
 STEP_SIZE_MOMENTUM = 0.5

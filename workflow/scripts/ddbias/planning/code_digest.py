@@ -1,41 +1,30 @@
 """A digest of the code that a job runs, so that an edit reruns what it can change and nothing else.
 
-Which files a job reaches is found by reading import statements, never by importing. A package whose ``__init__.py``
-holds a registry (a dictionary from kind to what implements it) is followed only for the kinds that a job uses: an edit
-of one distiller does not rerun the others, and a new one reruns nothing.
+Which files a job reaches is found by reading import statements, never by importing; the files of kinds, which nobody
+imports, are those of the kinds that a job uses: an edit of one distiller does not rerun the others, and a new one
+reruns nothing.
 
 What counts is what code does, wherever it lies: not comments, docstrings, layout, the names of files and folders, or
-the options that a plug-in declares (they reach a job as parameters).
+the options that a kind declares (they reach a job as parameters).
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from ddbias.base import paths, plugins
-from ddbias.base.plugins.declarations import DECLARATION, Plugin
+from ddbias.base.plugins.declarations import DECLARATION, Plugin, built_in
 from ddbias.base.versions import versions
 
 SCRIPTS = paths.SCRIPTS
-REGISTRIES = {
-    "datasets.sources": "SOURCES",
-    "datasets.bias": "BIASES",
-    "learning.networks": "NETWORKS",
-    "debias.surrogate": "KINDS",
-    "debias.kinds": "KINDS",
-    "distill": "MODULES",
-    "distill.guidance": "MODULES",
-    "evaluation.debiased_training": "KINDS",
-    "results.figures": "PLOTS",
-}
 # Packages and modules that change no result: how a job lives, what is planned, what is said and shown beside it.
 WITHOUT_EFFECT = (
     *("runtime", "planning"),
-    *("base.environment", "base.errors", "base.log", "base.plugins", "data.preview"),
+    *("base.environment", "base.errors", "base.log", "base.paths", "base.plugins", "data.preview"),
     "base.versions",  # the versions themselves count
 )
 
@@ -43,13 +32,13 @@ WITHOUT_EFFECT = (
 def digest(script: str, kinds: Iterable[tuple[str, str]] = ()) -> str:
     """Return a digest of the code that a job runs, with the versions of the libraries it computes with.
 
-    Covers the files of `files`, and of the ``__init__.py`` of the packages they use the functions and the entries of
-    `kinds`. Parameters as there.
+    Covers the files of `files`, and the ``__init__.py`` of the packages they use. Parameters as there.
     """
-    built_in, own = _sorted_out(kinds)
-    reached = _reached(script, built_in, _files_of(own))
-    parts = [_face(path, built_in) if _is_registry(path) else _content(path) for path in reached]
-    parts += [f"uses {plugin.use}" for plugin in own if plugin.use]  # which of its functions or classes is the kind
+    used = [plugins.find(section, kind) for section, kind in kinds]
+    reached = _reached(script, _files_of(used))
+    parts = [_content(path) for path in reached]
+    # Which of its functions or classes is the kind, and what it always has.
+    parts += [f"uses {plugin.use} {plugin.facts.get('fixed', {})}" for plugin in used if plugin.use]
     parts += [f"{name} {version}" for name, version in _versions(reached).items()]
     return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:16]
 
@@ -67,8 +56,8 @@ def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
     ----------
     script : str
         Name of a rule's script, without ``.py``.
-    kinds : iterable of (package, kind)
-        The entries of registries that the job uses, e.g. ``("distill", "dm")``.
+    kinds : iterable of (section, kind)
+        What the job uses, e.g. ``("distiller", "dm")``.
 
     Returns
     -------
@@ -78,29 +67,17 @@ def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
 
     Raises
     ------
-    KeyError
-        If a kind is not in its registry, and no plug-in adds it.
+    DdbiasError
+        For an unknown kind.
     """
-    built_in, plugged_in = _sorted_out(kinds)
-    own = _files_of(plugged_in)
-    return [path for path in _reached(script, built_in, own) if path in own or path.name != "__init__.py"]
+    own = _files_of(plugins.find(section, kind) for section, kind in kinds)
+    return [path for path in _reached(script, own) if path in own or path.name != "__init__.py"]
 
 
 def forget() -> None:
     """Forget what files were read: for a process in which they are edited."""
-    for cached in (_reached, _content, _code, _tree, _imported, _all_imported, _outside, registered):
+    for cached in (_reached, _content, _code, _tree, _imported, _outside, built_in):
         cached.cache_clear()
-
-
-def _sorted_out(kinds: Iterable[tuple[str, str]]) -> tuple[tuple[tuple[str, str], ...], tuple[Plugin, ...]]:
-    """Return the kinds of the library, and the plug-ins that add the others."""
-    built_in, own = [], []
-    for package, kind in kinds:
-        if plugin := plugins.added(package, kind):
-            own.append(plugin)
-        else:
-            built_in.append((package, kind))
-    return tuple(built_in), tuple(own)
 
 
 def _files_of(own: Iterable[Plugin]) -> tuple[Path, ...]:
@@ -108,9 +85,9 @@ def _files_of(own: Iterable[Plugin]) -> tuple[Path, ...]:
 
 
 @cache
-def _reached(script: str, kinds: tuple[tuple[str, str], ...], own: tuple[Path, ...]) -> tuple[Path, ...]:
+def _reached(script: str, own: tuple[Path, ...]) -> tuple[Path, ...]:
     """Return a script and all library files it reaches, sorted, without those that change no result."""
-    todo = [SCRIPTS / f"{script}.py", *own, *(path for package, kind in kinds for path in registered(package)[kind])]
+    todo = [SCRIPTS / f"{script}.py", *own]
     seen: set[Path] = set()
     while todo:
         path = todo.pop()
@@ -136,10 +113,6 @@ def _has_no_effect(path: Path) -> bool:
     return any(module == name or module.startswith(f"{name}.") for name in WITHOUT_EFFECT)
 
 
-def _is_registry(path: Path) -> bool:
-    return path.name == "__init__.py" and _module(path) in REGISTRIES
-
-
 # ---- what code does -----------------------------------------------------------------------------------------------
 
 
@@ -151,21 +124,8 @@ def _content(path: Path) -> str:
 
 @cache
 def _code(path: Path) -> str:
-    """Return a digest of a file's own code; of a registry nothing, since what counts of it hangs on the job."""
-    return "" if _is_registry(path) else _written(node for node in _tree(path).body if not _is_declaration(node))
-
-
-def _face(path: Path, kinds: tuple[tuple[str, str], ...]) -> str:
-    """Return a digest of what the functions of a registry's package do, and of the entries of `kinds`."""
-    package, tree = _module(path), _tree(path)
-    registry, chosen = REGISTRIES[package], {kind for place, kind in kinds if place == package}
-    entries = sorted((kind, value) for kind, value in _entries(tree, registry) if kind in chosen)
-    # A text names a file, whose content counts by itself.
-    values = [ast.Expr(value) for _, value in entries if not isinstance(value, ast.Constant)]
-    shared = [node for node in tree.body if not _targets(node) & {registry, "__all__"}]
-    others = {file for kind, files in registered(package).items() if kind not in chosen for file in files}
-    others -= {file for kind in chosen for file in registered(package)[kind]}
-    return _joined(_written([*values, *shared]), _names(pair for pair in _all_imported(path) if pair[0] not in others))
+    """Return a digest of a file's own code, without what it declares."""
+    return _written(node for node in _tree(path).body if not _is_declaration(node))
 
 
 def _names(imported: Iterable[tuple[Path, str]]) -> list[str]:
@@ -223,46 +183,7 @@ def _is_ours(module: str | None) -> bool:
 
 
 @cache
-def registered(package: str) -> dict[str, tuple[Path, ...]]:
-    """Return, for every kind of a registry, the files that implement it."""
-    tree = _tree(SCRIPTS.joinpath("ddbias", *package.split("."), "__init__.py"))
-    origin = {
-        alias.asname or alias.name: _module_files(node.module, alias.name)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    found = {}
-    for kind, value in _entries(tree, REGISTRIES[package]):
-        if isinstance(value, ast.Constant):  # the name of a module that is imported when needed
-            found[kind] = tuple(_module_files(f"ddbias.{package}.{value.value}", ""))
-        else:
-            names = [node.id for node in ast.walk(value) if isinstance(node, ast.Name)]
-            found[kind] = tuple(file for name in names for file in origin.get(name, ()))
-    return found
-
-
-def _entries(tree: ast.Module, registry: str) -> Iterator[tuple[str, ast.expr]]:
-    for node in tree.body:
-        if registry not in _targets(node):
-            continue
-        if isinstance(node.value, ast.Dict):
-            yield from ((key.value, value) for key, value in zip(node.value.keys, node.value.values, strict=True))
-        else:  # a tuple of kinds that are modules of the same name
-            yield from ((item.value, item) for item in node.value.elts)
-
-
-@cache
 def _imported(path: Path) -> tuple[tuple[Path, str], ...]:
-    """Return (file, name) as `_all_imported`; of a registry what its kinds share only."""
-    if not _is_registry(path):
-        return _all_imported(path)
-    kinds = {file for files in registered(_module(path)).values() for file in files}
-    return tuple((file, name) for file, name in _all_imported(path) if file not in kinds)
-
-
-@cache
-def _all_imported(path: Path) -> tuple[tuple[Path, str], ...]:
     """Return (file, name) of all that a file imports from the library, inside functions too.
 
     The name is what is imported and what it is called, ``load as read``; of a whole module the latter only.

@@ -11,14 +11,15 @@ import contextlib
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import jsonschema
 import yaml
 
 from ddbias.base import paths
 from ddbias.base.errors import DdbiasError, nearest
-from ddbias.base.plugins.declarations import read
+from ddbias.base.plugins.declarations import built_in, read
 from ddbias.planning import plugin_options
 
 _SHOWN = 80  # characters of a value in a message
@@ -42,9 +43,15 @@ class ConfigErrors(DdbiasError):
         super().__init__("\n".join(self.lines))
 
 
-def load_schema() -> dict:
-    """Return the schema of a study file."""
-    return yaml.safe_load(SCHEMA.read_text())
+def load_schema(plugins: Iterable[str | Path] = ()) -> dict:
+    """Return the schema of a study file, with the library's kinds and those of plug-ins.
+
+    Raises
+    ------
+    DdbiasError
+        One line, if a plug-in or what it declares is not as it should be.
+    """
+    return plugin_options.extended(yaml.safe_load(SCHEMA.read_text()), [*built_in().values(), *read(plugins)])
 
 
 def complete(config: Mapping, schema: Mapping | None = None) -> dict:
@@ -66,14 +73,13 @@ def complete(config: Mapping, schema: Mapping | None = None) -> dict:
     ConfigErrors
         One line for every mistake: the key, the value, what is allowed, the nearest right name.
     """
-    schema = schema or load_schema()
+    schema = schema or _schema_of(config)
     if not isinstance(config, Mapping):
         raise ConfigErrors([f"a study is a mapping with the keys {', '.join(schema['required'])}, not {_show(config)}"])
     scale = config.get("scale", schema["properties"]["scale"]["default"])
     scales = list(schema["x-scales"])
     if scale not in scales:
         raise ConfigErrors([f"scale = {_show(scale)}: must be one of {', '.join(scales)}.{nearest(scale, scales)}"])
-    schema = with_plugins(schema, config.get("plugins"))
     errors: list[str] = []
     result = _Completion(schema, scale, errors).fill(copy.deepcopy(dict(config)), schema, "")
     if errors:
@@ -81,12 +87,12 @@ def complete(config: Mapping, schema: Mapping | None = None) -> dict:
     return result
 
 
-def with_plugins(schema: Mapping, paths: object) -> Mapping:
-    """Return the schema with the kinds that plug-ins add; what is no list of paths is left to the checks."""
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        return schema
+def _schema_of(config: object) -> dict:
+    """Return the schema with the plug-ins that a study names; what is no list of paths is left to the checks."""
+    paths = config.get("plugins") if isinstance(config, Mapping) else None
+    usable = isinstance(paths, list) and all(isinstance(path, str) for path in paths)
     try:
-        return plugin_options.extended(schema, read(paths))
+        return load_schema(paths if usable else ())
     except DdbiasError as error:
         raise ConfigErrors([str(error)]) from None
 

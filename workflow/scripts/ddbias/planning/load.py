@@ -47,7 +47,7 @@ def load(config: Mapping) -> Study:
     plugins.use(completed["plugins"])
     _refuse([*names.undefined(completed), *settings.contradictions(completed)])
     for dataset in completed["datasets"].values():
-        own = dataset["bias"]["kind"] in sizes.OWN_ATTRIBUTE
+        own = sizes.keeps_attribute(dataset["bias"]["kind"])
         dataset["test"] = dataset["test"] or (NATURAL if own else "balanced")
     for distiller in completed["distillers"].values():
         if isinstance(distiller.get("iterations"), Mapping):  # all else counts with the most that there can be

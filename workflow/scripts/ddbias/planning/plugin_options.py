@@ -1,31 +1,34 @@
-"""The config keys of plug-ins, checked and added to the schema of a study: the same rules as for built-in methods."""
+"""The config keys of all kinds, the library's and those of plug-ins, checked and added to the schema of a study."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import jsonschema
 
 from ddbias.base.errors import nearest
-from ddbias.base.plugins.declarations import Plugin
+from ddbias.base.plugins.declarations import CODE, Plugin
 
 TYPES = ("string", "integer", "number", "boolean", "array", "object", "null")
 KEYWORDS = (
-    *("type", "enum", "const", "default", "description", "x-scale", "x-allowed", "$ref"),
+    *("type", "enum", "const", "default", "description", "x-scale", "x-default", "x-allowed", "x-kinds", "$ref"),
     *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "pattern"),
     *("items", "minItems", "maxItems", "uniqueItems", "properties", "additionalProperties", "required"),
 )
 REFERENCE = "#/$defs/"
+MOST_LISTED = 24  # in a message
+COMMON = {"figure": {"caption": {"type": "string", "default": "", "description": "What the figure shows."}}}
 
 
 def extended(schema: Mapping, plugins: Iterable[Plugin]) -> dict:
-    """Return a copy of the schema of a study in which the kinds of plug-ins are known.
+    """Return a copy of the schema of a study in which some kinds are known.
 
     Parameters
     ----------
     schema : mapping
-        As `ddbias.planning.config.load_schema` returns it.
+        Of the parts of a study that have no kind.
     plugins : iterable of Plugin
+        The library's own first.
 
     Raises
     ------
@@ -33,24 +36,25 @@ def extended(schema: Mapping, plugins: Iterable[Plugin]) -> dict:
         One line: a kind that is built in, or an option that is no JSON schema (only `KEYWORDS` count) or whose default
         does not fit it.
     """
-    definitions = dict(schema["$defs"])
+    definitions = {**{section: {} for section in CODE}, **schema["$defs"]}
     for plugin in plugins:
         if plugin.kind in definitions[plugin.section]:
             raise plugin.error("is built in; choose another name")
-        for name, option in plugin.options.items():
-            _check(plugin, name, option, schema)
+        if not plugin.built_in:  # those of the library are checked by a test
+            for name, option in plugin.options.items():
+                check(plugin, name, option, schema)
         settings = {
             "type": "object",
             "additionalProperties": False,
             "required": list(plugin.required),
             "description": plugin.description,
-            "properties": {"kind": {"const": plugin.kind}, **plugin.options},
+            "properties": {"kind": {"const": plugin.kind}, **COMMON.get(plugin.section, {}), **plugin.options},
         }
         definitions[plugin.section] = {**definitions[plugin.section], plugin.kind: settings}
     return {**schema, "$defs": definitions}
 
 
-def _check(plugin: Plugin, name: str, option: object, schema: Mapping) -> None:
+def check(plugin: Plugin, name: str, option: object, schema: Mapping) -> None:
     """Refuse an option that the checks of a study could not use, parts of lists and mappings included."""
     if not isinstance(option, dict):
         raise plugin.error(f"has the option '{name}', which must be a JSON schema, like {{'type': 'integer'}}")
@@ -59,7 +63,7 @@ def _check(plugin: Plugin, name: str, option: object, schema: Mapping) -> None:
     if isinstance(option.get("properties"), dict):
         parts |= {f"{name}.{key}": part for key, part in option["properties"].items()}
     for path, part in parts.items():
-        _check(plugin, path, part, schema)
+        check(plugin, path, part, schema)
     plain = _resolved(option, schema)
     try:
         jsonschema.Draft202012Validator.check_schema(plain)
@@ -71,9 +75,10 @@ def _check(plugin: Plugin, name: str, option: object, schema: Mapping) -> None:
 
 
 def _check_keywords(plugin: Plugin, name: str, option: Mapping, schema: Mapping) -> None:
-    def one_of(what: str, value: object, known: Iterable[str]) -> None:
+    def one_of(what: str, value: object, known: Sequence[str]) -> None:
         if value not in known:
-            hint = f"known: {', '.join(known)}.{nearest(value, known)}"
+            listed = f"known: {', '.join(known)}" if len(known) <= MOST_LISTED else f"there are {len(known)}"
+            hint = f"{listed}.{nearest(value, known)}"
             raise plugin.error(f"has the option '{name}' with the unknown {what} {value!r}; {hint}")
 
     for keyword in option:
@@ -82,15 +87,15 @@ def _check_keywords(plugin: Plugin, name: str, option: Mapping, schema: Mapping)
     for kind in [kinds] if isinstance(kinds, str) else kinds:
         one_of("type", kind, TYPES)
     if "x-scale" in option:
-        one_of("x-scale", option["x-scale"], list(schema["x-scales"]["paper"]))
+        one_of("x-scale", option["x-scale"], [*schema["x-scales"]["paper"], "choice"])
     if "$ref" in option:
-        usable = [key for key, part in schema["$defs"].items() if {"type", "enum"} & set(part)]
+        usable = [key for key, part in schema["$defs"].items() if {"type", "enum", "$ref"} & set(part)]
         one_of("$ref", option["$ref"], [f"{REFERENCE}{key}" for key in usable])
 
 
 def _resolved(option: Mapping, schema: Mapping) -> dict:
     """Return an option with what it refers to filled in, parts of lists and mappings included."""
-    target = schema["$defs"][option["$ref"].removeprefix(REFERENCE)] if "$ref" in option else {}
+    target = _resolved(schema["$defs"][option["$ref"].removeprefix(REFERENCE)], schema) if "$ref" in option else {}
     whole = {**target, **{key: value for key, value in option.items() if key != "$ref"}}
     if isinstance(whole.get("items"), dict):
         whole["items"] = _resolved(whole["items"], schema)

@@ -5,35 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ddbias.base import lookup
+from ddbias.base import lookup, plugins
 from ddbias.base.errors import DdbiasError
 
-OWN_ATTRIBUTE = ("none", "subsample")  # biases that keep the attribute of the source
-# Training and test images, classes, channels and side; tests compare digits, MNIST and CIFAR-10 with the
-# sources. Those of the faces are about what their papers say.
-PUBLISHED = {
-    "digits": (1_200, 597, 10, 1, 8),
-    "mnist": (60_000, 10_000, 10, 1, 28),
-    "fashion_mnist": (60_000, 10_000, 10, 1, 28),
-    "cifar10": (50_000, 10_000, 10, 3, 32),
-    "bffhq": (19_200, 1_000, 2, 3, 64),
-    "utkface": (19_000, 4_700, 3, 3, 64),
-    "celeba": (162_770, 19_962, 2, 3, 64),
-}
 UNKNOWN = (100_000, 20_000, 10, 3, 64)  # your own images, where nothing says more
-# Facts of published files and of the fixed split of scikit-learn's digits; tests count them in the sources. None where
-# they are the user's own, or a choice of labels away.
-SMALLEST = {
-    "digits": 116,
-    "mnist": 5421,
-    "fashion_mnist": 6000,
-    "cifar10": 5000,
-    "image_folder": None,
-    "pth": None,
-    "bffhq": None,
-    "utkface": None,
-    "celeba": None,
-}
 
 
 @dataclass(frozen=True)
@@ -73,15 +48,17 @@ def data_size(settings: Mapping, data: Mapping) -> DataSize:
         ``root`` and ``mirrors``: where files are looked for.
     """
     source, bias = settings["source"], settings["bias"]
-    train, test, classes, channels, side = PUBLISHED.get(source["kind"], UNKNOWN)
-    known = source["kind"] in PUBLISHED
+    facts = plugins.find("source", source["kind"]).facts.get("facts", {})
+    names = ("train", "test", "classes", "channels", "side")
+    train, test, classes, channels, side = (facts[name] for name in names) if facts else UNKNOWN
+    known = bool(facts)
     if source["kind"] == "parquet" and (counted := _rows(source, data)):
         train, test, known = *counted, True
     classes = len(source.get("label_names") or ()) or classes
     if bias.get("per_class"):
         train = min(train, classes * bias["per_class"])
     channels = settings["channels"] or channels
-    if channels == 1 and bias["kind"] not in OWN_ATTRIBUTE:
+    if channels == 1 and not keeps_attribute(bias["kind"]):
         channels = 3
     side = settings["size"] or side
     if settings["pad"] is None and side == 28:
@@ -106,12 +83,17 @@ def smallest_class(source: Mapping[str, object], data: Mapping[str, object]) -> 
     Returns
     -------
     int or None
-        None when it cannot be told yet: a source that is not listed here, or a file that is missing or damaged, of
+        None when it cannot be told yet: a source that does not declare it, or a file that is missing or damaged, of
         which the job that reads it has more to say.
     """
     if source["kind"] == "parquet":
         return _smallest_label(source, data)
-    return SMALLEST.get(source["kind"])
+    return plugins.find("source", source["kind"]).facts.get("facts", {}).get("smallest_class")
+
+
+def keeps_attribute(bias: str) -> bool:
+    """Tell whether a kind of bias keeps the attribute of the source."""
+    return bool(plugins.find("bias", bias).facts.get("own_attribute"))
 
 
 def _rows(source: Mapping, data: Mapping) -> tuple[int, int] | None:

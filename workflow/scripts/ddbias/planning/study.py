@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ddbias.base import plugins
 from ddbias.base.cell import WHOLE, Cell, chosen_cells, identity, texts
 from ddbias.evaluation import comparisons
 from ddbias.planning import metric_kinds
@@ -117,6 +118,15 @@ class Study:
         fields = texts(wanted)
         return [c for c in self.cells if all(getattr(c, key) == text for key, text in fields.items())]
 
+    def shown_by(self, figure: Mapping) -> list[Cell]:
+        """Return the cells that the settings of a figure select: by every field of a cell that they name, or list."""
+        lists = {key: value if isinstance(value, list) else [value] for key, value in figure.items()}
+        wanted = {key: values for key, values in lists.items() if key in Cell.fields and values != [None]}
+        allowed = {key: {texts({key: value})[key] for value in values} for key, values in wanted.items()}
+        if plugins.find("figure", figure["kind"]).facts.get("whole"):
+            allowed["ipc"] |= {WHOLE}
+        return [c for c in self.cells if all(getattr(c, key) in some for key, some in allowed.items())]
+
     def with_surrogate(self, surrogate: str, cells: Iterable[Cell]) -> list[Cell]:
         """Return those of some cells whose debias uses a surrogate."""
         return [cell for cell in cells if self.config["debias"][cell.debias].get("surrogate") == surrogate]
@@ -137,7 +147,7 @@ def _rows(cell: Mapping, metrics: list[str], settings: Mapping) -> Iterator[dict
 def figure_metrics(settings: Mapping) -> list[str]:
     """Return the metrics that a figure with a metric shows: its own, or the two that an amplification is split into."""
     metric = settings["metric"]
-    return comparisons.split(metric) if settings["kind"] == "amplification" else [metric]
+    return comparisons.split(metric) if plugins.find("figure", settings["kind"]).facts.get("split") else [metric]
 
 
 def needed_cells(rows: list[dict]) -> set[tuple[str, ...]]:

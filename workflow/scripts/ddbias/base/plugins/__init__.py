@@ -1,22 +1,24 @@
-"""Methods that a user adds from files of their own, named under ``plugins:`` in the study.
+"""Everything with a ``kind``: the library's own, and what a user adds from files named under ``plugins:`` in a study.
 
-Which ones there are is known from their declarations (`ddbias.base.plugins.declarations`); their code is loaded where
-it is called, in jobs only. It is code that the user chose to run.
+Which kinds there are is known from their declarations (`ddbias.base.plugins.declarations`); their code is loaded where
+it is called, in jobs only. That of a user's plug-in is code that the user chose to run.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
-from ddbias.base.errors import DdbiasError
-from ddbias.base.plugins.declarations import PACKAGES, Plugin, read
+from ddbias.base.errors import DdbiasError, unknown
+from ddbias.base.plugins.declarations import Plugin, built_in, read
 
 PREFIX = "ddbias_plugin_"  # of the names of loaded modules
 _used: dict[tuple[str, str], Plugin] = {}
@@ -34,33 +36,69 @@ def use(paths: Iterable[str | Path]) -> None:
     _used.update(found)
 
 
-def added(package: str, kind: str) -> Plugin | None:
-    """Return the plug-in that adds a kind to the registry of a package, None if none does."""
-    section = next(name for name, folder in (*PACKAGES.items(), (package, package)) if folder == package)
-    return _used.get((section, kind))
+def kinds(section: str) -> dict[str, Plugin]:
+    """Return all kinds of a section, first the library's own, then those of plug-ins."""
+    return {kind: plugin for (place, kind), plugin in {**built_in(), **_used}.items() if place == section}
 
 
-def kinds(section: str) -> list[str]:
-    """Return the kinds that plug-ins add to a section."""
-    return [kind for place, kind in _used if place == section]
+def find(section: str, kind: object) -> Plugin:
+    """Return what is declared of a kind; an unknown one raises `DdbiasError`."""
+    known = kinds(section)
+    if not isinstance(kind, str) or kind not in known:
+        raise unknown(f"{section} kind", kind, known)
+    return known[kind]
 
 
-def module(section: str, kind: str) -> ModuleType | None:
-    """Return the loaded module of the plug-in that adds this kind, None if no plug-in does.
+def module(section: str, kind: str) -> ModuleType:
+    """Return the loaded module of a kind.
 
     Raises
     ------
     DdbiasError
-        If its code fails while it is loaded.
+        For an unknown kind, or if the code of a plug-in fails while it is loaded.
     """
-    plugin = _used.get((section, kind))
-    return _load(plugin.file) if plugin else None
+    plugin = find(section, kind)
+    return importlib.import_module(plugin.module) if plugin.built_in else _load(plugin.file)
 
 
-def extended(section: str, registry: Mapping[str, Callable], kind: object) -> Mapping[str, Callable]:
-    """Return a registry of functions or classes, with that of the plug-in which adds `kind`, if one does."""
-    plugin = _used.get((section, kind)) if isinstance(kind, str) else None
-    return {**registry, kind: getattr(_load(plugin.file), plugin.use)} if plugin else registry
+def implementation(section: str, kind: str) -> Callable:
+    """Return the function or class that a kind of the sections `declarations.BY_NAME` uses, with its fixed options."""
+    plugin = find(section, kind)
+    found, fixed = getattr(module(section, kind), plugin.use), plugin.facts.get("fixed")
+    return partial(found, **fixed) if fixed else found
+
+
+def chosen(
+    section: str, settings: Mapping[str, object], *, reserved: tuple[str, ...] = ()
+) -> tuple[Callable, dict[str, object]]:
+    """Return the implementation that ``settings["kind"]`` names, and the other settings as its keyword arguments.
+
+    Parameters
+    ----------
+    section : str
+        One of `declarations.BY_NAME`.
+    settings : mapping
+        ``kind`` and options.
+    reserved : tuple of str
+        Parameters that the caller fills and a user may not set.
+
+    Raises
+    ------
+    DdbiasError
+        For a missing or unknown kind, an unknown option, or one that is needed and not given.
+    """
+    if "kind" not in settings:
+        raise DdbiasError(f"a {section} needs a kind; known: {', '.join(sorted(kinds(section)))}")
+    found = implementation(section, settings["kind"])
+    options = {name: value for name, value in settings.items() if name != "kind"}
+    parameters = {n: p for n, p in inspect.signature(found).parameters.items() if n not in reserved}
+    for name in options:
+        if name not in parameters:
+            raise unknown(f"option of {section} '{settings['kind']}'", name, parameters)
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in options:
+            raise DdbiasError(f"{section} '{settings['kind']}' needs the option '{name}'")
+    return found, options
 
 
 class _Source(SourceFileLoader):

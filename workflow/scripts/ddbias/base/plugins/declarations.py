@@ -1,39 +1,56 @@
-"""What a plug-in says that it adds, read without running it: planning needs no torch, a mistake shows before any job.
+"""What a file says that it adds, read without running it: planning needs no torch, a mistake shows before any job.
 
-A plug-in is a Python file (or a folder with an ``__init__.py``) that declares what it adds in one plain literal::
+Everything with a ``kind`` in a study is declared where it is implemented, in one plain literal::
 
     PLUGIN = {"distiller": {"mine": {"options": {"steps": {"type": "integer", "default": 3}}, "required": []}}}
 
-`ddbias.planning.plugin_options` checks the options and adds them to the schema of a study; `ddbias.base.plugins` runs
-the code.
+The library's own kinds are declared so in its own files. A plug-in is a Python file of a user (or a folder with an
+``__init__.py``) that does the same. `ddbias.planning.plugin_options` checks the options and makes the schema of a study
+of them; `ddbias.base.plugins` runs the code.
 """
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
+from ddbias.base import paths
 from ddbias.base.errors import DdbiasError, nearest
 
 DECLARATION = "PLUGIN"
-PACKAGES = {
-    "distiller": "distill",
-    "debias": "debias.kinds",
-    "guidance": "distill.guidance",
-    "source": "datasets.sources",
-    "bias": "datasets.bias",
-    "network": "learning.networks",
+# What the code of a kind is called. Where `use` names it, several kinds of a section may share a file.
+CODE = {
+    "source": None,
+    "bias": None,
+    "network": None,
+    "surrogate": "Objective",
+    "debias": None,  # sample_weights, estimate or both
+    "distiller": None,  # Distiller or select
+    "guidance": "Guidance",
+    "debiasing": "Learner",
+    "figure": "draw",
 }
 BY_NAME = ("source", "bias", "network")  # `use` names a function or class; of the others the file is the module
-KEYS = ("options", "required", "description", "use")
+# What a section may say beside its options: what planning needs to know of a kind.
+FACTS = {
+    "source": {"facts": dict, "files": list},
+    "bias": {"files": list, "own_attribute": bool, "natural": bool},
+    "network": {"fixed": dict},
+    "surrogate": {"gives": list},
+    "debias": {"reads": list},
+    "figure": {"files": list, "whole": bool, "split": bool, "kernels": bool},
+}
+KEYS = ("description", "use", "like", "required", "options")
 LEARNER_OPTIONS = ("iterations", "real_batch", "init")  # what the loop around every learner reads
 
 
 @dataclass(frozen=True)
 class Plugin:
-    """One kind that a plug-in adds.
+    """One kind, of the library or of a plug-in.
 
     Attributes
     ----------
@@ -47,6 +64,28 @@ class Plugin:
     description : str
     use : str or None
         The function or class in the file, for the sections `BY_NAME`.
+    facts : mapping
+        What planning needs to know, by the keys of `FACTS`:
+
+        ``facts``
+            Of a source: ``train``, ``test``, ``classes``, ``channels``, ``side`` and, where it does not depend on
+            options, ``smallest_class``.
+        ``files``
+            Of a source or bias: the options that name files or folders of the user (``a.b``: the key b of option a),
+            whose change makes its data again. Of a figure: which lists of files it is drawn from, see
+            `ddbias.results.figures.FILES`.
+        ``own_attribute``
+            Of a bias: it keeps the attribute of the source.
+        ``natural``
+            Of a bias: it takes no aligned ratio; that of the source is called natural.
+        ``whole``, ``split``, ``kernels``
+            Of a figure: it shows whole training sets beside sets of its ``ipc``; the two parts of an amplification; the
+            kernels of its debias, which its settings hold then.
+        ``fixed``
+            Of a network: options that it always has.
+        ``gives``, ``reads``
+            Columns that a surrogate writes and that a debias needs: ``embedding``, ``logits``, ``difficulty``.
+    built_in : bool
     """
 
     section: str
@@ -56,6 +95,13 @@ class Plugin:
     required: tuple[str, ...]
     description: str
     use: str | None
+    facts: Mapping = field(default_factory=dict)
+    built_in: bool = False
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the module, of a built-in kind."""
+        return ".".join(self.file.relative_to(paths.SCRIPTS).with_suffix("").parts)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -65,6 +111,16 @@ class Plugin:
     def error(self, text: str) -> DdbiasError:
         """Return an error that names the file and the kind."""
         return DdbiasError(f"plug-in {self.file}: {self.section} '{self.kind}' {text}")
+
+
+@cache
+def built_in() -> Mapping[tuple[str, str], Plugin]:
+    """Return the kinds of the library by (section, kind), sorted."""
+    found: dict[tuple[str, str], Plugin] = {}
+    for file in (paths.SCRIPTS / "ddbias").rglob("*.py"):
+        if f"\n{DECLARATION} = {{".encode() in file.read_bytes():  # most have none, and need not be parsed
+            found |= {(plugin.section, plugin.kind): plugin for plugin in _declared(file, built_in=True)}
+    return MappingProxyType(dict(sorted(found.items())))
 
 
 def read(paths: Iterable[str | Path]) -> list[Plugin]:
@@ -125,7 +181,7 @@ def _declaration(tree: ast.Module) -> ast.expr | None:
     return None
 
 
-def _declared(file: Path) -> list[Plugin]:
+def _declared(file: Path, *, built_in: bool = False) -> list[Plugin]:
     tree = _parse(file)
     node = _declaration(tree)
     if node is None:
@@ -141,13 +197,16 @@ def _declared(file: Path) -> list[Plugin]:
     names = _defined(tree)
     plugins = []
     for section, kinds in declared.items():
-        if section not in PACKAGES:
-            known = f"known: {', '.join(PACKAGES)}.{nearest(section, PACKAGES)}"
+        if section not in CODE:
+            known = f"known: {', '.join(CODE)}.{nearest(section, CODE)}"
             raise DdbiasError(f"plug-in {file}: {DECLARATION} has the unknown section '{section}'; {known}")
+        of_section: dict[str, Plugin] = {}
         for kind, entry in _mapping(kinds, file, f"{DECLARATION}['{section}']").items():
-            plugin = _plugin(section, kind, _mapping(entry, file, f"{section} '{kind}'"), file)
+            entry = _mapping(entry, file, f"{section} '{kind}'")
+            plugin = _plugin(section, kind, entry, file, of_section, built_in=built_in)
             _check_code(plugin, names)
-            plugins.append(plugin)
+            of_section[kind] = plugin
+        plugins += of_section.values()
     return plugins
 
 
@@ -157,25 +216,38 @@ def _mapping(value: object, file: Path, what: str) -> Mapping:
     return value
 
 
-def _plugin(section: str, kind: str, entry: Mapping, file: Path) -> Plugin:
-    options, required = entry.get("options", {}), entry.get("required", [])
-    listed = isinstance(required, list | tuple)
-    described = str(entry.get("description", ""))
-    plugin = Plugin(section, kind, file, options, tuple(required) if listed else (), described, entry.get("use"))
-    if not listed:
-        raise plugin.error(f"must have a list under 'required', not {required!r}")
+def _plugin(
+    section: str, kind: str, entry: Mapping, file: Path, others: Mapping[str, Plugin], *, built_in: bool
+) -> Plugin:
+    known = (*KEYS, *FACTS.get(section, ()))
+    plugin = Plugin(section, kind, file, {}, (), "", None)  # for messages
     for key in entry:
-        if key not in KEYS:
-            raise plugin.error(f"has the unknown key '{key}'; known: {', '.join(KEYS)}.{nearest(key, KEYS)}")
+        if key not in known:
+            raise plugin.error(f"has the unknown key '{key}'; known: {', '.join(known)}.{nearest(key, known)}")
+    like = entry.get("like")
+    if like is not None and like not in others:
+        hint = ", ".join(others) or "none"
+        raise plugin.error(f"is like '{like}', which the file does not declare before it; declared: {hint}")
+    required = entry.get("required", list(others[like].required) if like else [])
+    if not isinstance(required, list | tuple):
+        raise plugin.error(f"must have a list under 'required', not {required!r}")
     if not kind.replace("_", "").isalnum() or not kind.isascii():
         raise plugin.error("must have a name of letters, digits and underscores")
-    for name, option in _mapping(options, file, f"options of {section} '{kind}'").items():
+    own = _mapping(entry.get("options", {}), file, f"options of {section} '{kind}'")
+    options = {**(others[like].options if like else {}), **own}
+    for name, option in options.items():
         if not isinstance(option, dict) or name == "kind":
             raise plugin.error(f"has the option '{name}', which must be a JSON schema and not be called kind")
     for name in required:
         if name not in options:
             raise plugin.error(f"requires '{name}', which is none of its options: {', '.join(options) or 'none'}")
-    return plugin
+    facts = {key: entry[key] for key in FACTS.get(section, ()) if key in entry}
+    for key, value in facts.items():
+        if not isinstance(value, FACTS[section][key]):
+            raise plugin.error(f"must have a {FACTS[section][key].__name__} under '{key}', not {value!r}")
+    options = {name: option for name, option in options.items() if name not in facts.get("fixed", ())}
+    described = str(entry.get("description", ""))
+    return Plugin(section, kind, file, options, tuple(required), described, entry.get("use"), facts, built_in)
 
 
 def _defined(tree: ast.Module) -> dict[str, object]:
@@ -207,8 +279,8 @@ def _check_code(plugin: Plugin, names: Mapping[str, object]) -> None:
         need(plugin.use)
     elif plugin.use is not None:
         raise plugin.error(f"takes no 'use'; that is for {', '.join(BY_NAME)}")
-    elif plugin.section == "guidance":
-        need("Guidance")
+    elif CODE[plugin.section]:
+        need(CODE[plugin.section])
     elif plugin.section == "debias":
         if not {"sample_weights", "estimate"} & set(names):
             raise plugin.error("needs a function sample_weights or estimate, and the file defines neither")
@@ -218,7 +290,7 @@ def _check_code(plugin: Plugin, names: Mapping[str, object]) -> None:
             raise plugin.error("has the option 'surrogate', but no function estimate that reads it")
     elif "select" in names:
         need("STORES_IMAGES")
-        if names["STORES_IMAGES"] is not True:
+        if names["STORES_IMAGES"] is not True and not plugin.built_in:  # only the control `whole` keeps rows
             raise plugin.error("must set STORES_IMAGES = True")
     elif "Distiller" in names:
         unread = {"real_batch"} if names.get("NEEDS_REAL") is False else set()

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 
 from ddbias.base import plugins
-from ddbias.base.registry import choose
-from ddbias.datasets.bias.c_mnist import CFmnist, CMnist
-from ddbias.datasets.bias.colour import BackgroundColour, ForegroundColour
 from ddbias.datasets.bias.context import Assignment, Context
-from ddbias.datasets.bias.corruption import CorruptionBias
-from ddbias.datasets.bias.grayscale import Grayscale
-from ddbias.datasets.bias.own_attribute import Subsample, Unchanged
 from ddbias.datasets.normalisation import Normalisation
 from ddbias.datasets.sources.record import RawImages
 
 
 class Bias(Protocol):
-    """What every entry of `BIASES` builds from its options.
+    """What every kind of bias builds from its options.
 
     Attributes
     ----------
@@ -65,18 +59,6 @@ class Bias(Protocol):
         """
 
 
-BIASES: dict[str, Callable[..., Bias]] = {
-    "foreground": ForegroundColour,
-    "background": BackgroundColour,
-    "corruption": CorruptionBias,
-    "c_mnist": CMnist,
-    "c_fmnist": CFmnist,
-    "grayscale": Grayscale,
-    "subsample": Subsample,
-    "none": Unchanged,
-}
-
-
 def build(settings: Mapping[str, object]) -> Bias:
     """Return the bias that ``settings["kind"]`` names, with the other settings as its options.
 
@@ -85,8 +67,8 @@ def build(settings: Mapping[str, object]) -> Bias:
     DdbiasError
         For an unknown kind or option, or a value that is not allowed.
     """
-    make, options = choose("bias", plugins.extended("bias", BIASES, settings.get("kind")), settings)
+    make, options = plugins.chosen("bias", settings)
     return make(**options)
 
 
-__all__ = ["BIASES", "Assignment", "Bias", "Context", "build"]
+__all__ = ["Assignment", "Bias", "Context", "build"]

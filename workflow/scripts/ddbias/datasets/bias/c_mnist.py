@@ -22,6 +22,31 @@ from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.bias.injected import Injected
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "bias": {
+        "c_mnist": {
+            "description": (
+                "C-MNIST of FairDD (arXiv 2411.19623); binarised digits in ten pure colours, or before them."
+            ),
+            "use": "CMnist",
+            "options": {
+                "where": {"$ref": "#/$defs/where"},
+                "variant": {"$ref": "#/$defs/variant"},
+            },
+        },
+        "c_fmnist": {
+            "description": (
+                "C-FMNIST of FairDD (arXiv 2411.19623); garments in shades of ten pure colours, or before them."
+            ),
+            "use": "CFmnist",
+            "options": {
+                "where": {"$ref": "#/$defs/where"},
+                "variant": {"$ref": "#/$defs/variant"},
+            },
+        },
+    },
+}
+
 PALETTE = np.array(
     [
         (255, 0, 0),

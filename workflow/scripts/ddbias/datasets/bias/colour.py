@@ -14,6 +14,48 @@ from ddbias.datasets.bias.injected import Injected, check_assignment
 from ddbias.datasets.bias.reference_noise import reference_noise
 from ddbias.datasets.colorize import check_severity, colorize
 
+PLUGIN = {
+    "bias": {
+        "foreground": {
+            "description": (
+                "The object takes the attribute's colour (CMNIST; LfF arXiv 2007.02561, Lu et al. arXiv 2403.16028)."
+            ),
+            "use": "ForegroundColour",
+            "options": {
+                "severity": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 5,
+                    "default": 1,
+                    "description": (
+                        "Colour noise of standard deviation .05, .02, .01, .005, .002; a higher severity has "
+                        "less noise."
+                    ),
+                },
+                "noise": {"$ref": "#/$defs/colour_noise"},
+                "assignment": {"$ref": "#/$defs/assignment"},
+            },
+        },
+        "background": {
+            "description": (
+                "What is black takes the attribute's colour (background Fashion-MNIST, Cui et al. arXiv 2406.06609)."
+            ),
+            "use": "BackgroundColour",
+            "options": {
+                "severity": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 5,
+                    "default": 1,
+                    "description": "As for foreground.",
+                },
+                "noise": {"$ref": "#/$defs/colour_noise"},
+                "assignment": {"$ref": "#/$defs/assignment"},
+            },
+        },
+    },
+}
+
 COLOUR_NAMES = ("red-orange", "yellow", "mauve", "sage", "sky blue", "green", "blue", "purple", "dark green", "crimson")
 NOISES = ("per_index", "reference", "none")
 

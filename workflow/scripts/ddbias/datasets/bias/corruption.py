@@ -19,6 +19,46 @@ from ddbias.datasets.bias.injected import Injected, check_assignment
 from ddbias.datasets.corruptions import FAMILIES, SEVERITIES, check, corrupt
 from ddbias.datasets.corruptions.frost_textures import read_textures
 
+PLUGIN = {
+    "bias": {
+        "corruption": {
+            "description": (
+                "Ten corruptions of 32x32 RGB images (Corrupted CIFAR-10 of LfF arXiv 2007.02561, CCIFAR10-DD)."
+            ),
+            "use": "CorruptionBias",
+            "options": {
+                "family": {
+                    "enum": ["type0", "type1"],
+                    "default": "type0",
+                    "description": (
+                        "type0 = snow, frost, fog, brightness, contrast, spatter, elastic, jpeg, pixelate, "
+                        "saturate (also CCIFAR10-DD); type1 = Gaussian, shot, impulse and speckle noise, "
+                        "Gaussian, defocus, glass, motion and zoom blur, original (LfF)."
+                    ),
+                },
+                "severity": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 4,
+                    "default": 1,
+                    "description": "As published, column severity + 1 of the tables of CIFAR-10-C.",
+                },
+                "frost": {
+                    "type": ["string", "null"],
+                    "default": None,
+                    "description": (
+                        "Folder with frost1.png, frost2.png, frost3.png, frost4.jpg and frost5.jpg of "
+                        "CIFAR-10-C, looked for here and in the folders of `data`; null draws seeded textures "
+                        "with the same mean, deviation and correlation."
+                    ),
+                },
+                "assignment": {"$ref": "#/$defs/assignment"},
+            },
+            "files": ["frost"],
+        },
+    },
+}
+
 
 def corrupt_by_attribute(
     images: np.ndarray,

@@ -17,6 +17,19 @@ from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.sources.channels import luminance
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "bias": {
+        "grayscale": {
+            "description": (
+                "CIFAR10-S (FairDD, after arXiv 1911.11834); grey images in the lower half of the classes, "
+                "colour in the upper. Its balanced test set holds every image twice. Published with ratio 0.9 "
+                "and seed 0."
+            ),
+            "use": "Grayscale",
+        },
+    },
+}
+
 GRAY, COLOUR = 0, 1
 
 

@@ -18,6 +18,36 @@ from ddbias.base.seeding import numpy_stream
 from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "bias": {
+        "subsample": {
+            "description": "Draws training images of a source with its own attribute to an aligned ratio. Ours.",
+            "use": "Subsample",
+            "options": {
+                "pairs": {"$ref": "#/$defs/pairs"},
+                "per_class": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": "Training images of each class; null takes as many as the ratio allows.",
+                },
+            },
+            "own_attribute": True,
+        },
+        "none": {
+            "description": (
+                "Nothing is injected; the source has its own attribute, or none is known. The ratio is natural."
+            ),
+            "use": "Unchanged",
+            "options": {
+                "pairs": {"$ref": "#/$defs/pairs"},
+            },
+            "natural": True,
+            "own_attribute": True,
+        },
+    },
+}
+
 
 @dataclass(frozen=True)
 class OwnAttribute:

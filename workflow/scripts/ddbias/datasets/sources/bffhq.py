@@ -14,6 +14,35 @@ from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list
 from ddbias.datasets.sources.images import check_size
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "bffhq": {
+            "description": (
+                "BFFHQ as distributed with LDD (Lee et al. arXiv 2107.01372), a local copy: young or old, with "
+                "gender. 128x128 unless the data set has a `size`."
+            ),
+            "use": "load_bffhq",
+            "options": {
+                "folder": {
+                    "type": "string",
+                    "default": "bffhq",
+                    "description": "Looked for here and in the folders of `data`.",
+                },
+                "percent": {
+                    "type": "string",
+                    "pattern": "^[0-9.]+$",
+                    "x-allowed": "a number in quotes, as in the folder <percent>pct",
+                    "default": "0.5",
+                    "description": "Share of conflicting training images, in per cent (published; 0.5).",
+                },
+            },
+            "facts": {"train": 19_200, "test": 1000, "classes": 2, "channels": 3, "side": 64},
+            "files": ["folder"],
+        },
+    },
+}
+NORMALISE = {"bffhq": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))}  # CIFAR-10's; LDD
+
 LABELS = ["young", "old"]
 ATTRIBUTES = ["female", "male"]  # numbered like the label that they are aligned with
 # Label and bias are the last two fields: what stands before them, folders included, may hold anything.

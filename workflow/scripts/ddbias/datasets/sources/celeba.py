@@ -14,6 +14,38 @@ from ddbias.datasets.sources.image_files import decode_splits, fingerprint
 from ddbias.datasets.sources.images import check_size
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "celeba": {
+            "description": (
+                "CelebA (Liu et al. arXiv 1411.7766), a local copy: the middle 178x178 pixels, 64x64 unless the"
+                " data set has a `size`."
+            ),
+            "use": "load_celeba",
+            "options": {
+                "folder": {
+                    "type": "string",
+                    "default": "celeba",
+                    "description": "Looked for here and in the folders of `data`.",
+                },
+                "label": {
+                    "type": "string",
+                    "default": "Attractive",
+                    "description": "Which of the 40 attributes is to be told (FairDD).",
+                },
+                "attribute": {
+                    "type": "string",
+                    "default": "Male",
+                    "description": "Which one is the bias attribute (FairDD).",
+                },
+            },
+            "facts": {"train": 162_770, "test": 19_962, "classes": 2, "channels": 3, "side": 64},
+            "files": ["folder"],
+        },
+    },
+}
+NORMALISE = {"celeba": (0.5, 0.5)}  # FairDD
+
 IMAGES, ATTRIBUTES, PARTITION = "img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt"
 SPLITS = {"train": "0", "test": "2"}  # 1 is the validation part
 CROP, SIZE = 178, 64

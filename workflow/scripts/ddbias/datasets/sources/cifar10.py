@@ -18,6 +18,28 @@ from ddbias.datasets.sources.parquet import load_parquet
 from ddbias.datasets.sources.plain_pickle import read_plain_pickle
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "cifar10": {
+            "description": (
+                "CIFAR-10, 50,000 train and 10,000 test images of 32x32 pixels: torchvision's "
+                "cifar-10-batches-py/ or cifar-10-python.tar.gz, else the JPEG copies "
+                "cifar10/{train,test}.parquet (not bit-exact), else a download."
+            ),
+            "use": "load_cifar10",
+            "facts": {
+                "train": 50_000,
+                "test": 10_000,
+                "classes": 10,
+                "channels": 3,
+                "side": 32,
+                "smallest_class": 5000,
+            },
+        },
+    },
+}
+NORMALISE = {"cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))}  # DC, LfF
+
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SHAPE = (3, 32, 32)
 COPIES = "cifar10"  # folder of the JPEG copies

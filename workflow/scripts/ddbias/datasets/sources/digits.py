@@ -8,6 +8,25 @@ import numpy as np
 
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "digits": {
+            "description": (
+                "The 1,797 real handwritten digits of 8x8 pixels that ship with scikit-learn; 1,200 train, 597 test."
+            ),
+            "use": "load_digits",
+            "facts": {
+                "train": 1200,
+                "test": 597,
+                "classes": 10,
+                "channels": 1,
+                "side": 8,
+                "smallest_class": 116,
+            },
+        },
+    },
+}
+
 TRAIN_SIZE = 1200
 SPLIT_SEED = 0  # fixed: the split is part of the data set, not of a run
 LEVELS = 16  # the source stores intensities 0..16

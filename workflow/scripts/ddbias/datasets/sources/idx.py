@@ -17,6 +17,36 @@ from ddbias.data import store
 from ddbias.datasets.sources.archive import download, file_md5, locked, read_verified
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "mnist": {
+            "description": "MNIST, 60,000 train and 10,000 test digits of 28x28 pixels.",
+            "use": "load_mnist",
+            "facts": {
+                "train": 60_000,
+                "test": 10_000,
+                "classes": 10,
+                "channels": 1,
+                "side": 28,
+                "smallest_class": 5421,
+            },
+        },
+        "fashion_mnist": {
+            "description": "Fashion-MNIST, 60,000 train and 10,000 test garments of 28x28 pixels.",
+            "use": "load_fashion_mnist",
+            "facts": {
+                "train": 60_000,
+                "test": 10_000,
+                "classes": 10,
+                "channels": 1,
+                "side": 28,
+                "smallest_class": 6000,
+            },
+        },
+    },
+}
+NORMALISE = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2861, 0.3530)}  # DC
+
 # MD5 of the unpacked files; those of the archives are in torchvision's classes.
 UNPACKED = {
     "MNIST": {

@@ -15,6 +15,49 @@ from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list
 from ddbias.datasets.sources.images import check_size
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "image_folder": {
+            "description": (
+                "Your own image files, <label>/<file> in a folder for each split, in the order of their paths."
+            ),
+            "use": "load_image_folder",
+            "required": ["train", "test"],
+            "options": {
+                "train": {
+                    "type": "string",
+                    "description": "Training folder; looked for here and in the folders of `data`.",
+                },
+                "test": {"type": "string", "description": "Test folder."},
+                "attribute": {
+                    "type": ["object", "null"],
+                    "required": ["from"],
+                    "properties": {
+                        "from": {"enum": ["folder", "csv", "name"]},
+                        "file": {"type": "string"},
+                        "path": {"type": "string"},
+                        "attribute": {"type": "string"},
+                        "label": {"type": "string"},
+                        "pattern": {"type": "string"},
+                    },
+                    "default": None,
+                    "description": (
+                        "{from: folder} reads it from <label>/<attribute>/<file>. {from: csv, file:, path:, "
+                        "attribute:, label:} names a CSV file and its columns; a path is relative to the "
+                        "split's folder, may start with that folder's name, or is the file's name alone; label:"
+                        " may be left out. {from: name, pattern:} is a regular expression that the whole file "
+                        "name matches, with groups (?P<attribute>...) and perhaps (?P<label>...). null: the "
+                        "attribute is unknown."
+                    ),
+                },
+                "label_names": {"$ref": "#/$defs/file_names"},
+                "attribute_names": {"$ref": "#/$defs/file_names"},
+            },
+            "files": ["train", "test", "attribute.file"],
+        },
+    },
+}
+
 
 def load_image_folder(
     *,

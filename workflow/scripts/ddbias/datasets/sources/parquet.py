@@ -17,6 +17,41 @@ from ddbias.datasets.sources.codes import Column, check_no_gap, encode
 from ddbias.datasets.sources.images import check_size, decode
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "parquet": {
+            "description": "Your own images as Parquet, also the layout that Hugging Face datasets writes.",
+            "use": "load_parquet",
+            "required": ["train", "test"],
+            "options": {
+                "train": {
+                    "type": "string",
+                    "description": "Training file; looked for here and in the folders of `data`.",
+                },
+                "test": {"type": "string", "description": "Test file."},
+                "image": {
+                    "type": "string",
+                    "default": "image",
+                    "description": "Column: encoded bytes, or struct{bytes, path}.",
+                },
+                "label": {
+                    "type": "string",
+                    "default": "label",
+                    "description": "Column: integers, or strings.",
+                },
+                "attribute": {
+                    "type": "string",
+                    "default": "attribute",
+                    "description": "Column: integers or strings; may be absent.",
+                },
+                "label_names": {"$ref": "#/$defs/class_names"},
+                "attribute_names": {"$ref": "#/$defs/class_names"},
+            },
+            "files": ["train", "test"],
+        },
+    },
+}
+
 IMAGE, LABEL, ATTRIBUTE = "image", "label", "attribute"
 
 

@@ -18,6 +18,25 @@ from ddbias.data import store
 from ddbias.datasets.sources.codes import Column, check_no_gap, encode
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "pth": {
+            "description": (
+                "A published .pth file of CMNIST-DD or CCIFAR10-DD (Lu et al. arXiv 2403.16028), both splits in one."
+            ),
+            "use": "load_pth",
+            "required": ["file"],
+            "options": {
+                "file": {"type": "string", "description": "Looked for here and in the folders of `data`."},
+                "label_names": {"$ref": "#/$defs/class_names"},
+                "attribute_names": {"$ref": "#/$defs/class_names"},
+            },
+            "files": ["file"],
+        },
+    },
+}
+NORMALISE = {"pth": "none"}  # Lu et al.
+
 SPLITS = {"train": "training", "test": "testing"}
 IMAGES, LABELS, ATTRIBUTES = "imgs", "labs", "attrs"
 WRAPPERS = ("data", "save_data")  # published usage has both, and neither

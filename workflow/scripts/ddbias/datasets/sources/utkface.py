@@ -17,6 +17,28 @@ from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list
 from ddbias.datasets.sources.images import check_size
 from ddbias.datasets.sources.record import RawImages
 
+PLUGIN = {
+    "source": {
+        "utkface": {
+            "description": (
+                "UTKFace (Zhang et al. arXiv 1702.08423), a local copy, as FairDD takes it: age <20, 20-39, "
+                ">=40, with race; 64x64 unless the data set has a `size`."
+            ),
+            "use": "load_utkface",
+            "options": {
+                "folder": {
+                    "type": "string",
+                    "default": "UTKFace",
+                    "description": "Looked for here and in the folders of `data`.",
+                },
+            },
+            "facts": {"train": 19_000, "test": 4700, "classes": 3, "channels": 3, "side": 64},
+            "files": ["folder"],
+        },
+    },
+}
+NORMALISE = {"utkface": (0.5, 0.5)}  # FairDD
+
 LABELS = ["<20", "20-39", ">=40"]
 ATTRIBUTES = ["White", "Black", "Asian", "Indian"]  # race 4, "others", is left out
 FIRST_AGES = (20, 40)  # of the second and the third label

@@ -22,6 +22,25 @@ from ddbias.data.split import Split
 from ddbias.debias.balance import balanced_estimate, balanced_truth
 from ddbias.debias.estimates import Estimate
 
+PLUGIN = {
+    "debias": {
+        "cobra": {
+            "description": (
+                "One target for each class, the mean of the means of its groups (COBRA, arXiv 2605.00185). "
+                "MTT's experts are trained on group-balanced images instead. Its code matches distributions "
+                "with `distance` absolute and a `warm_up` of dm."
+            ),
+            "options": {
+                "groups": {"$ref": "#/$defs/groups"},
+                "surrogate": {"$ref": "#/$defs/groups_surrogate"},
+                "clusters": {"$ref": "#/$defs/clusters"},
+                "min_evidence": {"$ref": "#/$defs/group_evidence"},
+                "draw": {"$ref": "#/$defs/group_draw"},
+            },
+        },
+    },
+}
+
 POOLING = "barycentre"
 
 

@@ -33,6 +33,46 @@ from ddbias.debias.balance import CLASSIFY
 from ddbias.debias.estimates import Estimate, column
 from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
 
+PLUGIN = {
+    "debias": {
+        "contradiction": {
+            "description": (
+                "Samples whose label a biased classifier contradicts hold the weight that a balanced attribute "
+                "would give them; uniform where the classifier shows no bias. Ours."
+            ),
+            "required": ["surrogate"],
+            "options": {
+                "surrogate": {
+                    "type": "string",
+                    "description": "Name under `surrogates`, of one that classifies.",
+                },
+                "power": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 1,
+                    "default": 0.5,
+                    "description": (
+                        "1 weighs all contradicted samples of a class alike, 0 all predicted classes, whatever "
+                        "their size. Ours."
+                    ),
+                },
+                "min_evidence": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 1,
+                    "default": 0.5,
+                    "description": (
+                        "Share of contradicted samples whose label the classifier must exclude; with less the "
+                        "weights stay uniform. Ours."
+                    ),
+                },
+                "draw": {"$ref": "#/$defs/draw"},
+            },
+            "reads": ["logits"],
+        },
+    },
+}
+
 
 def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evidence: float = MIN_EVIDENCE) -> Estimate:
     """Return the weights, and as groups the predicted classes.

@@ -24,6 +24,33 @@ from ddbias.data.split import Split
 from ddbias.debias.balance import balanced_estimate, balanced_truth
 from ddbias.debias.estimates import Estimate
 
+PLUGIN = {
+    "debias": {
+        "fairdd": {
+            "description": (
+                "A target for every group of a class, whose distances are added (FairDD, arXiv 2411.19623). "
+                "MTT's experts are trained on group-balanced images instead."
+            ),
+            "options": {
+                "groups": {"$ref": "#/$defs/groups"},
+                "surrogate": {"$ref": "#/$defs/groups_surrogate"},
+                "clusters": {"$ref": "#/$defs/clusters"},
+                "min_evidence": {"$ref": "#/$defs/group_evidence"},
+                "reduction": {
+                    "enum": ["sum", "mean"],
+                    "default": "sum",
+                    "description": (
+                        "Whether the distances to the groups present are added, so that the step of the pixels "
+                        "grows with their number (FairDD), or averaged (COBRA's re-implementation for gradient "
+                        "matching)."
+                    ),
+                },
+                "draw": {"$ref": "#/$defs/group_draw"},
+            },
+        },
+    },
+}
+
 POOLING = "groups"
 
 

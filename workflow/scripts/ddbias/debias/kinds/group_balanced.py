@@ -17,6 +17,40 @@ from ddbias.data.split import Split
 from ddbias.debias.balance import balanced_weights, merge_small, pseudo_groups, true_groups
 from ddbias.debias.estimates import Estimate
 
+PLUGIN = {
+    "debias": {
+        "group_balanced": {
+            "description": (
+                "Every group of a class holds the same total weight. With the true attribute: weights that "
+                "balance it, no bound on what other weights reach."
+            ),
+            "options": {
+                "groups": {"$ref": "#/$defs/groups"},
+                "surrogate": {"$ref": "#/$defs/groups_surrogate"},
+                "clusters": {"$ref": "#/$defs/clusters"},
+                "min_evidence": {"$ref": "#/$defs/group_evidence"},
+                "smoothing": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 0,
+                    "description": (
+                        "Shrinks the weights towards equal ones: a group counts as if it had so many times an "
+                        "average group's samples more, which keeps tiny groups from taking all the weight. 0 "
+                        "balances exactly. Ours."
+                    ),
+                },
+                "min_cell": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 1,
+                    "description": "Groups of a class with fewer samples are merged into its largest one. Ours.",
+                },
+                "draw": {"$ref": "#/$defs/draw"},
+            },
+        },
+    },
+}
+
 
 def sample_weights(split: Split, *, smoothing: float = 0.0, min_cell: int = 1, **_: object) -> np.ndarray:
     """Return weights (N,) float64 with mean 1 in each class from the true attributes.

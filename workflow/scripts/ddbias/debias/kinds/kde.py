@@ -23,6 +23,82 @@ from ddbias.debias.estimates import Estimate
 from ddbias.debias.weights.density import class_variances, kde_density
 from ddbias.debias.weights.inverse_density import density_weights
 
+PLUGIN = {
+    "debias": {
+        "kde": {
+            "description": (
+                "Weights inverse to the kernel density in the surrogate's embedding (Cui et al., arXiv 2406.06609)."
+            ),
+            "required": ["surrogate"],
+            "options": {
+                "surrogate": {"type": "string", "description": "Name under `surrogates`."},
+                "kernel": {
+                    "enum": ["gaussian", "exponential", "epanechnikov", "tophat"],
+                    "default": "gaussian",
+                    "description": (
+                        "Kernel of the density. Under the last two, which end, samples that lie alone weigh "
+                        "like the least dense one that does not. The paper's was not available to us; ours."
+                    ),
+                },
+                "variance": {
+                    "type": ["number", "string"],
+                    "exclusiveMinimum": 0,
+                    "pattern": "^(median|likelihood)$",
+                    "x-allowed": "a number above 0 without quotes, median or likelihood",
+                    "default": 0.01,
+                    "description": (
+                        "Square of the kernel's bandwidth on the unit sphere; or chosen for each class: half "
+                        "the median squared distance, or what makes the left-out samples likeliest (gaussian "
+                        "and exponential). The paper's was not available to us; ours."
+                    ),
+                },
+                "temperature": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 1,
+                    "description": (
+                        "Weights are the density to the power -1 / temperature. Our reading of the poster's axis."
+                    ),
+                },
+                "per": {
+                    "enum": ["class", "data_set"],
+                    "default": "class",
+                    "description": (
+                        "Among which samples the density is that of a sample: those of its class, or all of the"
+                        " training split (as many times the time as there are classes). Our reading; the "
+                        "formula at hand names no class."
+                    ),
+                },
+                "leave_one_out": {
+                    "type": "boolean",
+                    "default": True,
+                    "description": (
+                        "Leave a sample's own kernel out of its density; matters where a group is small. Ours."
+                    ),
+                },
+                "clip": {
+                    "type": ["number", "null"],
+                    "minimum": 0,
+                    "maximum": 1,
+                    "default": None,
+                    "description": (
+                        "Quantile of the log-density of a class below which samples count alike; null clips "
+                        "nothing. Ours."
+                    ),
+                },
+                "chunk_size": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 1024,
+                    "description": "Rows computed at a time; memory only.",
+                },
+                "draw": {"$ref": "#/$defs/draw"},
+            },
+            "reads": ["embedding"],
+        },
+    },
+}
+
 PER = ("class", "data_set")
 
 

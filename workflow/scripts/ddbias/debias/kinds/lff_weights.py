@@ -15,6 +15,20 @@ import numpy as np
 
 from ddbias.debias.estimates import Estimate, column, mean_one
 
+PLUGIN = {
+    "debias": {
+        "lff_weights": {
+            "description": ("Weights are the relative difficulty of a surrogate of kind lff (LfF, arXiv 2007.02561)."),
+            "required": ["surrogate"],
+            "options": {
+                "surrogate": {"type": "string", "description": "Name under `surrogates`."},
+                "draw": {"$ref": "#/$defs/draw"},
+            },
+            "reads": ["difficulty"],
+        },
+    },
+}
+
 
 def estimate(columns: Mapping[str, np.ndarray]) -> Estimate:
     """Return weights proportional to ``difficulty`` (N,), 0..1, within each class.

@@ -17,6 +17,37 @@ from ddbias.base.errors import DdbiasError
 from ddbias.debias.balance import CLASSIFY
 from ddbias.debias.estimates import Estimate, column, mean_one
 
+PLUGIN = {
+    "debias": {
+        "loss_weighted": {
+            "description": (
+                "Weights are a power of the loss of a surrogate that classifies; after JTT (arXiv 2107.09044), ours."
+            ),
+            "required": ["surrogate"],
+            "options": {
+                "surrogate": {"type": "string", "description": "Name under `surrogates`."},
+                "power": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 1,
+                    "description": "Of the loss; 0 weighs all alike. Ours.",
+                },
+                "clip": {
+                    "type": ["number", "null"],
+                    "minimum": 0,
+                    "maximum": 1,
+                    "default": None,
+                    "description": (
+                        "Quantile of the losses of a class above which samples count alike; null clips nothing. Ours."
+                    ),
+                },
+                "draw": {"$ref": "#/$defs/draw"},
+            },
+            "reads": ["logits"],
+        },
+    },
+}
+
 
 def estimate(columns: Mapping[str, np.ndarray], *, power: float = 1.0, clip: float | None = None) -> Estimate:
     """Return weights ``loss ** power`` from ``logits`` (N, K) and ``label`` (N,).

@@ -6,6 +6,12 @@ import numpy as np
 
 from ddbias.data.split import Split
 
+PLUGIN = {
+    "debias": {
+        "uniform": {"description": "No debias, the published distillers."},
+    },
+}
+
 
 def sample_weights(split: Split) -> np.ndarray:
     """Return weights (N,) float64 that are all one."""

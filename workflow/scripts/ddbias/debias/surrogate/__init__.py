@@ -1,42 +1,24 @@
 """Surrogates: networks whose embedding, or whose failures, show where the biased (aligned) mass of a class is.
 
-A kind is one module with a class ``Objective`` (see `ddbias.debias.surrogate.objective`); `KINDS` is the registry. All
-are trained by one loop, `ddbias.debias.surrogate.training`.
+A kind is one module with a class ``Objective`` (see `ddbias.debias.surrogate.objective`). All are trained by one loop,
+`ddbias.debias.surrogate.training`.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
-from types import ModuleType
 
 import numpy as np
 import torch
 
-from ddbias.base.errors import unknown
+from ddbias.base import plugins
 from ddbias.data.split import Split
 from ddbias.debias.surrogate.embeddings import embed, load_embeddings, save_embeddings
 from ddbias.debias.surrogate.objective import Objective
-from ddbias.debias.surrogate.supcon import supcon_loss
 from ddbias.debias.surrogate.training import train
 from ddbias.runtime.checkpoint import Checkpoint
 
-__all__ = ["KINDS", "embed", "load_embeddings", "module", "save_embeddings", "supcon_loss", "train_surrogate"]
-
-KINDS = {
-    "supcon": "supcon",
-    "cross_entropy": "cross_entropy",
-    "generalised_ce": "generalised_ce",
-    "lff": "lff",
-    "selecmix": "selecmix",
-}
-
-
-def module(kind: str) -> ModuleType:
-    """Return the module of a kind of surrogate; an unknown kind raises `DdbiasError`."""
-    if kind not in KINDS:
-        raise unknown("surrogate kind", kind, KINDS)
-    return importlib.import_module(f"{__name__}.{KINDS[kind]}")
+__all__ = ["embed", "load_embeddings", "save_embeddings", "train_surrogate"]
 
 
 def train_surrogate(
@@ -57,7 +39,7 @@ def train_surrogate(
     network : mapping
         ``kind`` and options of the encoder or classifier.
     settings : mapping
-        ``kind`` (a key of `KINDS`); for the loop ``epochs`` (may be a fraction) or ``steps`` (None, or a number that
+        ``kind``; for the loop ``epochs`` (may be a fraction) or ``steps`` (None, or a number that
         overrides the epochs), ``batch_size``, ``learning_rate``, ``momentum``, ``weight_decay``, ``augment`` (a DSA
         strategy), ``early_stopping`` and ``check_every`` (see `ddbias.debias.surrogate.early_stopping`); and the
         options of the kind.
@@ -79,6 +61,6 @@ def train_surrogate(
     DdbiasError
         Unknown kind or option, or a loss or embedding that is not finite.
     """
-    objective = module(settings["kind"]).Objective(split, network, settings, seed)
+    objective = plugins.module("surrogate", settings["kind"]).Objective(split, network, settings, seed)
     history = train(objective, split, settings=settings, seed=seed, device=device, checkpoint=checkpoint)
     return objective, history

@@ -10,6 +10,28 @@ from torch import nn
 
 from ddbias.debias.surrogate.classifier import ClassifierObjective
 
+PLUGIN = {
+    "surrogate": {
+        "cross_entropy": {
+            "description": "A plain classifier, trained shortly; the settings are ours.",
+            "required": ["network"],
+            "options": {
+                "network": {"$ref": "#/$defs/surrogate_network"},
+                "epochs": {"$ref": "#/$defs/surrogate_epochs"},
+                "steps": {"$ref": "#/$defs/surrogate_steps"},
+                "batch_size": {"$ref": "#/$defs/classifier_batch"},
+                "learning_rate": {"$ref": "#/$defs/surrogate_rate"},
+                "momentum": {"$ref": "#/$defs/classifier_momentum"},
+                "weight_decay": {"$ref": "#/$defs/classifier_decay"},
+                "augment": {"$ref": "#/$defs/classifier_augment"},
+                "early_stopping": {"$ref": "#/$defs/surrogate_early_stopping"},
+                "check_every": {"$ref": "#/$defs/surrogate_check_every"},
+            },
+            "gives": ["embedding", "logits"],
+        },
+    },
+}
+
 
 class Objective(ClassifierObjective):
     """A classifier under the mean cross-entropy."""

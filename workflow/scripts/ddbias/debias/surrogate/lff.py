@@ -30,6 +30,40 @@ from ddbias.debias.surrogate.generalised_ce import generalised_cross_entropy
 from ddbias.debias.surrogate.objective import Objective as Base
 from ddbias.debias.surrogate.objective import build_encoder
 
+PLUGIN = {
+    "surrogate": {
+        "lff": {
+            "description": (
+                "Learning from failure (LfF, arXiv 2007.02561): a biased and a debiased classifier. Gives the "
+                "relative difficulty, which needs some 50 steps or more to mean anything; SGD and short "
+                "training are ours."
+            ),
+            "required": ["network"],
+            "options": {
+                "network": {"$ref": "#/$defs/surrogate_network"},
+                "epochs": {"$ref": "#/$defs/surrogate_epochs"},
+                "steps": {"$ref": "#/$defs/surrogate_steps"},
+                "batch_size": {"$ref": "#/$defs/classifier_batch"},
+                "learning_rate": {"$ref": "#/$defs/surrogate_rate"},
+                "momentum": {"$ref": "#/$defs/classifier_momentum"},
+                "weight_decay": {"$ref": "#/$defs/classifier_decay"},
+                "q": {"$ref": "#/$defs/generalised_q"},
+                "decay": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "default": 0.7,
+                    "description": "Of the running averages of the samples' losses (LfF; alpha = 0.7).",
+                },
+                "augment": {"$ref": "#/$defs/classifier_augment"},
+                "early_stopping": {"$ref": "#/$defs/surrogate_early_stopping"},
+                "check_every": {"$ref": "#/$defs/surrogate_check_every"},
+            },
+            "gives": ["embedding", "logits", "difficulty"],
+        },
+    },
+}
+
 EPSILON = 1e-8  # as published; keeps two losses of 0 from dividing by 0
 
 

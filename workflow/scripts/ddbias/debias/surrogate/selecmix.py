@@ -21,6 +21,50 @@ from ddbias.data.split import Split
 from ddbias.debias.surrogate.contrastive import ContrastiveObjective, pair_log_probabilities
 from ddbias.learning.augment.dsa import DSA
 
+PLUGIN = {
+    "surrogate": {
+        "selecmix": {
+            "description": (
+                "The auxiliary contrastive encoder of SelecMix (arXiv 2211.02291), whose loss amplifies the "
+                "bias; SGD and short training are ours."
+            ),
+            "required": ["network"],
+            "options": {
+                "network": {"$ref": "#/$defs/surrogate_network"},
+                "epochs": {"$ref": "#/$defs/surrogate_epochs"},
+                "steps": {"$ref": "#/$defs/surrogate_steps"},
+                "batch_size": {
+                    "type": "integer",
+                    "minimum": 2,
+                    "default": 256,
+                    "description": "Images a step (SelecMix).",
+                },
+                "learning_rate": {"$ref": "#/$defs/surrogate_rate"},
+                "momentum": {"$ref": "#/$defs/classifier_momentum"},
+                "weight_decay": {"$ref": "#/$defs/classifier_decay"},
+                "q": {"$ref": "#/$defs/generalised_q"},
+                "temperature": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 0.2,
+                    "description": "Of the loss (SelecMix).",
+                },
+                "dimensions": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 128,
+                    "description": "Of the projection (SelecMix).",
+                },
+                "embedding": {"$ref": "#/$defs/surrogate_layer"},
+                "augment": {"$ref": "#/$defs/surrogate_views"},
+                "early_stopping": {"$ref": "#/$defs/surrogate_early_stopping"},
+                "check_every": {"$ref": "#/$defs/surrogate_check_every"},
+            },
+            "gives": ["embedding"],
+        },
+    },
+}
+
 
 def generalised_supcon_loss(
     features: torch.Tensor,

@@ -13,6 +13,59 @@ import torch
 
 from ddbias.debias.surrogate.contrastive import ContrastiveObjective, pair_log_probabilities
 
+PLUGIN = {
+    "surrogate": {
+        "supcon": {
+            "description": (
+                "Supervised contrastive training (SupCon, arXiv 2004.11362); the settings are ours, none is published."
+            ),
+            "required": ["network"],
+            "options": {
+                "network": {"$ref": "#/$defs/surrogate_network"},
+                "epochs": {"$ref": "#/$defs/surrogate_epochs"},
+                "steps": {"$ref": "#/$defs/surrogate_steps"},
+                "batch_size": {
+                    "type": "integer",
+                    "minimum": 2,
+                    "default": 256,
+                    "description": "Images a step; two views of each. Ours.",
+                },
+                "learning_rate": {"$ref": "#/$defs/surrogate_rate"},
+                "momentum": {
+                    "type": "number",
+                    "minimum": 0,
+                    "exclusiveMaximum": 1,
+                    "default": 0.9,
+                    "description": "Of SGD (SupCon).",
+                },
+                "weight_decay": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 0.0001,
+                    "description": "Of SGD (SupCon).",
+                },
+                "temperature": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 0.1,
+                    "description": "Of the loss (SupCon).",
+                },
+                "dimensions": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 128,
+                    "description": "Of the projection (SupCon).",
+                },
+                "embedding": {"$ref": "#/$defs/surrogate_layer"},
+                "augment": {"$ref": "#/$defs/surrogate_views"},
+                "early_stopping": {"$ref": "#/$defs/surrogate_early_stopping"},
+                "check_every": {"$ref": "#/$defs/surrogate_check_every"},
+            },
+            "gives": ["embedding"],
+        },
+    },
+}
+
 
 def supcon_loss(
     features: torch.Tensor,

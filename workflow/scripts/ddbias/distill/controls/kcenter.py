@@ -20,6 +20,44 @@ from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSide
 from ddbias.distill.controls.trained_embedding import trained_embedding
 
+PLUGIN = {
+    "distiller": {
+        "kcenter": {
+            "description": (
+                "Control; real images that cover their class (greedy k-center, arXiv 1708.00489), out of as "
+                "many candidates as the debias weights are worth, drawn in proportion to them; out of all where"
+                " the weights are equal."
+            ),
+            "required": ["network"],
+            "options": {
+                "network": {
+                    "type": "string",
+                    "description": "Name under `networks`; trained on the real images, it embeds them.",
+                },
+                "epochs": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 20,
+                    "x-scale": "epochs",
+                    "description": "Nominal epochs of that training, as under `evaluations`. Ours.",
+                },
+                "batch_size": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 256,
+                    "description": "Images a step (DC; 256).",
+                },
+                "learning_rate": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 0.01,
+                    "description": "Of its SGD (DC; 0.01).",
+                },
+            },
+        },
+    },
+}
+
 STORES_IMAGES = True
 
 

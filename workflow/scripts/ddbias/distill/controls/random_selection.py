@@ -12,6 +12,12 @@ from ddbias.base.seeding import stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSide
 
+PLUGIN = {
+    "distiller": {
+        "random": {"description": "Control; real images drawn in proportion to the debias weights."},
+    },
+}
+
 STORES_IMAGES = True
 
 

@@ -10,6 +10,30 @@ import torch
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSide
 
+PLUGIN = {
+    "distiller": {
+        "whole": {
+            "description": (
+                "Control; the whole training set, on which an evaluation trains for a number of steps instead "
+                "of epochs."
+            ),
+            "options": {
+                "steps": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "x-scale": "epochs",
+                    "description": (
+                        "Optimiser steps of every evaluation of this one; null: the evaluation's `whole_steps`."
+                        " A bias is learnt first, so what it costs the whole set, and with it an amplification,"
+                        " moves with their number. Ours."
+                    ),
+                },
+            },
+        },
+    },
+}
+
 STORES_IMAGES = False
 
 

@@ -26,6 +26,55 @@ from ddbias.data.split import Split
 from ddbias.distill.pretraining import open_member
 from ddbias.learning import networks
 
+PLUGIN = {
+    "guidance": {
+        "clom": {
+            "description": (
+                "A frozen model's loss on the synthetic images is added to the matching loss (CLoM, arXiv 2310.03295)."
+            ),
+            "required": ["models"],
+            "options": {
+                "models": {
+                    "$ref": "#/$defs/names",
+                    "description": (
+                        "Names under `models`, one for each architecture; one is drawn for a step, then a "
+                        "member, then a snapshot."
+                    ),
+                },
+                "loss": {
+                    "enum": ["ce", "cos"],
+                    "default": "ce",
+                    "description": (
+                        "ce = cross-entropy, for models of the same classes; cos = embeddings, for another domain."
+                    ),
+                },
+                "alpha": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 1000,
+                    "description": "Weight of the loss (CLoM's README; 1,000).",
+                },
+                "trained": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "number", "minimum": 0, "maximum": 1},
+                    "default": [1],
+                    "description": (
+                        "Shares of the training whose snapshots are drawn; 0 = initial, 1 = the last epoch."
+                    ),
+                },
+                "real_batch": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 8196,
+                    "x-scale": "batch",
+                    "description": "Real images for cos (CLoM; 8,196).",
+                },
+            },
+        },
+    },
+}
+
 LOSSES = ("ce", "cos")
 
 

@@ -1,28 +1,22 @@
 """Debiasing while a network is trained: what an evaluation trains, and with which loss.
 
-A kind is one module with a class ``Learner`` (see `ddbias.evaluation.debiased_training.learner`); `KINDS` is the
-registry. All are trained by the one loop of `ddbias.learning.training`, with the batches, the augmentation and the
-schedule of plain training. None looks at attributes.
+A kind is one module with a class ``Learner`` (see `ddbias.evaluation.debiased_training.learner`). All are trained by
+the one loop of `ddbias.learning.training`, with the batches, the augmentation and the schedule of plain training. None
+looks at attributes.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
 
-from ddbias.base.errors import unknown
+from ddbias.base import plugins
 from ddbias.evaluation.debiased_training.learner import Build
 
-__all__ = ["KINDS", "NONE", "model_and_loss"]
+__all__ = ["NONE", "model_and_loss"]
 
-KINDS = {
-    "lff": "lff",
-    "selecmix": "selecmix",
-    "dfa": "dfa",
-}
 NONE = "none"
 
 
@@ -34,7 +28,7 @@ def model_and_loss(
     Parameters
     ----------
     settings : mapping
-        ``kind``, which is ``none`` or a key of `KINDS`, and its options.
+        ``kind``, which may be ``none``, and its options.
     build : callable
         See `ddbias.evaluation.debiased_training.learner.Learner`.
     labels : Tensor of int64, shape (N,)
@@ -61,9 +55,8 @@ def model_and_loss(
     kind = settings["kind"]
     if kind == NONE:
         return build(), None
-    if kind not in KINDS:
-        raise unknown("debiasing kind", kind, [NONE, *KINDS])
-    module = importlib.import_module(f"{__name__}.{KINDS[kind]}")
     options = {name: value for name, value in settings.items() if name != "kind"}
-    learner = module.Learner(build, labels, classes=classes, steps=steps, seed=seed, **options)
+    learner = plugins.module("debiasing", kind).Learner(
+        build, labels, classes=classes, steps=steps, seed=seed, **options
+    )
     return learner, learner.loss

@@ -24,6 +24,43 @@ from ddbias.evaluation.debiased_training import learner
 from ddbias.evaluation.debiased_training.lff import Difficulty
 from ddbias.learning import networks
 
+PLUGIN = {
+    "debiasing": {
+        "dfa": {
+            "description": (
+                "Disentangled feature augmentation (DFA, arXiv 2107.01372): LfF with two encoders whose "
+                "features are swapped between images. By the recipe of the evaluation, where DFA uses Adam."
+            ),
+            "options": {
+                "q": {"$ref": "#/$defs/debiasing_q"},
+                "decay": {"$ref": "#/$defs/debiasing_decay"},
+                "bias_weight": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 1,
+                    "description": (
+                        "Of the biased head's loss, with and without swapping (DFA; 1 to 10, which makes no "
+                        "difference under its Adam). 1: the biased encoder learns at the same rate. Ours."
+                    ),
+                },
+                "swap_weight": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 1,
+                    "description": "Of the losses of swapped features (DFA; 1, BFFHQ 0.1).",
+                },
+                "swap_after": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 1,
+                    "default": 0.2,
+                    "description": ("Share of the training before features are swapped (DFA; 10,000 of 50,000 steps)."),
+                },
+            },
+        },
+    },
+}
+
 
 class Learner(learner.Learner):
     """Two encoders and two classifiers.

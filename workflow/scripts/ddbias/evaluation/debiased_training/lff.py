@@ -17,6 +17,21 @@ from ddbias.debias.surrogate.generalised_ce import generalised_cross_entropy
 from ddbias.debias.surrogate.lff import AveragedLosses, relative_difficulty
 from ddbias.evaluation.debiased_training import learner
 
+PLUGIN = {
+    "debiasing": {
+        "lff": {
+            "description": (
+                "Learning from failure (LfF, arXiv 2007.02561): a second network that is biased on purpose; the"
+                " samples at which it fails count more. By the recipe of the evaluation, where LfF uses Adam."
+            ),
+            "options": {
+                "q": {"$ref": "#/$defs/debiasing_q"},
+                "decay": {"$ref": "#/$defs/debiasing_decay"},
+            },
+        },
+    },
+}
+
 
 class Difficulty:
     """Relative difficulty of samples as two classifiers learn.

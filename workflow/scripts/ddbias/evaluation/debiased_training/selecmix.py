@@ -23,6 +23,38 @@ from ddbias.debias.surrogate.contrastive import ContrastiveNetwork
 from ddbias.debias.surrogate.selecmix import generalised_supcon_loss
 from ddbias.evaluation.debiased_training import learner
 
+PLUGIN = {
+    "debiasing": {
+        "selecmix": {
+            "description": (
+                "SelecMix (arXiv 2211.02291): every image is mixed with one that contradicts the bias, found by"
+                " a contrastive network. By the recipe of the evaluation, where SelecMix uses Adam."
+            ),
+            "options": {
+                "q": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "maximum": 1,
+                    "default": 0.7,
+                    "description": "Exponent of the generalised contrastive loss (SelecMix; 0.7).",
+                },
+                "temperature": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "default": 0.2,
+                    "description": "Of the contrastive loss (SelecMix; 0.2).",
+                },
+                "dimensions": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 128,
+                    "description": "Of the contrastive network's projection (SelecMix; 128).",
+                },
+            },
+        },
+    },
+}
+
 
 def contradicting_positives(similarity: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return for every sample the least similar one with its label, shape (B,); itself where it has no other.

@@ -16,12 +16,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.groups import IDENTITY
 from ddbias.base.seeding import derive, numpy_stream
 from ddbias.data import store
 from ddbias.data.split import Split
-from ddbias.debias import surrogate
 from ddbias.evaluation.images import image_metrics
 from ddbias.evaluation.images.attribute_model import AttributeModel
 from ddbias.learning import networks
@@ -175,7 +175,7 @@ def untrained(network: Mapping, split: Split, seed: int, device: torch.device) -
 def learnt(path: str, split: Split, device: torch.device) -> Callable[[int], Embedding]:
     """Return the embedding of the trained surrogate in a file, the same in every repeat."""
     tensors, meta = store.read_tensors(path)
-    objective = surrogate.module(meta["settings"]["kind"]).Objective(
+    objective = plugins.module("surrogate", meta["settings"]["kind"]).Objective(
         split, meta["network"], meta["settings"], meta["seed"]
     )
     objective.model.load_state_dict(tensors)

@@ -1,50 +1,28 @@
-"""The networks: a registry, and how one is built and drawn anew.
+"""The networks: how one is built and drawn anew.
 
 All of them have ``embed(images)`` beside ``forward(images)``, and ``embedding_size``. A new network is one file with a
-`layers.Network` and one line in `NETWORKS`.
+`layers.Network`, which is called with channels, size, classes and the keyword-only options of the architecture.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from functools import partial
 
 from torch import nn
 
 from ddbias.base import plugins
-from ddbias.base.errors import DdbiasError, nearest, unknown
+from ddbias.base.errors import DdbiasError, nearest
 from ddbias.base.seeding import stream
-from ddbias.learning.networks.alexnet import AlexNet
-from ddbias.learning.networks.convnet import ConvNet
 from ddbias.learning.networks.initialise import construct, reset
 from ddbias.learning.networks.layers import Network, require_positive
-from ddbias.learning.networks.lenet import LeNet
-from ddbias.learning.networks.mlp import MLP
-from ddbias.learning.networks.resnet import ResNet18, ResNet18AveragePooling
-from ddbias.learning.networks.vgg import VGG11
 
-__all__ = ["NETWORKS", "Network", "build", "construct", "options", "reset"]
-
-# Called with channels, size, classes and the keyword-only options of the architecture.
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "convnet": ConvNet,
-    "convnet_bn": partial(ConvNet, norm="batch"),
-    "mlp": MLP,
-    "lenet": LeNet,
-    "alexnet": AlexNet,
-    "alexnet_bn": partial(AlexNet, norm="batch"),
-    "vgg11": VGG11,
-    "vgg11_bn": partial(VGG11, norm="batch"),
-    "resnet18": ResNet18,
-    "resnet18_bn": partial(ResNet18, norm="batch"),
-    "resnet18_bn_ap": ResNet18AveragePooling,
-}
+__all__ = ["Network", "build", "construct", "options", "reset"]
 
 
 def options(name: str) -> tuple[str, ...]:
     """Return the names of the options that network `name` accepts, in the order of its definition."""
-    builder = _builder(name)
+    builder = plugins.implementation("network", name)
     fixed = builder.keywords if isinstance(builder, partial) else {}
     parameters = inspect.signature(builder).parameters.values()
     return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in fixed)
@@ -56,7 +34,7 @@ def build(name: str, *, channels: int, size: int, classes: int, seed: int, **cho
     Parameters
     ----------
     name : str
-        Key of `NETWORKS`.
+        A kind of network.
     channels, size, classes : int
         Channels and side of the square images in pixels, number of classes.
     seed : int
@@ -77,7 +55,7 @@ def build(name: str, *, channels: int, size: int, classes: int, seed: int, **cho
     >>> network(torch.zeros(5, 1, 16, 16)).shape
     torch.Size([5, 10])
     """
-    builder = _builder(name)
+    builder = plugins.implementation("network", name)
     known = options(name)
     for option in chosen:
         if option not in known:
@@ -87,10 +65,3 @@ def build(name: str, *, channels: int, size: int, classes: int, seed: int, **cho
     network = construct(lambda: builder(channels, size, classes, **chosen))
     reset(network, stream(seed, "init"))
     return network
-
-
-def _builder(name: str) -> Callable[..., nn.Module]:
-    registry = plugins.extended("network", NETWORKS, name)
-    if name not in registry:
-        raise unknown("network", name, registry)
-    return registry[name]

@@ -6,6 +6,26 @@ from torch import nn
 
 from ddbias.learning.networks.layers import Network, convolved, norm_layer, require_size
 
+PLUGIN = {
+    "network": {
+        "alexnet": {
+            "description": "As in DC.",
+            "use": "AlexNet",
+            "options": {
+                "norm": {
+                    "enum": ["none", "batch", "layer", "instance", "group"],
+                    "description": "Normalisation; by default as in DC.",
+                },
+            },
+        },
+        "alexnet_bn": {
+            "description": "As in DC.",
+            "use": "AlexNet",
+            "fixed": {"norm": "batch"},
+        },
+    },
+}
+
 # Maps, kernel, padding, and whether a max-pooling follows; the padding of the first depends on the channels.
 _LAYOUT = ((128, 5, 2, True), (192, 5, 2, True), (256, 3, 1, False), (192, 3, 1, False), (192, 3, 1, True))
 

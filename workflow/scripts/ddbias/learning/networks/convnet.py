@@ -14,6 +14,51 @@ from ddbias.learning.networks.layers import (
     require_positive,
 )
 
+PLUGIN = {
+    "network": {
+        "convnet": {
+            "description": "ConvNet of DC; blocks of convolution, norm, activation, pooling.",
+            "use": "ConvNet",
+            "options": {
+                "width": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 128,
+                    "description": "Filters of each block (DC; 128).",
+                },
+                "depth": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 8,
+                    "default": 3,
+                    "description": "Blocks (DC; 3).",
+                },
+                "norm": {
+                    "enum": ["none", "batch", "layer", "instance", "group"],
+                    "default": "instance",
+                    "description": "Normalisation (DC; instance).",
+                },
+                "activation": {
+                    "enum": ["relu", "sigmoid", "leakyrelu", "swish"],
+                    "default": "relu",
+                    "description": "Activation (DC; relu).",
+                },
+                "pooling": {
+                    "enum": ["none", "max", "avg"],
+                    "default": "avg",
+                    "description": "Pooling (DC; avg).",
+                },
+            },
+        },
+        "convnet_bn": {
+            "description": "ConvNet with batch normalisation.",
+            "use": "ConvNet",
+            "fixed": {"norm": "batch"},
+            "like": "convnet",
+        },
+    },
+}
+
 
 class ConvNet(Network):
     """`depth` blocks of 3 x 3 convolution, normalisation, activation and 2 x 2 pooling, then a linear layer.

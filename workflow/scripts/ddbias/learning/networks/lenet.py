@@ -6,6 +6,12 @@ from torch import nn
 
 from ddbias.learning.networks.layers import Network, convolved, require_size
 
+PLUGIN = {
+    "network": {
+        "lenet": {"description": "As in DC.", "use": "LeNet"},
+    },
+}
+
 
 class LeNet(Network):
     """Two 5 x 5 convolutions (6 and 16 maps) with max-pooling, hidden layers of 120 and 84 units, a linear layer.

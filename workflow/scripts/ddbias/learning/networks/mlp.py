@@ -6,6 +6,28 @@ from torch import nn
 
 from ddbias.learning.networks.layers import Network, activation_layer, require_positive
 
+PLUGIN = {
+    "network": {
+        "mlp": {
+            "description": "Two hidden layers.",
+            "use": "MLP",
+            "options": {
+                "width": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 128,
+                    "description": "Hidden units of each layer (DC; 128).",
+                },
+                "activation": {
+                    "enum": ["relu", "sigmoid", "leakyrelu", "swish"],
+                    "default": "relu",
+                    "description": "Activation (DC; relu).",
+                },
+            },
+        },
+    },
+}
+
 
 class MLP(Network):
     """Pixels, two hidden layers of `width` units with ReLU, and a linear layer.

@@ -8,6 +8,27 @@ from torch import nn
 
 from ddbias.learning.networks.layers import Network, convolved, norm_layer, require_size
 
+PLUGIN = {
+    "network": {
+        "resnet18": {
+            "description": "As in DC.",
+            "use": "ResNet18",
+            "options": {
+                "norm": {
+                    "enum": ["none", "batch", "layer", "instance", "group"],
+                    "description": "Normalisation; by default as in DC.",
+                },
+            },
+        },
+        "resnet18_bn": {
+            "description": "As in DC.",
+            "use": "ResNet18",
+            "fixed": {"norm": "batch"},
+        },
+        "resnet18_bn_ap": {"description": "As in DC.", "use": "ResNet18AveragePooling"},
+    },
+}
+
 _WIDTHS = (64, 128, 256, 512)
 
 

@@ -6,6 +6,26 @@ from torch import nn
 
 from ddbias.learning.networks.layers import Network, convolved, norm_layer, require_size
 
+PLUGIN = {
+    "network": {
+        "vgg11": {
+            "description": "As in DC.",
+            "use": "VGG11",
+            "options": {
+                "norm": {
+                    "enum": ["none", "batch", "layer", "instance", "group"],
+                    "description": "Normalisation; by default as in DC.",
+                },
+            },
+        },
+        "vgg11_bn": {
+            "description": "As in DC.",
+            "use": "VGG11",
+            "fixed": {"norm": "batch"},
+        },
+    },
+}
+
 # Maps of the convolutions of each block; a max-pooling ends a block.
 _BLOCKS = ((64,), (128,), (256, 256), (512, 512), (512, 512))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
+from ddbias.base import plugins
 from ddbias.base.cell import Cell, named, texts
 from ddbias.base.errors import nearest
 from ddbias.planning import metric_kinds
@@ -24,11 +25,12 @@ def contradictions(name: str, figure: Mapping, config: Mapping) -> Iterator[str]
     if "metric" in figure:
         path = f"figures.{name}.metric"
         yield from metric_kinds.unmeasured(config, path, figure["metric"], [figure["evaluation"]])
-    if figure["kind"] == "weights":
+    facts = plugins.find("figure", figure["kind"]).facts
+    if "weights" in facts["files"]:
         yield from _without_weights(name, figure["debias"], config["debias"])
-    if figure["kind"] == "surrogate":
+    if "histories" in facts["files"]:
         yield from _unmeasured(name, figure["surrogates"], config["surrogates"])
-    if figure["kind"] == "heatmap":
+    if facts.get("kernels"):
         yield from _incomparable(name, figure["debias"], config["debias"])
 
 

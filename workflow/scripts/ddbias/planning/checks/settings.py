@@ -5,22 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
+from ddbias.base import plugins
 from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.planning.checks import figures
 from ddbias.planning.checks.names import selections
 from ddbias.planning.sizes import smallest_class
 
-GROUPED = ("group_balanced", "fairdd", "cobra")  # debias kinds whose groups may come from a surrogate
-CLASSIFY = ("cross_entropy", "generalised_ce", "lff")
 DC_PIECES = ("crop", "scale", "rotate")
-SURROGATE_KINDS = {"lff_weights": ("lff",), "loss_weighted": CLASSIFY, "contradiction": CLASSIFY, "predicted": CLASSIFY}
 
 
 def contradictions(config: Mapping) -> Iterator[str]:
     """Yield a line for every two settings that cannot go together."""
     for path, entry in selections(config):
         if entry["dataset"] in config["datasets"]:
-            natural = config["datasets"][entry["dataset"]]["bias"]["kind"] == "none"
+            bias = config["datasets"][entry["dataset"]]["bias"]["kind"]
+            natural = plugins.find("bias", bias).facts.get("natural", False)
             for i, ratio in enumerate(entry["ratios"]):
                 if natural != (ratio == NATURAL):
                     allowed = "'natural', since its bias is none" if natural else "a number, since a bias is injected"
@@ -53,8 +52,7 @@ def _augment_errors(path: str, settings: Mapping) -> Iterator[str]:
 
 def _debias_errors(path: str, settings: Mapping, surrogates: Mapping) -> Iterator[str]:
     """Yield a line for what a debias asks of its surrogate, or of none, and does not get."""
-    groups = settings.get("groups") if settings["kind"] in GROUPED else None
-    surrogate = settings.get("surrogate")
+    groups, surrogate = settings.get("groups"), settings.get("surrogate")
     if groups == "attribute" and surrogate is not None:
         yield f"{path}.surrogate = '{surrogate}': not used with groups: attribute; leave it out or choose other groups"
     if groups in ("clusters", "predicted") and surrogate is None:
@@ -63,9 +61,11 @@ def _debias_errors(path: str, settings: Mapping, surrogates: Mapping) -> Iterato
         yield f"{path}.clusters = {settings['clusters']}: only used with groups: clusters"
     if groups in ("attribute", "clusters") and settings["min_evidence"] is not None:
         yield f"{path}.min_evidence = {settings['min_evidence']}: only used with groups: predicted"
-    wanted = SURROGATE_KINDS.get("predicted" if groups == "predicted" else settings["kind"])
+    reads = ["logits"] if groups == "predicted" else plugins.find("debias", settings["kind"]).facts.get("reads", [])
+    given = {name: plugin.facts.get("gives", []) for name, plugin in plugins.kinds("surrogate").items()}
+    wanted = [name for name, columns in given.items() if set(reads) <= set(columns)]
     kind = surrogates.get(surrogate, {}).get("kind")  # a name that is not defined is another mistake
-    if wanted and kind and kind not in wanted:
+    if kind and kind not in wanted:
         what = "groups: predicted" if groups == "predicted" else settings["kind"]
         yield f"{path}.surrogate = '{surrogate}': {what} needs one of kind {' or '.join(wanted)}, not {kind}"
 

@@ -1,31 +1,18 @@
 """Figures. Each kind is one module with ``draw(*, settings, **files)``, which returns a figure.
 
-A new kind is one file and one line in `PLOTS`. Every kind is given the same lists of files, those of `FILES`, and uses
+A new kind is one file. Every kind is given the same lists of files, those of `FILES`, and uses
 what it needs; files that do not exist yet are passed over, and a figure without any says so instead of failing.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ddbias.base import plugins
 from ddbias.base.errors import unknown
 from ddbias.data import store
 
-PLOTS = {
-    "accuracy": "accuracy",
-    "against_ratio": "curves",
-    "against_ipc": "curves",
-    "amplification": "amplification",
-    "cost": "cost",
-    "weights": "weights",
-    "surrogate": "surrogate",
-    "embedding": "embedding",
-    "heatmap": "heatmap",
-    "images": "images",
-    "datasets": "datasets",
-}
 FILES = ("evaluations", "weights", "histories", "embeddings", "datasets", "distilled")
 FORMATS = {
     "png": {"dpi": 150, "metadata": {"Software": None}},
@@ -45,7 +32,7 @@ def plot(
     Parameters
     ----------
     kind : str
-        A key of `PLOTS`.
+        A kind of figure.
     outputs : mapping
         Format (``png`` or ``svg``) to the path to write.
     settings : mapping, optional
@@ -66,14 +53,12 @@ def plot(
 
     from ddbias.results.figures import style
 
-    if kind not in PLOTS:
-        raise unknown("figure kind", kind, PLOTS)
+    draw = plugins.module("figure", kind).draw
     for form in outputs:
         if form not in FORMATS:
             raise unknown("figure format", form, FORMATS)
     if not set(files) <= set(FILES):
         raise TypeError(f"plot() takes files called {', '.join(FILES)}, not {', '.join(set(files) - set(FILES))}")
-    draw = importlib.import_module(f"{__name__}.{PLOTS[kind]}").draw
     present = {name: [path for path in files.get(name, ()) if Path(path).is_file()] for name in FILES}
     with mpl.rc_context(style.rc()):
         figure = draw(**present, settings=dict(settings or {}))

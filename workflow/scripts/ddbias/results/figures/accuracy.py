@@ -12,6 +12,23 @@ from ddbias.results.figures import style
 from ddbias.results.tables.pool import half_interval
 from ddbias.results.tables.read import read_evaluations
 
+PLUGIN = {
+    "figure": {
+        "accuracy": {
+            "description": "A metric of every set of one data set, one panel a ratio.",
+            "required": ["dataset", "evaluation"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "evaluation": {"type": "string", "description": "Name under `evaluations`."},
+                "ipc": {"$ref": "#/$defs/ipc", "default": 10},
+                "metric": {"$ref": "#/$defs/metric", "default": "unbiased_accuracy"},
+            },
+            "files": ["evaluations"],
+            "whole": True,
+        },
+    },
+}
+
 PANEL = ["dataset", "ratio", "evaluation", "test"]  # test: the convention of the test set
 GROUP, WIDEST = 0.8, 0.25  # share of a distiller's slot that all its points, and those of one debias, may take
 

@@ -14,6 +14,32 @@ from ddbias.results.tables.formats import MARK, Entry
 from ddbias.results.tables.pool import summarise
 from ddbias.results.tables.read import read_evaluations
 
+PLUGIN = {
+    "figure": {
+        "amplification": {
+            "description": (
+                "What a set loses to the bias more than the whole training set, split into what any set of its "
+                "size loses and what distillation adds, two bars for every distiller and debias, one panel a "
+                "number of images per class."
+            ),
+            "required": ["dataset", "evaluation", "ratio", "compare"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "evaluation": {"type": "string", "description": "Name under `evaluations`."},
+                "ratio": {"$ref": "#/$defs/ratio"},
+                "metric": {
+                    "enum": ["unbiased_amplification", "conflicting_amplification", "worst_group_amplification"],
+                    "default": "unbiased_amplification",
+                    "description": "The sum that is split.",
+                },
+                "compare": {"$ref": "#/$defs/compare"},
+            },
+            "files": ["evaluations"],
+            "split": True,
+        },
+    },
+}
+
 HEIGHT = 0.36  # of a bar, of the room of a cell
 LOOKS = {"size": (7, ""), "distillation": (1, "////")}  # colour of the palette, hatch
 

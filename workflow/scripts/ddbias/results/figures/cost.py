@@ -11,6 +11,28 @@ from ddbias.data import store
 from ddbias.results.figures import style
 from ddbias.results.tables.read import read_evaluations
 
+PLUGIN = {
+    "figure": {
+        "cost": {
+            "description": "A metric of every set against the seconds and the memory of its distillation.",
+            "required": ["dataset", "ratio", "evaluation"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "ratio": {"$ref": "#/$defs/ratio"},
+                "ipc": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": "Sets with so many images per class; null shows all.",
+                },
+                "evaluation": {"type": "string", "description": "Name under `evaluations`."},
+                "metric": {"$ref": "#/$defs/metric", "default": "unbiased_accuracy"},
+            },
+            "files": ["evaluations", "distilled"],
+        },
+    },
+}
+
 SET = ["dataset", "ratio", "distiller", "debias", "ipc", "seed"]
 COSTS = {"seconds": "seconds of distillation", "peak_memory_mb": "peak memory (MB)"}
 

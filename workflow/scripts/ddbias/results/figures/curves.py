@@ -14,6 +14,38 @@ from ddbias.results.figures import style
 from ddbias.results.tables.pool import summarise
 from ddbias.results.tables.read import read_evaluations
 
+PLUGIN = {
+    "figure": {
+        "against_ratio": {
+            "description": (
+                "A metric against the aligned ratio, a line for every distiller and debias, beside the whole "
+                "training set."
+            ),
+            "required": ["dataset", "evaluation", "ipc"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "evaluation": {"type": "string", "description": "Name under `evaluations`."},
+                "ipc": {"$ref": "#/$defs/ipc"},
+                "metric": {"$ref": "#/$defs/table_metric", "default": "unbiased_accuracy"},
+                "compare": {"$ref": "#/$defs/compare"},
+            },
+            "files": ["evaluations"],
+        },
+        "against_ipc": {
+            "description": "A metric against the images per class, a line for every distiller and debias.",
+            "required": ["dataset", "evaluation", "ratio"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "evaluation": {"type": "string", "description": "Name under `evaluations`."},
+                "ratio": {"$ref": "#/$defs/ratio"},
+                "metric": {"$ref": "#/$defs/table_metric", "default": "unbiased_accuracy"},
+                "compare": {"$ref": "#/$defs/compare"},
+            },
+            "files": ["evaluations"],
+        },
+    },
+}
+
 AXES = {"against_ratio": ("ratio", "aligned ratio"), "against_ipc": ("ipc", "images per class")}
 DASHES = ("-", "--", "-.", ":")  # of distillers, which share the colour of a debias
 MARKERS = "x+*"  # of whole training sets

@@ -13,6 +13,15 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import style
 
+PLUGIN = {
+    "figure": {
+        "datasets": {
+            "description": "Every data set of the study, a row of aligned and conflicting training images each.",
+            "files": ["datasets"],
+        },
+    },
+}
+
 COLUMNS = 10  # images of each kind
 TILE, BETWEEN, GAP, TOP = 0.42, 0.06, 0.25, 0.3  # inches
 LETTER = 0.085

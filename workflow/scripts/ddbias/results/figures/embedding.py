@@ -13,6 +13,32 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import style
 
+PLUGIN = {
+    "figure": {
+        "embedding": {
+            "description": (
+                "Map of a surrogate's embedding in two dimensions (t-SNE), coloured by label and by aligned and"
+                " conflicting."
+            ),
+            "required": ["dataset", "ratio", "surrogate", "seed"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "ratio": {"$ref": "#/$defs/ratio"},
+                "surrogate": {"type": "string", "description": "Name under `surrogates`."},
+                "seed": {"type": "integer", "description": "Distillation seed."},
+                "samples": {
+                    "type": "integer",
+                    "minimum": 10,
+                    "maximum": 20_000,
+                    "default": 2000,
+                    "description": "Samples shown, a fixed random choice. Ours.",
+                },
+            },
+            "files": ["embeddings", "datasets"],
+        },
+    },
+}
+
 SAMPLES = 2000
 SEED = 0  # of the samples shown and of the map; `ddbias.base.seeding` would load torch, which no figure needs
 COMPONENTS, PERPLEXITY = 50, 30.0

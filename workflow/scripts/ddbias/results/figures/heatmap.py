@@ -13,6 +13,31 @@ from ddbias.results.tables.formats import MARK
 from ddbias.results.tables.pool import half_interval
 from ddbias.results.tables.read import read_evaluations
 
+PLUGIN = {
+    "figure": {
+        "heatmap": {
+            "description": (
+                "A metric over the kernel variance and the temperature of the debias, one panel a ratio; all "
+                "seeds together."
+            ),
+            "required": ["dataset", "distiller", "ipc", "evaluation", "debias"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "distiller": {"type": "string", "description": "Name under `distillers`."},
+                "ipc": {"$ref": "#/$defs/ipc"},
+                "evaluation": {"type": "string", "description": "Name under `evaluations`."},
+                "debias": {
+                    "$ref": "#/$defs/names",
+                    "description": "Names under `debias` that differ in variance and temperature only.",
+                },
+                "metric": {"$ref": "#/$defs/metric", "default": "unbiased_accuracy"},
+            },
+            "files": ["evaluations"],
+            "kernels": True,
+        },
+    },
+}
+
 PANEL = ["dataset", "ratio", "distiller", "ipc", "evaluation", "convention"]
 COLOURS = "cividis"  # its lightness rises steadily, so it can be read in grey
 

@@ -15,6 +15,22 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import style
 
+PLUGIN = {
+    "figure": {
+        "images": {
+            "description": "Distilled images beside real ones, a row of blocks a set.",
+            "required": ["dataset", "ratio", "ipc", "seed"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "ratio": {"$ref": "#/$defs/ratio"},
+                "ipc": {"$ref": "#/$defs/ipc"},
+                "seed": {"type": "integer", "description": "Distillation seed."},
+            },
+            "files": ["datasets", "distilled"],
+        },
+    },
+}
+
 logger = logging.getLogger(__name__)
 NAMES = ("dataset", "ratio", "distiller", "debias", "ipc", "seed")
 GAP = 2  # white pixels between images

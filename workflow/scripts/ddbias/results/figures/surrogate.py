@@ -12,6 +12,25 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import style
 
+PLUGIN = {
+    "figure": {
+        "surrogate": {
+            "description": (
+                "How well surrogates separate the samples of a class as they are trained, and where the "
+                "attribute is known how well that tells the conflicting ones; one column a ratio. Surrogates "
+                "need early_stopping, which measures both."
+            ),
+            "required": ["dataset", "surrogates", "seed"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "surrogates": {"$ref": "#/$defs/names", "description": "Names under `surrogates`, a line each."},
+                "seed": {"type": "integer", "description": "Distillation seed."},
+            },
+            "files": ["histories"],
+        },
+    },
+}
+
 COLUMNS = ("step", "separation", "auc", "conflicting_share")
 ROWS = {
     "separation": "separation\n(from labels only)",

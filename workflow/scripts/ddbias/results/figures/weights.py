@@ -13,6 +13,21 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import style
 
+PLUGIN = {
+    "figure": {
+        "weights": {
+            "description": "Histogram of the sample weights, aligned against conflicting, one panel a ratio.",
+            "required": ["dataset", "debias", "seed"],
+            "options": {
+                "dataset": {"type": "string", "description": "Name under `datasets`."},
+                "debias": {"type": "string", "description": "Name under `debias`."},
+                "seed": {"type": "integer", "description": "Distillation seed."},
+            },
+            "files": ["weights"],
+        },
+    },
+}
+
 PANEL = ("dataset", "ratio", "debias")
 BINS = 40
 
