@@ -93,3 +93,17 @@ def log_lines():
         handler.close()
     logger.handlers[:], logger.propagate = before[0], before[2]
     logger.setLevel(before[1])
+
+
+@pytest.fixture
+def pooled():
+    """Return the function that makes a batch whose targets are the rows (R, M) of a matrix."""
+    from ddbias.debias.real_side import RealBatch, Target
+
+    def pooled(batch, pool, classes, scale=None):
+        scales = [1.0] * len(pool) if scale is None else scale.tolist()
+        rows = zip(classes.tolist(), (row.nonzero().flatten() for row in pool), pool, scales, strict=True)
+        targets = [Target(label, images, row[images], one) for label, images, row, one in rows]
+        return RealBatch(batch.index, batch.labels, tuple(targets))
+
+    return pooled

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ddbias.base.errors import DdbiasError
-from ddbias.debias.real_side import DRAWS, GROUP_DRAWS, RealBatch, RealSettings, RealSide
+from ddbias.debias.real_side import DRAWS, GROUP_DRAWS, RealSettings, RealSide
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -199,8 +199,8 @@ def test_a_draw_of_zero_weights_only_divides_by_nothing():
         for b in map(real_side(weights, np.zeros(50, int), draw="weighted_mean", batch_size=2).batch, range(9))
         if not b.pool.any()
     )
-    ((images, share, scale),) = batch.targets(0)
-    assert (images.tolist(), share.tolist(), scale) == ([0], [0], 1)
+    (one,) = batch.of_class(0)
+    assert (one.images.tolist(), one.share.tolist(), one.scale) == ([0], [0], 1)
 
 
 def test_what_cannot_be_drawn_from_is_refused():
@@ -318,13 +318,19 @@ def test_targets_are_the_rows_of_the_pool():
     batch = grouped(reduction="mean").batch(1)
     for label in range(3):
         rebuilt = torch.zeros(int((batch.classes == label).sum()), len(batch.index))
-        for row, (images, share, scale) in zip(rebuilt, batch.targets(label), strict=True):
-            row[images] = share
-            assert (share > 0).all()
-            assert scale == 1 / len(rebuilt)
+        for row, one in zip(rebuilt, batch.of_class(label), strict=True):
+            row[one.images] = one.share
+            assert (one.share > 0).all()
+            assert one.scale == 1 / len(rebuilt)
         assert torch.equal(rebuilt, batch.pool[batch.classes == label])
-    bare = RealBatch(batch.index, batch.labels, batch.pool, batch.classes)
-    assert torch.equal(bare.scale, torch.ones(len(batch.classes)))
+    assert torch.equal(grouped().batch(1).scale, torch.ones(len(batch.classes)))
+
+
+def test_a_batch_of_many_classes_is_no_matrix():
+    labels = np.arange(3000) % 1000
+    batch = RealSide(labels, RealSettings.plain(3000), batch_size=256, seed=0).batch(0)
+    assert sum(len(one.images) for one in batch.targets) == 3000
+    assert sum(one.share.nbytes + one.images.nbytes for one in batch.targets) < 50_000
 
 
 # --------------------------------------------------------------------------------------------------------- select

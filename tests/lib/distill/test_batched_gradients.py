@@ -6,7 +6,7 @@ In float32 they are those of `ExactGradients` class by class; in bfloat16 close 
 import pytest
 import torch
 from ddbias.base.seeding import stream
-from ddbias.debias.real_side import RealBatch, RealSettings, RealSide
+from ddbias.debias.real_side import RealSettings, RealSide, Target
 from ddbias.distill.gradient_distance import METRICS
 from ddbias.distill.gradient_matching import Distiller
 from ddbias.distill.precision import batched_gradients
@@ -184,7 +184,8 @@ def test_rows_hold_what_the_pool_holds(counts, width, seed):
     pool = torch.zeros(len(counts), width)
     for row, count in zip(pool, counts, strict=True):
         row[torch.randperm(width, generator=generator)[:count]] = torch.rand(count, generator=generator) + 0.1
-    index, share = rows_of(pool)
+    chosen = [row.nonzero().flatten() for row in pool]
+    index, share = rows_of([Target(0, images, row[images]) for images, row in zip(chosen, pool, strict=True)])
     assert torch.equal(torch.zeros_like(pool).scatter_add(1, index, share), pool)
     assert index.shape == share.shape
     assert max(counts) <= index.shape[1] <= max(1.25 * max(counts), max(counts) + 1)
@@ -192,7 +193,7 @@ def test_rows_hold_what_the_pool_holds(counts, width, seed):
 
 
 def test_a_full_draw_of_256_is_not_filled_up():
-    index, share = rows_of(torch.block_diag(*[torch.full((1, 256), 1 / 256)] * 3))
+    index, share = rows_of([Target(c, 256 * c + torch.arange(256), torch.full((256,), 1 / 256)) for c in range(3)])
     assert torch.equal(index, torch.arange(768).view(3, 256))
     assert (share == 1 / 256).all()
 
@@ -229,7 +230,7 @@ def like_a_gpu(monkeypatch):
 
 @pytest.mark.parametrize("augment", ["none", SETTINGS["augment"]])
 @pytest.mark.parametrize("targets", [1, 2])
-def test_a_step_is_that_of_the_exact_way(few_digits, like_a_gpu, log_lines, targets, augment):
+def test_a_step_is_that_of_the_exact_way(few_digits, like_a_gpu, log_lines, targets, augment, pooled):
     split = few_digits()
     batch = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=12, seed=0).batch(0)
     if targets == 2:
@@ -237,9 +238,7 @@ def test_a_step_is_that_of_the_exact_way(few_digits, like_a_gpu, log_lines, targ
         for label in range(split.classes):
             share = (batch.labels == label).float() / 12
             rows += [share * (torch.arange(len(share)) % 3 == 0), share * (torch.arange(len(share)) % 3 > 0)]
-        batch = RealBatch(
-            batch.index, batch.labels, torch.stack(rows), torch.arange(split.classes).repeat_interleave(2)
-        )
+        batch = pooled(batch, torch.stack(rows), torch.arange(split.classes).repeat_interleave(2))
     real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
     start = torch.randn(split.classes * 2, *split.shape, generator=stream(0, "test"))
     exact, fast = (distiller(split, start.clone(), name, augment=augment) for name in ("exact", "fast"))

@@ -6,11 +6,12 @@ That every debias works with both, repeats, and goes on after a kill is tested w
 import numpy as np
 import pytest
 import torch
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import derive, stream
 from ddbias.data.split import Split
-from ddbias.debias.real_side import RealBatch, RealSettings, RealSide
-from ddbias.distill import engine, module
+from ddbias.debias.real_side import RealSettings, RealSide
+from ddbias.distill import engine
 from ddbias.distill.gradient_matching import METRICS, Distiller, gradient_distance, loops
 from ddbias.distill.precision.class_gradients import FastGradients
 from ddbias.learning import device, networks
@@ -234,21 +235,18 @@ def test_whole_weights_count_as_repetitions(split):
     assert made(split, **options).history["loss"] != pytest.approx(plainly.history["loss"], rel=1e-3)
 
 
-def test_a_class_may_have_several_targets(split):
+def test_a_class_may_have_several_targets(split, pooled):
     """As the groups of a class have: every target counts, and all meet the same synthetic gradient."""
     batch = real_side(split).batch(0)
     rows = []
     for label in range(split.classes):
         share = (batch.labels == label).float() / 12
         rows += [2 * share * (torch.arange(len(share)) % 2 == parity) for parity in range(2)]
-    grouped = RealBatch(batch.index, batch.labels, torch.stack(rows), torch.arange(3).repeat_interleave(2))
+    grouped = pooled(batch, torch.stack(rows), torch.arange(3).repeat_interleave(2))
     real, images = pixels(split, batch), noise(split)
     method = distiller(split, images, augment="none")
     loss, gradient = method.match(0, real, grouped)
-    parts = [
-        method.match(0, real, RealBatch(batch.index, batch.labels, torch.stack(rows[parity::2]), torch.arange(3)))
-        for parity in range(2)
-    ]
+    parts = [method.match(0, real, pooled(batch, torch.stack(rows[parity::2]), torch.arange(3))) for parity in range(2)]
     torch.testing.assert_close(loss, parts[0][0] + parts[1][0])
     torch.testing.assert_close(gradient, parts[0][1] + parts[1][1])
 
@@ -324,7 +322,7 @@ def test_defaults_are_the_published_ones():
     }
     assert published("dc") == {**common, "init": "noise"}
     assert published("dsa") == {**common, "init": "real", "augment": AUGMENT}
-    assert module("dc") is module("dsa")
+    assert plugins.module("distiller", "dc") is plugins.module("distiller", "dsa")
 
 
 # ---- state ----------------------------------------------------------------------------------------------------------

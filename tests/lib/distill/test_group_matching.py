@@ -10,7 +10,7 @@ from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
 from ddbias.debias.apply import real_settings
-from ddbias.debias.real_side import RealBatch, RealSide
+from ddbias.debias.real_side import RealSide
 from ddbias.distill.gradient_distance import gradient_distance
 from ddbias.distill.precision.class_gradients import FastGradients
 from ddbias.learning import networks
@@ -281,13 +281,13 @@ def test_an_unknown_distance_is_one_line(split):
 
 
 @pytest.mark.parametrize("kind", ["dm", "dc", "idc"])
-def test_the_scale_of_a_target_is_its_share_of_the_loss(split, kind):
+def test_the_scale_of_a_target_is_its_share_of_the_loss(split, kind, pooled):
     side = real_side(split, {"kind": "fairdd"})
     batch = side.batch(0)
     real, changes = pixels(split, batch.index), {"factor": 1, "init": "noise"} if kind == "idc" else {}
 
     def loss(scale):
-        given = RealBatch(batch.index, batch.labels, batch.pool, batch.classes, scale)
+        given = pooled(batch, batch.pool, batch.classes, scale)
         method = distiller(split, kind, noise(split).clamp(-0.3, 0.3), side, **changes)
         if kind == "idc":
             return sum(method.match_class(0, label, real, given)[0].item() for label in range(3))

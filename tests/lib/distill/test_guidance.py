@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.debias.real_side import RealSettings
 from ddbias.distill import engine, pretraining
-from ddbias.distill.guidance import module
 from ddbias.distill.guidance.clom import Guidance, cosine_loss
 from ddbias.learning import networks
 from ddbias.runtime.checkpoint import Checkpoint
@@ -192,5 +192,5 @@ def test_wrong_settings(split, pools, few_digits, changes, message):
 
 
 def test_unknown_kind():
-    with pytest.raises(DdbiasError, match=r"unknown guidance 'clim'.*Did you mean 'clom'"):
-        module("clim")
+    with pytest.raises(DdbiasError, match=r"unknown guidance kind 'clim'.*Did you mean 'clom'"):
+        plugins.module("guidance", "clim")

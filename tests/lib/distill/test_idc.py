@@ -12,7 +12,7 @@ from ddbias.base.seeding import derive, stream
 from ddbias.data import store
 from ddbias.data.formation import mosaic
 from ddbias.data.split import denormalize
-from ddbias.debias.real_side import RealBatch, RealSettings, RealSide
+from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill import engine, idc
 from ddbias.distill.idc import Distiller, first_images, gradient_distance, training_rows
 from ddbias.learning import networks
@@ -270,7 +270,7 @@ def test_three_steps_are_finite(few_digits, draw, weighted, norm):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_several_targets_of_a_class_are_added(split):
+def test_several_targets_of_a_class_are_added(split, pooled):
     """As debias kinds with a target for each group make them."""
     side = real_side(split)
     real, batch = real_batch(split, side, 0)
@@ -279,10 +279,10 @@ def test_several_targets_of_a_class_are_added(split):
         halves[2 * label + n % 2, n] = 0
     classes = batch.classes.repeat_interleave(2)
     method = distiller(split, side)
-    both = method.match_class(0, 1, real, RealBatch(batch.index, batch.labels, halves, classes))
+    both = method.match_class(0, 1, real, pooled(batch, halves, classes))
     singles = []
     for part in (0, 1):
-        one = RealBatch(batch.index, batch.labels, halves[part::2], batch.classes)
+        one = pooled(batch, halves[part::2], batch.classes)
         singles.append(method.match_class(0, 1, real, one))
     torch.testing.assert_close(both[0], singles[0][0] + singles[1][0], rtol=1e-5, atol=0)
     expected = singles[0][1] + singles[1][1]

@@ -96,6 +96,29 @@ def draws(pooling: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
+class Target:
+    """What the synthetic images of a class are matched with: a weighted mean over some real images of a batch.
+
+    Attributes
+    ----------
+    label : int
+        The class.
+    images : Tensor of int64, shape (m,)
+        Places in the batch that count. Where none does (all weights that were drawn are zero) one of the class whose
+        share is 0, so that nothing is empty.
+    share : Tensor of float32, shape (m,)
+        What each counts. They sum to 1, with the draw ``weighted_mean`` in expectation only.
+    scale : float
+        How much the distance to this target counts in the loss.
+    """
+
+    label: int
+    images: torch.Tensor
+    share: torch.Tensor
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class RealBatch:
     """Real images of one step and how they are pooled into targets.
 
@@ -104,37 +127,35 @@ class RealBatch:
     index : Tensor of int64, shape (M,)
         Rows of the split, class after class.
     labels : Tensor of int64, shape (M,)
-    pool : Tensor of float32, shape (R, M)
-        Target r is ``pool[r] @ embedding``. Rows sum to 1, with the draw ``weighted_mean`` in expectation only.
-    classes : Tensor of int64, shape (R,)
-        The class whose synthetic mean target r is matched with.
-    scale : Tensor of float32, shape (R,)
-        How much the distance to target r counts in the loss; all ones unless given.
+    targets : tuple of Target, R of them
+        Class after class.
     """
 
     index: torch.Tensor
     labels: torch.Tensor
-    pool: torch.Tensor
-    classes: torch.Tensor
-    scale: torch.Tensor | None = None
+    targets: tuple[Target, ...]
 
-    def __post_init__(self) -> None:
-        if self.scale is None:
-            object.__setattr__(self, "scale", torch.ones(len(self.classes)))
+    @property
+    def classes(self) -> torch.Tensor:
+        """The class of every target, int64 (R,)."""
+        return torch.tensor([target.label for target in self.targets])
 
-    def targets(self, label: int) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-        """Return (images, share, scale) of every target of a class, for what cannot use `pool` as a matrix.
+    @property
+    def scale(self) -> torch.Tensor:
+        """How much the distance to every target counts, float32 (R,)."""
+        return torch.tensor([target.scale for target in self.targets])
 
-        ``images`` (m,) int64 are the places in the batch that count, ``share`` (m,) float32 is what each counts, and
-        ``scale`` is a scalar. Where none counts it is one image of the class with share 0, so that nothing is empty.
-        """
-        found = []
-        for row in (self.classes == label).nonzero().flatten().tolist():
-            images = self.pool[row].nonzero().flatten()
-            if not len(images):
-                images = (self.labels == label).nonzero().flatten()[:1]
-            found.append((images, self.pool[row, images], self.scale[row]))
-        return found
+    @property
+    def pool(self) -> torch.Tensor:
+        """The targets as a matrix, float32 (R, M): ``pool @ embedding`` are all of them. Large for many classes."""
+        matrix = torch.zeros(len(self.targets), len(self.index))
+        for row, target in zip(matrix, self.targets, strict=True):
+            row[target.images] = target.share
+        return matrix
+
+    def of_class(self, label: int) -> list[Target]:
+        """Return the targets of a class."""
+        return [target for target in self.targets if target.label == label]
 
 
 class RealSide:
@@ -175,15 +196,19 @@ class RealSide:
 
     def batch(self, step: int) -> RealBatch:
         """Return the batch of a step; the same for the same step, whatever was drawn before."""
-        parts = [self._draw(c, stream(self.seed, "real_batch", step, c)) for c in range(len(self.classes))]
-        index, pools, scales = zip(*parts, strict=True)
-        every = torch.arange(len(self.classes))
-        labels = every.repeat_interleave(torch.tensor([len(part) for part in index]))
-        classes = every.repeat_interleave(torch.tensor([len(part) for part in pools]))
-        return RealBatch(torch.cat(index), labels, torch.block_diag(*pools).float(), classes, torch.cat(scales).float())
+        index, targets, place = [], [], 0
+        for label in range(len(self.classes)):
+            rows, pools = self._draw(label, stream(self.seed, "real_batch", step, label))
+            for share, scale in pools:
+                images = share.nonzero().flatten() if share.any() else torch.zeros(1, dtype=torch.int64)
+                targets.append(Target(label, place + images, share[images].float(), scale))
+            index.append(rows)
+            place += len(rows)
+        labels = torch.arange(len(index)).repeat_interleave(torch.tensor([len(rows) for rows in index]))
+        return RealBatch(torch.cat(index), labels, tuple(targets))
 
-    def _draw(self, label: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return rows (m,), pool (r, m) and scale (r,) of a class."""
+    def _draw(self, label: int, generator: torch.Generator) -> tuple[torch.Tensor, list[tuple[torch.Tensor, float]]]:
+        """Return rows (m,) of a class, and of each target what they count, float64 (m,), and its scale."""
         members, weights = self.classes[label], self.weights[label]
         smaller = len(members) <= self.batch_size
         proportional = self.settings.draw == "proportional" and not self.uniform[label] and not smaller
@@ -193,11 +218,11 @@ class RealSide:
             chosen = torch.randperm(len(members), generator=generator)[: self.batch_size]
         if self.groups is not None:
             rows = members[chosen]
-            return rows, *pooled_groups(self.groups[rows], self.settings.pooling, self.settings.reduction)
+            return rows, pooled_groups(self.groups[rows], self.settings.pooling, self.settings.reduction)
         share = torch.full((len(chosen),), 1 / len(chosen), dtype=torch.float64)
         if not proportional and not self.uniform[label]:
             share = self._shares(weights[chosen])
-        return members[chosen], share[None], torch.ones(1)
+        return members[chosen], [(share, 1.0)]
 
     def _shares(self, weights: torch.Tensor) -> torch.Tensor:
         """Return what images (m,) drawn uniformly count in the weighted mean of their class."""
@@ -215,13 +240,13 @@ class RealSide:
         return self.classes[label][torch.multinomial(weights, count, replacement=False, generator=generator)]
 
 
-def pooled_groups(groups: torch.Tensor, pooling: str, reduction: str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return pool (r, m) float64 and scale (r,) for images of one class in groups (m,): see the module's text."""
+def pooled_groups(groups: torch.Tensor, pooling: str, reduction: str) -> list[tuple[torch.Tensor, float]]:
+    """Return share (m,) float64 and scale of every target of images in groups (m,): see the module's text."""
     names, cell, sizes = groups.unique(return_inverse=True, return_counts=True)
-    means = torch.nn.functional.one_hot(cell, len(names)).T.double() / sizes[:, None]
+    means = torch.nn.functional.one_hot(cell, len(names)).T.double() / sizes[:, None]  # (groups, m)
     if pooling == "barycentre":
-        return means.mean(0, keepdim=True), torch.ones(1)
-    return means, torch.full((len(names),), 1 / len(names) if reduction == "mean" else 1.0, dtype=torch.float64)
+        return [(means.mean(0), 1.0)]
+    return [(mean, 1 / len(names) if reduction == "mean" else 1.0) for mean in means]
 
 
 def check_weights(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:

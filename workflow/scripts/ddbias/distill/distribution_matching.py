@@ -260,8 +260,9 @@ class Distiller(Learner):
     def _targets(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, ...]:
         """Return the targets (R, D) of a step, and the class (R,) and the scale (R,) of each."""
         sizes = torch.bincount(batch.labels, minlength=self.classes).tolist()
-        targets = batch.pool.to(real.device) @ self.frozen(self._augmented(real.split(sizes), self._seeds(step)))
-        return targets, batch.classes.to(real.device), batch.scale.to(real.device)
+        embedding = self.frozen(self._augmented(real.split(sizes), self._seeds(step)))  # (M, D)
+        pooled = [one.share.to(embedding) @ embedding[one.images.to(embedding.device)] for one in batch.targets]
+        return torch.stack(pooled), batch.classes.to(real.device), batch.scale.to(real.device)
 
     def _distance(
         self, step: int, targets: torch.Tensor, classes: torch.Tensor, scale: torch.Tensor

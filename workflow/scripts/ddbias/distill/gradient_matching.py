@@ -268,7 +268,7 @@ class Distiller(Learner):
         if isinstance(self.gradients, BatchedGradients):
             return self._match_at_once(real, batch, seeds)
         targets = [
-            [self._target(real, images, share, label, seed) for images, share, _ in batch.targets(label)]
+            [self._target(real, one.images, one.share, label, seed) for one in batch.of_class(label)]
             for label, seed in enumerate(seeds)
         ]
         scales = [batch.scale[batch.classes == label].to(real.device) for label in range(self.classes)]
@@ -284,7 +284,7 @@ class Distiller(Learner):
         self, real: torch.Tensor, batch: RealBatch, seeds: list[int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return loss and gradient, all classes in one batch."""
-        index, share = rows_of(batch.pool)
+        index, share = rows_of(batch.targets)
         sizes = torch.bincount(batch.labels, minlength=self.classes)
         augmented = self.siamese(real, seeds, sizes)[index.to(real.device)]
         targets = self.gradients.real_all(augmented, batch.classes.to(real.device), share.to(real.device))

@@ -387,8 +387,7 @@ class Distiller(Learner):
         # One seed per class and step: real and synthetic images get the same parameters.
         shared = derive(self.seed, "augment", step, label)
         targets = [
-            (scale.to(real), self._target(real, images, share, label, shared))
-            for images, share, scale in batch.targets(label)
+            (one.scale, self._target(real, one.images, one.share, label, shared)) for one in batch.of_class(label)
         ]
         stored = self.images.detach().chunk(self.classes)[label].clone().requires_grad_(True)
         synthetic = self.decoded(stored)

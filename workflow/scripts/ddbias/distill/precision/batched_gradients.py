@@ -18,12 +18,13 @@ Memory: `half_precision.CAPTURED_IMAGES` real or `TWOFOLD_IMAGES` synthetic imag
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 from torch.func import grad_and_value, vmap
 
+from ddbias.debias.real_side import Target
 from ddbias.distill.gradient_distance import gradient_distance
 from ddbias.distill.precision.class_gradients import FastGradients, Gradients
 from ddbias.learning.precision import half_precision
@@ -184,32 +185,24 @@ def unrolled(function: Callable[..., Gradients]) -> Callable[..., Gradients]:
     return every
 
 
-def rows_of(pool: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return which images each target needs, and their shares.
-
-    Parameters
-    ----------
-    pool : Tensor of float32, shape (R, M), on the CPU
-        As of a `ddbias.debias.real_side.RealBatch`.
+def rows_of(targets: Sequence[Target]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return which images each of R targets needs, and their shares, as matrices.
 
     Returns
     -------
     index : Tensor of int64, shape (R, B)
-        Columns of `pool`; 0 where a target has fewer than B images. B is the number of images of the largest target,
+        Places in the batch; 0 where a target has fewer than B images. B is the number of images of the largest target,
         or up to a quarter more.
     share : Tensor of float32, shape (R, B)
         0 there.
     """
-    row, column = pool.nonzero(as_tuple=True)
-    counts = torch.bincount(row, minlength=len(pool))
+    most = max(len(target.images) for target in targets)
     # Four sizes between two powers of 2, so that few shapes are captured where the sizes of targets change.
-    most = int(counts.max())
-    step = 2 ** max(0, math.ceil(math.log2(max(most, 1))) - 3)  # 33 .. 64: 8
+    step = 2 ** max(0, math.ceil(math.log2(most)) - 3)  # 33 .. 64: 8
     size = math.ceil(most / step) * step
-    position = torch.arange(len(row)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    index = torch.zeros(len(pool), size, dtype=torch.int64)
-    share = torch.zeros(len(pool), size)
-    index[row, position], share[row, position] = column, pool[row, column]
+    index, share = torch.zeros(len(targets), size, dtype=torch.int64), torch.zeros(len(targets), size)
+    for row, target in enumerate(targets):
+        index[row, : len(target.images)], share[row, : len(target.images)] = target.images, target.share
     return index, share
 
 
