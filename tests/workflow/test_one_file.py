@@ -83,7 +83,6 @@ DISTILLER = '''"""Control: the first images of every class."""
 
 import torch
 
-STORES_IMAGES = True
 PLUGIN = {"distiller": {"firsts": {"description": "The first images of every class."}}}
 
 

@@ -44,7 +44,6 @@ grid:
 """)
 SELECTOR = """
 import torch
-STORES_IMAGES = True
 PLUGIN = {"distiller": {"firsts": %s}}
 def select(split, side, ipc, seed, **_):
     return torch.cat([members[:ipc] for members in side.classes])
@@ -184,8 +183,6 @@ def selector(option):
             "the option 'kind', which must be a JSON schema",
         ),
         (DECLARED, "distiller 'firsts' needs a class Distiller or a function select, and the file defines neither"),
-        (DECLARED + "def select(): pass\n", "needs STORES_IMAGES, which the file does not define."),
-        (DECLARED + "def select(): pass\nSTORES_IMAGES = False\n", "must set STORES_IMAGES = True"),
         (DECLARED + LEARNER, "'firsts' learns images, so it needs the option 'iterations', with a default or required"),
         (
             "PLUGIN = {'debias': {'a': {}}}\n",
@@ -302,7 +299,7 @@ def test_code_that_fails_is_one_line_with_its_place(write):
     plugins.use([write(SELECTOR % "{}" + "\nimport no_such_library\n")])
     with pytest.raises(DdbiasError) as error:
         plugins.module("distiller", "firsts")
-    line = "plug-in mine.py: ModuleNotFoundError while it is loaded in line 8: No module named 'no_such_library'"
+    line = "plug-in mine.py: ModuleNotFoundError while it is loaded in line 7: No module named 'no_such_library'"
     assert str(error.value) == line
 
 

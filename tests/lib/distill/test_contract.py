@@ -16,7 +16,6 @@ PSEUDO = [
 LAST = "        return loss.detach(), gradient\n"
 SELECTOR = """
 import torch
-STORES_IMAGES = True
 PLUGIN = {"distiller": {"mine": {}}}
 def select(split, side, ipc, seed, **_):
     return RETURNED

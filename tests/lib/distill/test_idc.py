@@ -452,4 +452,4 @@ def test_precision_fast_says_that_there_is_no_faster_way(split, log_lines):
 
 
 def test_the_module_asks_for_the_real_side():
-    assert idc.NEEDS_SIDE
+    assert idc.Distiller.needs_side

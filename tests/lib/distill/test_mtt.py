@@ -402,8 +402,8 @@ def test_the_schema_has_the_published_defaults():
     }
     assert properties["memory"]["enum"] == list(WAYS)
     assert plugins.module("distiller", "mtt") is mtt
-    assert mtt.NEEDS_MODELS
-    assert not mtt.NEEDS_REAL
+    assert mtt.Distiller.needs_models
+    assert not mtt.Distiller.needs_real
 
 
 @pytest.mark.parametrize(

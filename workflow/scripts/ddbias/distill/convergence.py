@@ -62,9 +62,8 @@ class Probe:
 
     Parameters
     ----------
-    method : object
-        A distiller with ``probe_loss(index, real, batch) -> float``, see `ddbias.distill.learner`; whatever that
-        changes of its state is put back.
+    method : Learner
+        One with a ``probe_loss``; whatever that changes of its state is put back.
     split : Split
     real : RealSettings
         What the debias says about the real side.
@@ -87,8 +86,7 @@ class Probe:
     ) -> None:
         self.method, self.split, self.device = method, split, device
         self.seed = derive(seed, "probe")
-        cheap = getattr(method, "CHEAP_PROBE", False)
-        looks = LOOKS if cheap or steps >= LONG else FEWEST
+        looks = LOOKS if method.cheap_probe or steps >= LONG else FEWEST
         self.every = max(1, steps // looks)
         side = RealSide(split.labels, real, batch_size=BATCH, seed=self.seed)
         self.batches = [side.batch(index) for index in range(NETWORKS)]

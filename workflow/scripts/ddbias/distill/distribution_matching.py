@@ -186,7 +186,7 @@ class Distiller(Learner):
         For an unknown distance or augmentation.
     """
 
-    CHEAP_PROBE = True
+    cheap_probe = True
 
     def __init__(
         self,
@@ -210,11 +210,8 @@ class Distiller(Learner):
         self.gain = step_scale(split, len(images) // split.classes).to(images) if scaled else None
         self.updates = settings.get("updates_per_network", 1)
         self.probed: dict[int, tuple[torch.Tensor, ...]] = {}
-        channels, size, _ = split.shape
-        options = {name: value for name, value in network.items() if name != "kind"}
-        self.network = networks.build(
-            network["kind"], channels=channels, size=size, classes=split.classes, seed=seed, **options
-        ).to(device, memory_format=torch.channels_last)
+        made = networks.of_settings(network, split.shape, split.classes, seed)
+        self.network = made.to(device, memory_format=torch.channels_last)
         self.network.requires_grad_(False)
         self.frozen = FrozenEmbedding(self.network, shape=split.shape, device=device, precision=precision)
         self.augment = DSA(settings["augment"])

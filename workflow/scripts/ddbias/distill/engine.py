@@ -2,14 +2,10 @@
 
 A distiller's module has either
 
-``select(split, side, ipc, seed, *, settings, network, device) -> rows`` and ``STORES_IMAGES``
-    for controls that choose real images, or
-``Distiller(split, settings, network, images, seed, device, precision)``
-    with ``step(step, real, batch) -> dict of scalars``, ``state_dict`` and ``load_state_dict``, for methods that
-    learn images: see `ddbias.distill.learner`. It changes ``images`` in place; everything random in a step comes from
-    streams named by the step's number, so the state is tensors only, and a resumed run is bit-identical. A method
-    whose iteration has several steps says how many: ``steps_per_iteration``. With ``NEEDS_MODELS`` or ``NEEDS_SIDE``
-    in its module it also gets ``models`` or ``side``; with ``NEEDS_REAL = False`` its steps get no real images.
+``select(split, side, ipc, seed, *, settings, network, device) -> rows``
+    for controls that choose real images (with ``STORES_IMAGES = False`` only their rows are kept), or
+``Distiller``
+    a `ddbias.distill.learner.Learner`, for methods that learn images.
 """
 
 from __future__ import annotations
@@ -28,7 +24,7 @@ from ddbias.base.seeding import stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill.convergence import Probe, moved
-from ddbias.distill.learner import FULL_SHARE
+from ddbias.distill.learner import FULL_SHARE, Learner
 from ddbias.runtime.checkpoint import Checkpoint
 
 NOTHING_LEARNT = dict.fromkeys(("iterations", "at_most", "moved", "converged"))
@@ -123,31 +119,63 @@ def run(
     if hasattr(module, "select"):
         side = RealSide(split.labels, real, batch_size=1, seed=seed)
         rows = module.select(split, side, ipc, seed, settings=settings, network=network, device=device)
-        images = _real_images(split, rows) if module.STORES_IMAGES else None
-        labels = torch.from_numpy(split.labels[rows.numpy()])
-        return Distilled(
-            labels, images, rows, {}, record=NOTHING_LEARNT | {"first_conflicting": _conflicting(split, rows)}
-        )
+        return _selected(split, rows, stores_images=getattr(module, "STORES_IMAGES", True))
+    if not issubclass(module.Distiller, Learner):
+        raise DdbiasError(f"the Distiller of {settings['kind']} must be a ddbias.distill.learner.Learner")
+    if module.Distiller.needs_real and "real_batch" not in settings:
+        raise DdbiasError(f"{settings['kind']} matches real images, so it must declare the option real_batch")
     side = RealSide(split.labels, real, batch_size=settings.get("real_batch", 1), seed=seed)
     rows = initial_rows(split, side, init=settings["init"], ipc=ipc, seed=seed)
     images = initial_images(split, side, init=settings["init"], ipc=ipc, seed=seed).to(device)
-    labels = torch.arange(split.classes).repeat_interleave(ipc)
-    more = {"models": models} if getattr(module, "NEEDS_MODELS", False) else {}
-    if getattr(module, "NEEDS_SIDE", False):
-        more["side"] = side
+    more = {"models": models} if module.Distiller.needs_models else {}
+    more |= {"side": side} if module.Distiller.needs_side else {}
     if settings.get("guidance"):
         make = plugins.module("guidance", settings["guidance"]["kind"]).Guidance
+        labels = torch.arange(split.classes).repeat_interleave(ipc)
         more["guidance"] = make(
             settings["guidance"], models=models, split=split, labels=labels, seed=seed, device=device
         )
     method = module.Distiller(
         split, settings=settings, network=network, images=images, seed=seed, device=device, precision=precision, **more
     )
-    first, turns = images.detach().cpu().clone(), getattr(method, "steps_per_iteration", 1)
-    steps = settings["iterations"] * turns
-    needs_real = getattr(module, "NEEDS_REAL", True)
-    probe = None
-    if needs_real and steps and getattr(method, "probe_loss", None) is not None:
+    return _learnt(
+        method,
+        split,
+        side,
+        rows,
+        real=real,
+        settings=settings,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        name=name,
+    )
+
+
+def _selected(split: Split, rows: torch.Tensor, *, stores_images: bool) -> Distilled:
+    """Return real images that were chosen, or their rows alone."""
+    labels = torch.from_numpy(split.labels[rows.numpy()])
+    record = NOTHING_LEARNT | {"first_conflicting": _conflicting(split, rows)}
+    return Distilled(labels, _real_images(split, rows) if stores_images else None, rows, {}, record=record)
+
+
+def _learnt(
+    method: Learner,
+    split: Split,
+    side: RealSide,
+    rows: torch.Tensor | None,
+    *,
+    real: RealSettings,
+    settings: Mapping,
+    seed: int,
+    device: torch.device,
+    checkpoint: Checkpoint,
+    name: str,
+) -> Distilled:
+    """Do all steps of a method that begins with the images of some rows (None: noise); see `run`."""
+    images, first, turns = method.images, method.images.detach().cpu().clone(), method.steps_per_iteration
+    steps, probe = settings["iterations"] * turns, None
+    if method.needs_real and steps and method.probe_loss is not None:
         probe = Probe(method, split, real, steps=steps, seed=seed, device=device)
     stops = settings.get("until") == "converged"
     if stops and probe is None:
@@ -156,7 +184,7 @@ def run(
     history, done = _loop(
         method,
         split,
-        side if needs_real else None,
+        side if method.needs_real else None,
         steps=steps,
         device=device,
         checkpoint=checkpoint,
@@ -168,19 +196,19 @@ def run(
     if not images.isfinite().all():  # the last update comes after the last loss
         raise DdbiasError(f"{name}: the images are not finite; lower their learning rate")
     return Distilled(
-        labels,
+        torch.arange(split.classes).repeat_interleave(len(images) // split.classes),
         images,
         None,
         history,
-        formation=getattr(method, "formation", 1),
-        learning_rate=getattr(method, "learned_rate", None),
+        formation=method.formation,
+        learning_rate=method.learned_rate,
         record={
             "iterations": -(-done // turns),
             "at_most": settings["iterations"],
             "moved": moved(first, images, split.meta["std"]),
             "converged": probe.converged(full * done) if probe else None,
             # A stored image that is a mosaic began as others than these rows.
-            "first_conflicting": _conflicting(split, rows) if getattr(method, "formation", 1) == 1 else None,
+            "first_conflicting": _conflicting(split, rows) if method.formation == 1 else None,
             **({"probe": probe.curve(turns)} if probe else {}),
         },
     )
@@ -258,7 +286,7 @@ def _real_images(split: Split, rows: torch.Tensor) -> torch.Tensor:
 
 
 def _loop(
-    method,
+    method: Learner,
     split: Split,
     side: RealSide | None,
     *,
@@ -281,7 +309,7 @@ def _loop(
         method.load_state_dict(state)
         if probe:
             probe.load_state_dict(state)
-    anneal, done, end = getattr(method, "anneal", None), start, steps
+    done, end = start, steps
     progress = Progress(steps, name, start)
     for step in progress:
         if probe and probe.due(step):
@@ -290,8 +318,7 @@ def _loop(
             end = min(steps, round(stop_after * converged))
         if step >= end:
             break
-        if anneal:
-            anneal(step / end)
+        method.anneal(step / end)
         batch = None if side is None else side.batch(step)
         real = None if batch is None else split.normalize(pixels[batch.index.to(device)])
         scalars = method.step(step, real, batch)

@@ -216,11 +216,7 @@ class Distiller(Learner):
         super().__init__(images, settings, guidance)
         if settings["distance"] not in METRICS:
             raise unknown("gradient distance", settings["distance"], METRICS)
-        channels, size, _ = split.shape
-        options = {name: value for name, value in network.items() if name != "kind"}
-        self.network = networks.build(
-            network["kind"], channels=channels, size=size, classes=split.classes, seed=seed, **options
-        ).to(device)
+        self.network = networks.of_settings(network, split.shape, split.classes, seed).to(device)
         ipc = len(images) // split.classes
         self.gradients = class_gradients(
             self.network,

@@ -202,7 +202,6 @@ PLUGIN = {
     },
 }
 
-NEEDS_SIDE = True  # the engine hands over its real side: first images and training images are drawn from it
 # Published learning rate of ten images per class by the distance; it grows with their number.
 RATES = {"mse": 5e-3, "l1": 1e-4}
 
@@ -282,6 +281,8 @@ class Distiller(Learner):
         convolutions.
     """
 
+    needs_side = True  # first images and training images are drawn from it
+
     def __init__(
         self,
         split: Split,
@@ -303,11 +304,7 @@ class Distiller(Learner):
         super().__init__(images, {"learning_rate": rate, "momentum": settings["momentum"]}, None)
         if precision == "fast":
             logger.info("precision fast: idc has no faster way, so it stays float32")
-        channels, size, _ = split.shape
-        options = {name: value for name, value in network.items() if name != "kind"}
-        self.network = networks.build(
-            network["kind"], channels=channels, size=size, classes=split.classes, seed=seed, **options
-        ).to(device)
+        self.network = networks.of_settings(network, split.shape, split.classes, seed).to(device)
         self.matched = [parameter for parameter in self.network.parameters() if parameter.ndim == 4]
         if not self.matched:
             raise DdbiasError(f"idc matches convolutions, and the network {network['kind']} has none; use convnet")

@@ -43,11 +43,12 @@ def step_scale(split: Split, ipc: int) -> torch.Tensor:
 
 
 class Learner:
-    """A distiller whose step is one SGD update of the synthetic images. A method defines `match`, perhaps `after`.
+    """What every distiller that learns images is: its step is one SGD update of the synthetic images.
 
-    One that defines ``probe_loss(index, real, batch) -> float``, the matching loss of a step without its update, with
-    random streams named by ``self.seed`` and `index`, is told whether it has converged (`ddbias.distill.convergence`);
-    it has ``CHEAP_PROBE = True`` where that takes much less than a step.
+    A method is a subclass called ``Distiller`` with ``Distiller(split, *, settings, network, images, seed, device,
+    precision, guidance)``. It defines `match`, perhaps `after`, or a `step` of its own, and changes ``images`` in
+    place. Everything random in a step comes from streams named by the step's number, and what a later step depends on
+    is in `state_dict`: a resumed run is then bit-identical.
 
     Parameters
     ----------
@@ -57,9 +58,32 @@ class Learner:
         ``learning_rate`` and ``momentum`` of the pixels, perhaps ``decay``, one of `DECAYS`.
     guidance : callable or None
         A further loss on the images of every step, see `Guidance`.
+
+    Attributes
+    ----------
+    needs_real, needs_side, needs_models : bool
+        Of the class: whether a step gets real images and how they are pooled, and whether the method is also given
+        ``side``, the `ddbias.debias.real_side.RealSide`, or ``models``, the files of every pool that it uses.
+    steps_per_iteration : int
+        Updates for one of the ``iterations`` of the settings.
+    formation : int
+        Each image holds ``formation ** 2`` training images, see `ddbias.data.formation`.
+    learned_rate : float or None
+        What it learnt to train on its images with, if it does.
+    probe_loss : callable or None
+        ``probe_loss(index, real, batch) -> float``, the matching loss of a step without its update, with random streams
+        named by ``self.seed`` and `index`: whether the run has converged is told by it, see
+        `ddbias.distill.convergence`.
+    cheap_probe : bool
+        Of the class: that takes much less time than a step.
     """
 
+    needs_real, needs_side, needs_models = True, False, False
+    steps_per_iteration: int = 1
+    formation: int = 1
+    learned_rate: float | None = None
     probe_loss: Callable[[int, torch.Tensor, RealBatch], float] | None = None
+    cheap_probe: bool = False
 
     def __init__(self, images: torch.Tensor, settings: Mapping, guidance: Guidance | None) -> None:
         self.images, self.guidance = images, guidance
@@ -71,7 +95,7 @@ class Learner:
 
     def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the matching loss of a step, a scalar, and its gradient with respect to the images."""
-        raise TypeError(f"{type(self).__name__} does not define match()")
+        raise NotImplementedError(f"{type(self).__module__}.Distiller defines neither match nor step")
 
     def after(self, step: int) -> None:
         """Do what follows the update of the images: nothing, unless a method says otherwise."""

@@ -7,7 +7,7 @@ parameters ``expert_epochs`` later, relative to how far the expert went (`ddbias
 size is part of the result: it is the learning rate with which the images are meant to be learnt from.
 
 The experts are a pool of `ddbias.distill.pretraining`. Debias weights enter *their* training and nothing else here, so
-no real images are drawn (``NEEDS_REAL``).
+no real images are drawn (``needs_real``).
 
 Differs from the public code in: exactly ``iterations`` iterations (it does one more), no ZCA whitening (which it uses
 for 1 and 10 images per class), a pass's short batch comes last (there first; it matters where ``syn_batch`` does not
@@ -140,8 +140,6 @@ PLUGIN = {
     },
 }
 
-NEEDS_MODELS = True
-NEEDS_REAL = False
 STEP_SIZE_MOMENTUM = 0.5
 
 
@@ -206,6 +204,8 @@ class Distiller(Learner):
         If the pool does not fit the images or the settings, or for an unknown way or augmentation.
     """
 
+    needs_real, needs_models = False, True
+
     def __init__(
         self,
         split: Split,
@@ -235,9 +235,8 @@ class Distiller(Learner):
             momentum=STEP_SIZE_MOMENTUM,
         )
         first = self.members[0]
-        options = {name: value for name, value in first.network.items() if name != "kind"}
-        shape = {"channels": first.channels, "size": first.size, "classes": first.classes}
-        self.network = networks.build(first.network["kind"], seed=seed, **shape, **options).to(device).train()
+        shape = (first.channels, first.size, first.size)
+        self.network = networks.of_settings(first.network, shape, first.classes, seed).to(device).train()
         self.names = [name for name, _ in self.network.named_parameters()]
         self.augment = DSA(settings["augment"], align_corners=True)
         self.labels = torch.arange(split.classes, device=device).repeat_interleave(len(images) // split.classes)

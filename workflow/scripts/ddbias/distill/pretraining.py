@@ -145,11 +145,7 @@ def rate(settings: Mapping, epoch: int) -> float:
 
 
 def _build(split: Split, network: Mapping, seed: int) -> nn.Module:
-    channels, size, _ = split.shape
-    options = {name: value for name, value in network.items() if name != "kind"}
-    return networks.build(
-        network["kind"], channels=channels, size=size, classes=split.classes, seed=derive(seed, "network"), **options
-    )
+    return networks.of_settings(network, split.shape, split.classes, derive(seed, "network"))
 
 
 def _snapshot(model: nn.Module, epoch: int) -> dict[str, torch.Tensor]:

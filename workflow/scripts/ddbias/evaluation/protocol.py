@@ -156,11 +156,7 @@ def _restore(state: Mapping[str, torch.Tensor], number: int) -> tuple[list[np.nd
 
 def build(network: Mapping, test: Split, device: torch.device, seed: int, *names: object) -> networks.Network:
     """Return a new network for the images and classes of a split, with weights of the stream of some names."""
-    channels, size, _ = test.shape
-    options = {key: value for key, value in network.items() if key != "kind"}
-    first = derive(seed, *names)
-    model = networks.build(network["kind"], channels=channels, size=size, classes=test.classes, seed=first, **options)
-    return model.to(device)
+    return networks.of_settings(network, test.shape, test.classes, derive(seed, *names)).to(device)
 
 
 def rows(outcome: Outcome, wildcards: Mapping[str, object], pairing: Pairing = IDENTITY) -> list[dict]:

@@ -45,7 +45,7 @@ FACTS = {
     "figure": {"files": list, "whole": bool, "split": bool, "kernels": bool},
 }
 KEYS = ("description", "use", "like", "required", "options")
-LEARNER_OPTIONS = ("iterations", "real_batch", "init")  # what the loop around every learner reads
+LEARNER_OPTIONS = ("iterations", "init")  # what the loop around every learner reads
 
 
 @dataclass(frozen=True)
@@ -289,12 +289,9 @@ def _check_code(plugin: Plugin, names: Mapping[str, object]) -> None:
         if "estimate" not in names and "surrogate" in plugin.options:
             raise plugin.error("has the option 'surrogate', but no function estimate that reads it")
     elif "select" in names:
-        need("STORES_IMAGES")
-        if names["STORES_IMAGES"] is not True and not plugin.built_in:  # only the control `whole` keeps rows
-            raise plugin.error("must set STORES_IMAGES = True")
+        return
     elif "Distiller" in names:
-        unread = {"real_batch"} if names.get("NEEDS_REAL") is False else set()
-        for option in (name for name in LEARNER_OPTIONS if name not in unread):
+        for option in LEARNER_OPTIONS:
             if "default" not in plugin.options.get(option, {}) and option not in plugin.required:
                 raise plugin.error(f"learns images, so it needs the option '{option}', with a default or required")
     else:

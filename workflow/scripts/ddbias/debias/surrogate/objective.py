@@ -77,8 +77,4 @@ def build_encoder(split: Split, network: Mapping, seed: int, *names: str) -> net
     seed : int
         Of the surrogate; the weights come from its stream of the given `names`.
     """
-    channels, size, _ = split.shape
-    options = {name: value for name, value in network.items() if name != "kind"}
-    return networks.build(
-        network["kind"], channels=channels, size=size, classes=split.classes, seed=derive(seed, *names), **options
-    )
+    return networks.of_settings(network, split.shape, split.classes, derive(seed, *names))

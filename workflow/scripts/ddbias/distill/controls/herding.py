@@ -53,8 +53,6 @@ PLUGIN = {
     },
 }
 
-STORES_IMAGES = True
-
 
 def select(
     split: Split,

@@ -58,8 +58,6 @@ PLUGIN = {
     },
 }
 
-STORES_IMAGES = True
-
 
 def select(
     split: Split,

@@ -18,8 +18,6 @@ PLUGIN = {
     },
 }
 
-STORES_IMAGES = True
-
 
 def select(split: Split, side: RealSide, ipc: int, seed: int, **_) -> torch.Tensor:
     """Return the rows (K * ipc,) of the chosen images, class after class."""

@@ -44,16 +44,7 @@ def trained_embedding(
         From rows (M,) int64 of the split to their embeddings (M, D), float64 on the CPU: sums over a class are then
         the same whatever the order. The network is in evaluation mode, so an embedding depends on its image alone.
     """
-    channels, size, _ = split.shape
-    options = {name: value for name, value in network.items() if name != "kind"}
-    model = networks.build(
-        network["kind"],
-        channels=channels,
-        size=size,
-        classes=split.classes,
-        seed=derive(seed, "trained_embedding"),
-        **options,
-    ).to(device)
+    model = networks.of_settings(network, split.shape, split.classes, derive(seed, "trained_embedding")).to(device)
     images, labels = split.tensors(device)
     train(
         model,

@@ -34,7 +34,7 @@ PLUGIN = {
     },
 }
 
-STORES_IMAGES = False
+STORES_IMAGES = False  # only the rows, which are all of them
 
 
 def select(split: Split, side: RealSide, ipc: str, seed: int, **_) -> torch.Tensor:

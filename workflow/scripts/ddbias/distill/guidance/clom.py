@@ -153,9 +153,7 @@ class Guidance:
                 f"models {name} know {member.classes} classes, the data set has {self.split.classes}; "
                 "use loss: cos for a domain with other classes"
             )
-        options = {key: value for key, value in member.network.items() if key != "kind"}
-        kind = member.network["kind"]
-        network = networks.build(kind, channels=channels, size=size, classes=member.classes, seed=0, **options)
+        network = networks.of_settings(member.network, self.split.shape, member.classes, 0)
         return network.to(self.device).requires_grad_(False).train()
 
     def __call__(self, images: torch.Tensor, step: int) -> tuple[float, torch.Tensor]:

@@ -99,10 +99,8 @@ def train_attribute_model(
 
 def build(network: Mapping, split: Split) -> networks.Network:
     """Return the untrained classifier of the attributes of a split; `network` has ``kind`` and options."""
-    channels, size, _ = split.shape
-    options = {key: value for key, value in network.items() if key != "kind"}
-    first, attributes = derive(SEED, "attribute_model"), len(split.meta["attribute_names"])
-    return networks.build(network["kind"], channels=channels, size=size, classes=attributes, seed=first, **options)
+    attributes = len(split.meta["attribute_names"])
+    return networks.of_settings(network, split.shape, attributes, derive(SEED, "attribute_model"))
 
 
 def _pool(train: Split, test: Split) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -158,15 +158,10 @@ def untrained(network: Mapping, split: Split, seed: int, device: torch.device) -
 
     They know no bias, and suit images of any kind: see arXiv 2002.09797 on random embeddings.
     """
-    channels, size, _ = split.shape
-    options = {key: value for key, value in network.items() if key != "kind"}
 
     def of(repeat: int) -> Embedding:
         first = derive(seed, "image_measures", "embedding", repeat)
-        model = networks.build(
-            network["kind"], channels=channels, size=size, classes=split.classes, seed=first, **options
-        )
-        model = model.to(device).eval()
+        model = networks.of_settings(network, split.shape, split.classes, first).to(device).eval()
         return lambda images: torch.nn.functional.normalize(model.embed(images), dim=1)
 
     return of

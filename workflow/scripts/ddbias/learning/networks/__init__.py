@@ -7,6 +7,7 @@ All of them have ``embed(images)`` beside ``forward(images)``, and ``embedding_s
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from torch import nn
@@ -17,7 +18,7 @@ from ddbias.base.seeding import stream
 from ddbias.learning.networks.initialise import construct, reset
 from ddbias.learning.networks.layers import Network, require_positive
 
-__all__ = ["Network", "build", "construct", "options", "reset"]
+__all__ = ["Network", "build", "construct", "of_settings", "options", "reset"]
 
 
 def options(name: str) -> tuple[str, ...]:
@@ -65,3 +66,26 @@ def build(name: str, *, channels: int, size: int, classes: int, seed: int, **cho
     network = construct(lambda: builder(channels, size, classes, **chosen))
     reset(network, stream(seed, "init"))
     return network
+
+
+def of_settings(settings: Mapping[str, object], shape: Sequence[int], classes: int, seed: int) -> nn.Module:
+    """Return the network that the settings of a study name, see `build`.
+
+    Parameters
+    ----------
+    settings : mapping
+        ``kind`` and the options of the architecture.
+    shape : (int, int, int)
+        Channels, height and width of the images, as in ``split.shape``.
+    classes, seed : int
+
+    Raises
+    ------
+    DdbiasError
+        As `build`, and if the images are not square.
+    """
+    channels, height, width = shape
+    if height != width:
+        raise DdbiasError(f"networks take square images, not {height}x{width}; give the data set a size")
+    options = {name: value for name, value in settings.items() if name != "kind"}
+    return build(settings["kind"], channels=channels, size=height, classes=classes, seed=seed, **options)

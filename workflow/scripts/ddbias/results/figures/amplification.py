@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ddbias.evaluation import comparisons
 from ddbias.results.figures import style
 from ddbias.results.tables.formats import MARK, Entry
-from ddbias.results.tables.pool import summarise
+from ddbias.results.tables.pool import by_cell, summarise
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -58,10 +58,10 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
         table.
     """
     size, distillation = comparisons.split(settings["metric"])
-    frame = read_evaluations(evaluations)
+    runs = by_cell(read_evaluations(evaluations))
     found: dict[tuple, dict[str, Entry]] = {}
     for row in settings["rows"]:
-        entry = summarise(frame, row, None)
+        entry = summarise(runs, row, None)
         if entry.mean is not None:
             found.setdefault(tuple(entry.key.values()), {})[entry.metric] = entry
     cells = [(parts[size], parts[distillation]) for parts in found.values() if len(parts) == 2]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ddbias.base.cell import WHOLE
 from ddbias.results.figures import style
-from ddbias.results.tables.pool import summarise
+from ddbias.results.tables.pool import by_cell, summarise
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -67,8 +67,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     """
     metric, (field, label) = settings["metric"], AXES[settings["kind"]]
     words = metric.replace("_", " ")
-    frame = read_evaluations(evaluations)
-    cells = [summarise(frame, row, None) for row in settings["rows"]]
+    runs = by_cell(read_evaluations(evaluations))
+    cells = [summarise(runs, row, None) for row in settings["rows"]]
     cells = [cell for cell in cells if cell.mean is not None]
     if not cells:
         return style.nothing_yet(f"value of {words}")

@@ -12,7 +12,7 @@ from ddbias.base.cell import shortest
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.ledger.asked import Asked, Scale
-from ddbias.results.tables.pool import summarise
+from ddbias.results.tables.pool import by_cell, summarise
 from ddbias.results.tables.read import read_evaluation, read_evaluations
 
 CELL = ("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric")
@@ -120,7 +120,7 @@ def _from_results(asked: Asked, name: str, scale: Scale, folder: Path) -> Ours |
         return None
     frame = read_evaluations([file for _, file in there])
     # Files may have been copied from another study: what is in them counts.
-    entry = summarise(frame, {**asked.cell, "metric": asked.metric}, None)
+    entry = summarise(by_cell(frame), {**asked.cell, "metric": asked.metric}, None)
     seeds = frame["seed"].nunique()
     runs = [store.read_json(made / "run.json") for made, _ in there if (made / "run.json").is_file()]
     settings = [_settings(made / "distilled.safetensors") for made, _ in there]

@@ -23,16 +23,22 @@ from ddbias.results.tables.published import Published
 if TYPE_CHECKING:
     import pandas as pd
 
+Cells = Mapping[tuple[str, ...], "pd.DataFrame"]  # see `by_cell`
 STATES = ("", NOT_PAIRED, NOT_DEFINED, NOT_RUN)  # from the best to the worst
 
 
-def summarise(evaluations: pd.DataFrame, row: Mapping, published: Published | None) -> Entry:
+def by_cell(evaluations: pd.DataFrame) -> Cells:
+    """Return the rows of `ddbias.results.tables.read.read_evaluations` by cell (without its seed)."""
+    return dict(iter(evaluations.groupby(list(Cell.fields_without_seed), sort=False)))
+
+
+def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
     """Pool all networks and seeds of one cell, or put a metric together from those of several.
 
     Parameters
     ----------
-    evaluations : DataFrame
-        What `ddbias.results.tables.read.read_evaluations` returns.
+    cells : mapping
+        What `by_cell` returns.
     row : mapping
         The cell: the fields of a `ddbias.base.cell.Cell` but the seed, and ``metric``; ``terms`` if the metric is one
         of `ddbias.evaluation.comparisons`; ``against``, another such row, if the difference to that is wanted.
@@ -45,8 +51,8 @@ def summarise(evaluations: pd.DataFrame, row: Mapping, published: Published | No
         cells that have no seed in common. ``converged`` is "false" if any set behind the number has not converged,
         "true" if all that can be judged have; ``moved`` and ``first_conflicting`` are means over the cell's own sets.
     """
-    found = _pooled(evaluations, row)
-    sets = _sets(evaluations, row)
+    found = _pooled(cells, row)
+    sets = _sets(cells, row)
     return Entry(
         key=_texts(row),
         metric=str(row["metric"]),
@@ -58,10 +64,10 @@ def summarise(evaluations: pd.DataFrame, row: Mapping, published: Published | No
         published=published.value if published else None,
         published_std=published.std if published else None,
         state=found.state,
-        converged=_merged(one for part in _parts(row) for one in _sets(evaluations, part)["converged"]),
-        moved=_known_mean(sets["moved"]),
-        first_conflicting=_known_mean(sets["first_conflicting"]),
-        difference=_difference(evaluations, row, found) if row.get("against") else None,
+        converged=_merged(one for part in _parts(row) for one in _sets(cells, part).get("converged", [])),
+        moved=_known_mean(sets.get("moved", [])),
+        first_conflicting=_known_mean(sets.get("first_conflicting", [])),
+        difference=_difference(cells, row, found) if row.get("against") else None,
     )
 
 
@@ -83,30 +89,30 @@ class _Pooled:
         return float(np.mean(list(self.seeds.values()))) if self.seeds else None
 
 
-def _runs(evaluations: pd.DataFrame, row: Mapping) -> pd.DataFrame:
-    runs = evaluations
-    for name, value in _texts(row).items():
-        runs = runs[runs[name] == value]
-    return runs
+def _runs(cells: Cells, row: Mapping) -> pd.DataFrame | None:
+    return cells.get(tuple(_texts(row).values()))
 
 
-def _sets(evaluations: pd.DataFrame, row: Mapping) -> pd.DataFrame:
-    """Return one line for each distilled set of a cell that was evaluated."""
-    return _runs(evaluations, row).drop_duplicates("seed")
+def _sets(cells: Cells, row: Mapping) -> dict[str, list]:
+    """Return what is known of each distilled set of a cell that was evaluated, by column."""
+    runs = _runs(cells, row)
+    return {} if runs is None else runs.drop_duplicates("seed").to_dict("list")
 
 
 def _parts(row: Mapping) -> list[Mapping]:
     return list(row["terms"].values()) if "terms" in row else [row]
 
 
-def _pooled(evaluations: pd.DataFrame, row: Mapping) -> _Pooled:
+def _pooled(cells: Cells, row: Mapping) -> _Pooled:
     """Pool one metric of one cell, or put it together from its cells."""
     if "terms" in row:
-        return _compared(row["metric"], {part: _pooled(evaluations, cell) for part, cell in row["terms"].items()})
-    runs = _runs(evaluations, row)
+        return _compared(row["metric"], {part: _pooled(cells, cell) for part, cell in row["terms"].items()})
+    runs = _runs(cells, row)
+    if runs is None:
+        return _Pooled(state=NOT_RUN)
     found = runs[runs["metric"] == row["metric"]]
     if not len(found):
-        return _Pooled(state=NOT_DEFINED if len(runs) else NOT_RUN)
+        return _Pooled(state=NOT_DEFINED)
     by_seed = found.groupby("seed")["value"]
     seeds = {int(seed): 100 * float(value) for seed, value in by_seed.mean().items()}
     return _Pooled(seeds, 100 * found["value"].to_numpy(float), int(by_seed.count().min()))
@@ -129,9 +135,9 @@ def _common(first: _Pooled, *others: _Pooled) -> list[int]:
     return sorted(set(first.seeds).intersection(*(other.seeds for other in others)))
 
 
-def _difference(evaluations: pd.DataFrame, row: Mapping, found: _Pooled) -> Difference:
+def _difference(cells: Cells, row: Mapping, found: _Pooled) -> Difference:
     """Return how much more a row has than the one that it is shown against, paired by seed."""
-    other = _pooled(evaluations, row["against"])
+    other = _pooled(cells, row["against"])
     seeds = [found.seeds[seed] - other.seeds[seed] for seed in _common(found, other)]
     mean = float(np.mean(seeds)) if seeds else None
     return Difference(str(row["against"]["debias"]), mean, half_interval(seeds), len(seeds))
@@ -142,8 +148,9 @@ def _merged(converged: Iterable[str]) -> str:
     return next((text for text in ("false", "true") if text in found), "")
 
 
-def _known_mean(values: pd.Series) -> float | None:
-    known = values.astype(float).dropna()
+def _known_mean(values: list) -> float | None:
+    known = np.asarray(values, float)
+    known = known[~np.isnan(known)]
     return float(known.mean()) if len(known) else None
 
 

@@ -21,7 +21,7 @@ from ddbias.results.tables.formats import (
     write_markdown,
     write_tex,
 )
-from ddbias.results.tables.pool import summarise
+from ddbias.results.tables.pool import by_cell, summarise
 from ddbias.results.tables.published import read_published, select_published
 from ddbias.results.tables.read import read_evaluations
 
@@ -95,11 +95,11 @@ def tabulate(
     if foreign:
         raise DdbiasError(f"the table is for scale {scale} but an evaluation has scale {foreign[0]}; mix no scales")
     numbers = read_published(published)
-    entries, sources = [], []
+    cells, entries, sources = by_cell(frame), [], []
     for row in rows:
         number = select_published(numbers, row["published"]) if row.get("published") else None
         sources += [number.source] if number else []
-        entries.append(summarise(frame, row, number))
+        entries.append(summarise(cells, row, number))
     done = sum(Path(path).is_file() for path in evaluations)
     notes = _notes(frame, entries, sources, scale=scale, commit=commit, done=done, total=len(evaluations))
     notes[1:1] = [*_reading(entries, spread)]
