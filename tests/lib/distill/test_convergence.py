@@ -34,10 +34,10 @@ def split(few_digits):
     return few_digits()
 
 
-def run(split, weights=None, *, network=NETWORK, ipc=2, seed=3, checkpoint=None, **changes):
+def run(split, weights=None, *, real=None, network=NETWORK, ipc=2, seed=3, checkpoint=None, **changes):
     return engine.run(
         split,
-        real=RealSettings(np.ones(len(split)) if weights is None else weights),
+        real=real or RealSettings(np.ones(len(split)) if weights is None else weights),
         settings=DM | changes,
         network=network,
         ipc=ipc,
@@ -187,6 +187,19 @@ def test_a_scaled_step_means_the_same_however_images_are_normalised_and_however_
     published = [run(one, iterations=1, ipc=4, augment="none").record["moved"] for one in (split, *other)]
     assert max(published) / min(published) > 3
     assert step_scale(split, 20).flatten().tolist() == pytest.approx([2 * min(split.meta["own_std"]) ** 2] * 3)
+
+
+def test_a_scaled_step_does_not_grow_with_the_number_of_groups_that_are_added(split):
+    groups = np.arange(len(split)) % 4
+    images = {}
+    for step in ("published", "scaled"):
+        for reduction in ("sum", "mean"):
+            real = RealSettings(np.ones(len(split)), groups, "groups", "uniform", reduction)
+            images[step, reduction] = run(split, real=real, iterations=1, step=step, updates_per_network=2).images
+    start = run(split, iterations=0).images
+    torch.testing.assert_close(images["scaled", "sum"], images["scaled", "mean"], rtol=1e-5, atol=1e-5)
+    moved = [(images["published", how] - start).norm() for how in ("sum", "mean")]
+    assert moved[0] > 3 * moved[1]
 
 
 def test_several_updates_of_one_network_match_the_same_targets(split):

@@ -11,7 +11,8 @@ before it is frozen (SGD 0.01 without momentum, batches of 256, the matching's s
 each image).
 
 Three are ours, for the same objective in less time: ``step: scaled`` multiplies the gradient by
-`ddbias.distill.learner.step_scale`; ``decay: cosine`` lets the learning rate fall to 0 in the second half;
+`ddbias.distill.learner.step_scale` and divides it by how many targets of the class are added up, or the sum over ten
+groups would make a step that throws the images out of their range; ``decay: cosine`` lets the learning rate fall to 0 in the second half;
 ``updates_per_network`` moves the images so many times on one network, batch and augmentation, whose targets are most of
 a step's cost.
 
@@ -80,8 +81,9 @@ PLUGIN = {
                     "x-default": {"quick": "scaled", "fast": "scaled"},
                     "description": (
                         "scaled multiplies the step of a pixel by ipc / 10 and by what makes it that of images "
-                        "which are normalised by their own statistics, so that one learning rate suits all data"
-                        " sets and numbers of images. Ours."
+                        "which are normalised by their own statistics, and divides it by the number of targets of "
+                        "a class (the groups of FairDD), so that one learning rate suits all data sets, numbers of "
+                        "images and debias kinds. Ours."
                     ),
                 },
                 "decay": {
@@ -235,10 +237,16 @@ class Distiller(Learner):
         """Do ``updates_per_network`` updates of the images; see `Learner.step`. ``loss`` is that of the last one."""
         self._draw_network(step)
         targets = self._targets(step, real, batch)
+        gain = None if self.gain is None else self.gain / self._counted(*targets[1:])
         for _ in range(self.updates):
             loss, gradient = self._distance(step, *targets)
-            scalars = self.update(step, loss, gradient if self.gain is None else gradient * self.gain)
+            scalars = self.update(step, loss, gradient if gain is None else gradient * gain)
         return scalars
+
+    def _counted(self, classes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+        """Return how much the targets (R,) of its class count together, for every image: (K * ipc, 1, 1, 1)."""
+        counted = torch.zeros(self.classes).to(scale).index_add(0, classes, scale)  # (K,)
+        return counted.repeat_interleave(len(self.images) // self.classes).view(-1, 1, 1, 1)
 
     def probe_loss(self, index: int, real: torch.Tensor, batch: RealBatch) -> float:
         """Return the loss of a step; the targets of an index are computed once."""
