@@ -12,9 +12,9 @@ each image).
 
 Three are ours, for the same objective in less time: ``step: scaled`` multiplies the gradient by
 `ddbias.distill.learner.step_scale` and divides it by how many targets of the class are added up, or the sum over ten
-groups would make a step that throws the images out of their range; ``decay: cosine`` lets the learning rate fall to 0 in the second half;
-``updates_per_network`` moves the images so many times on one network, batch and augmentation, whose targets are most of
-a step's cost.
+groups would make a step that throws the images out of their range; ``decay: cosine`` lets the learning rate fall to 0
+in the second half; ``updates_per_network`` moves the images so many times on one network, batch and augmentation, whose
+targets are most of a step's cost.
 
 Cost: one forward pass of the real batch and ``updates_per_network`` forward and backward passes of the synthetic images
 a step, and ``warm_up`` epochs, which are always float32.
