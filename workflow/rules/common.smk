@@ -6,7 +6,7 @@ import sys
 SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
 sys.path[:0] = [SCRIPTS, os.path.dirname(SCRIPTS)]
 
-from ddbias.base import lookup, plugins
+from ddbias.base import folders, lookup, plugins
 from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store

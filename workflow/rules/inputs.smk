@@ -43,7 +43,7 @@ def source_digests(wildcards):
     Of folders, which may hold very many, the names, sizes and dates of the files.
     """
     files = [store.file_sha256(path) for path in source_files(wildcards)]
-    return files + [store.folder_sha256(path) for path in source_folders(wildcards)]
+    return files + [folders.digest(path) for path in source_folders(wildcards)]
 
 
 def embeddings(wildcards):

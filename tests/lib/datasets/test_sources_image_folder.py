@@ -236,9 +236,14 @@ def test_an_image_that_cannot_be_decoded(good, content):
     assert str(path) in fails("cannot be decoded as an image", good, size=4)
 
 
-def test_an_image_with_16_bits(good):
-    Image.fromarray(np.zeros((4, 4), np.uint16)).save(good / "test" / "cat" / "a_day.png")
-    fails("test/cat/a_day.png has more than 8 bits", good)
+def test_what_is_left_out_is_counted(good, log_lines):
+    for name in ("x.heic", "y.heic", "notes.md"):
+        (good / "train" / "cat" / name).write_bytes(b"x")
+    found = load(good)["train"]
+    assert len(found) == 2
+    assert found.provenance["files"]["train"]["left_out"] == {".heic": 2, ".md": 1}
+    assert "left_out" not in found.provenance["files"]["test"]
+    assert [line for line in log_lines if "train, since it is no image that can be read: 2 .heic, 1 .md" in line]
 
 
 def test_files_outside_of_their_folders(good):

@@ -38,18 +38,6 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def folder_sha256(path: str | Path) -> str:
-    """Return the SHA-256 of the names, sizes and dates of all files in a folder, in hexadecimal."""
-    hasher = hashlib.sha256()
-    for folder, folders, files in os.walk(path):
-        folders.sort()
-        for name in sorted(files):
-            facts = os.stat(os.path.join(folder, name))
-            relative = os.path.relpath(os.path.join(folder, name), path)
-            hasher.update(f"{relative}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
-    return hasher.hexdigest()
-
-
 @contextmanager
 def whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds, else remove it."""

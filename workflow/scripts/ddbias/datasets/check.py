@@ -74,6 +74,10 @@ def _facts(train: Split, test: Split) -> list[str]:
         "- networks see pixels less "
         + ", ".join(f"{m:.4f} over {s:.4f}" for m, s in zip(train.meta["mean"], train.meta["std"], strict=True)),
     ]
+    for split, files in (train.meta["source"].get("files") or {}).items():
+        if isinstance(files, Mapping) and files.get("left_out"):
+            others = ", ".join(f"{count:,} {ending}" for ending, count in files["left_out"].items())
+            lines.append(f"- left out of the {split} folder, since it is no image that can be read: {others}")
     for name, split in (("training", train), ("test", test)):
         if split.conflicting is not None:
             conflicting = int(split.conflicting.sum())

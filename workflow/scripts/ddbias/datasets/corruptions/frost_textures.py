@@ -138,7 +138,7 @@ def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise DdbiasError(f"no frost texture {path}; its folder must hold {', '.join(FILES)}")
     try:
-        with Image.open(path) as picture:
+        with Image.open(path, formats=("PNG", "JPEG")) as picture:
             pixels = np.asarray(picture.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ddbias.base import folders
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
 from ddbias.datasets.sources.images import decode
 
-EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-
 
 def list_images(folder: Path) -> list[str]:
-    """Return the image files below a folder, told by their extension; hidden files and folders are passed over.
+    """Return the image files below a folder, see `ddbias.base.folders.listing`; says what is left out.
 
     Parameters
     ----------
@@ -33,28 +32,20 @@ def list_images(folder: Path) -> list[str]:
     DdbiasError
         If there is none, for a name that is not UTF-8, and for a link that leads back to a folder above it.
     """
-    found = sorted(_walk(folder, "", ()))
-    if not found:
-        raise DdbiasError(f"{folder} holds no image files ({', '.join(EXTENSIONS)}); correct the path, or fill it")
-    for name in found:
+    found = folders.listing(folder)
+    others = ", ".join(f"{count:,} {ending}" for ending, count in found.left_out.items())
+    if not found.images:
+        there = f"; it holds {others}" if others else ""
+        raise DdbiasError(
+            f"{folder} holds no image files ({', '.join(folders.IMAGES)}){there}; correct the path, or fill it"
+        )
+    if others:
+        logger.info("left out of %s, since it is no image that can be read: %s", folder, others)
+    for name in found.images:
         # Undecodable bytes are surrogates in a name; with a line break, neither a message nor a digest would be clear.
         if any("\ud800" <= letter <= "\udfff" or letter < " " for letter in name):
             raise DdbiasError(f"the file name {name!a} in {folder} is not UTF-8 or holds a line break; rename it")
-    return found
-
-
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[str]:
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        raise DdbiasError(f"{folder} is a link to a folder that it lies in; remove the link")
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            yield from _walk(entry, f"{prefix}{entry.name}/", (*above, here))
-        elif entry.suffix.lower() in EXTENSIONS:
-            yield prefix + entry.name
+    return found.images
 
 
 def decode_splits(
@@ -74,6 +65,8 @@ def decode_splits(
 def fingerprint(folder: Path, names: Sequence[str]) -> dict[str, object]:
     """Return the folder's name, the number of files and a SHA-256 of them: of the output of ``sha256sum <names>``.
 
+    With ``left_out``, the number of files that are no images that can be read by their ending, if there are any.
+
     Parameters
     ----------
     folder : Path
@@ -83,4 +76,6 @@ def fingerprint(folder: Path, names: Sequence[str]) -> dict[str, object]:
     lines = hashlib.sha256()
     for name in names:
         lines.update(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n".encode())
-    return {"name": folder.name, "images": len(names), "sha256": lines.hexdigest()}
+    left_out = folders.listing(folder).left_out
+    found = {"name": folder.name, "images": len(names), "sha256": lines.hexdigest()}
+    return found | ({"left_out": left_out} if left_out else {})

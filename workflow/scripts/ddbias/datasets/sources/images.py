@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from ddbias.base.errors import DdbiasError
+from ddbias.base.log import logger
 
-GREY_MODES = ("1", "L", "LA")
-WIDE_MODES = ("I", "F")  # I;16, I;16B, ...: more than 8 bits per channel
+# Others are not opened, whatever the ending says: EPS, for one, starts Ghostscript.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
+GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N")
+BACKGROUND = (255, 255, 255, 255)  # white, behind what is transparent
+SIXTEEN_BITS = 257  # levels of 16 bits for one of 8
+MOST_NAMED = 20  # bad images in a message; the log has all
 _UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 
 
@@ -51,37 +56,79 @@ def decode(
     Returns
     -------
     ndarray of uint8, shape (N, C, H, W)
-        C is 1 for grey, else 3 (transparency is dropped).
+        C is 1 for grey, else 3. Images are as people see them: turned as their EXIF data say, on white where they are
+        transparent; grey ones of 16 bits have 65535 as 255.
 
     Raises
     ------
     DdbiasError
-        If an image is missing, cannot be decoded, has 16 bits per channel, is smaller than `crop`, or differs in size
-        from the first one.
+        If images are missing, cannot be decoded, have more than 8 bits per channel in another way or are smaller than
+        `crop`, all of them named; or if one differs in size from the first one.
     """
+    bad: dict[int, str] = {}
     shape = (size, size)
     if size is None or mode is None:
         # Headers first: the shape of the result is known before a pixel is decoded, so nothing is held twice.
-        headers = [_header(blob, crop, name, i) for i, blob in enumerate(blobs)]
-        shape = shape if size else _common_shape([box for _, box in headers], name)
-        mode = mode or ("L" if all(of_one in GREY_MODES for of_one, _ in headers) else "RGB")
-    images = np.empty((len(blobs), len(mode), shape[1], shape[0]), np.uint8)
-    for i, blob in enumerate(blobs):
+        headers = _each(lambda blob, i: _header(blob, crop, name, i), blobs, bad)
+        if size is None and headers:
+            shape = _common_shape({i: box for i, (_, box) in headers.items()}, name)
+        mode = mode or ("L" if all(of_one in GREY_MODES for of_one, _ in headers.values()) else "RGB")
+    images = np.empty((len(blobs), len(mode), shape[1] or 0, shape[0] or 0), np.uint8)
+
+    def fill(blob: bytes | Path, i: int) -> None:
         with _opened(blob, name, i) as image:
-            image = _cropped(image, crop, name, i).convert(mode)
+            image = _cropped(_as_shown(image), crop, name, i).convert(mode)
             if image.size != shape:
                 image = image.resize(shape, Image.Resampling.BILINEAR)
             images[i] = np.asarray(image).reshape(shape[1], shape[0], len(mode)).transpose(2, 0, 1)
+
+    _each(fill, blobs, bad)
+    if bad:
+        raise DdbiasError(_all_bad(list(bad.values())))
     return images
+
+
+def _each(function: Callable, blobs: Sequence[bytes | Path], bad: dict[int, str]) -> dict[int, object]:
+    """Return what a function says of every image that is not known to be bad; adds those of which it complains."""
+    found = {}
+    for i, blob in enumerate(blobs):
+        if i not in bad:
+            try:
+                found[i] = function(blob, i)
+            except DdbiasError as error:
+                bad[i] = str(error)
+    return found
+
+
+def _all_bad(lines: list[str]) -> str:
+    """Say in one line what is wrong with some images; all of them are named in the log."""
+    if len(lines) == 1:
+        return lines[0]
+    for line in lines[MOST_NAMED:]:
+        logger.info("%s", line)
+    more = f"; and {len(lines) - MOST_NAMED:,} more, named in the log" if len(lines) > MOST_NAMED else ""
+    return f"{len(lines):,} images cannot be used: {'; '.join(lines[:MOST_NAMED])}{more}"
+
+
+def _as_shown(image: Image.Image) -> Image.Image:
+    """Return an image as people see it: upright, on the background, 8 bits per channel."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        levels = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((levels + SIXTEEN_BITS // 2) // SIXTEEN_BITS).astype(np.uint8))
+    if not image.has_transparency_data:
+        return image
+    ground = Image.new("RGBA", image.size, BACKGROUND)
+    return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
 
 
 @contextmanager
 def _opened(blob: bytes | Path, name: Callable[[int], str], i: int) -> Iterator[Image.Image]:
     """Open an image; what Pillow raises for a bad one while it is open becomes one line."""
     try:
-        with Image.open(blob if isinstance(blob, Path) else io.BytesIO(blob)) as image:
-            if image.mode.startswith(WIDE_MODES):
-                raise DdbiasError(f"{name(i)} has more than 8 bits per channel (mode {image.mode}); store it as 8-bit")
+        with Image.open(blob if isinstance(blob, Path) else io.BytesIO(blob), formats=FORMATS) as image:
+            if image.mode in ("I", "F"):
+                raise DdbiasError(f"{name(i)} has 32 bits per channel (mode {image.mode}); store it with 8 or 16")
             yield image
     except FileNotFoundError as error:
         raise DdbiasError(f"{name(i)} is missing; put it back, or remove it from the list that names it") from error
@@ -91,7 +138,9 @@ def _opened(blob: bytes | Path, name: Callable[[int], str], i: int) -> Iterator[
 
 def _header(blob: bytes | Path, crop: int | None, name: Callable[[int], str], i: int) -> tuple[str, tuple[int, int]]:
     with _opened(blob, name, i) as image:
-        return image.mode, (crop, crop) if crop else image.size
+        # Pillow turns a TIFF by itself and says its size as it will be.
+        turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        return image.mode, (crop, crop) if crop else image.size[::-1] if turned else image.size
 
 
 def _cropped(image: Image.Image, crop: int | None, name: Callable[[int], str], i: int) -> Image.Image:
@@ -104,9 +153,9 @@ def _cropped(image: Image.Image, crop: int | None, name: Callable[[int], str], i
     return image.crop((left, top, left + crop, top + crop))
 
 
-def _common_shape(shapes: Sequence[tuple[int, int]], name: Callable[[int], str]) -> tuple[int, int]:
-    first = shapes[0]
-    for i, shape in enumerate(shapes):
+def _common_shape(shapes: Mapping[int, tuple[int, int]], name: Callable[[int], str]) -> tuple[int, int]:
+    first = next(iter(shapes.values()))
+    for i, shape in shapes.items():
         if shape != first:
             raise DdbiasError(
                 f"{name(i)} is {shape[0]}x{shape[1]} but the first one is {first[0]}x{first[1]}; "

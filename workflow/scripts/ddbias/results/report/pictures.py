@@ -96,7 +96,7 @@ def preview(path: Path, sharing: int) -> Preview | None:
     if content is None:
         return None
     try:
-        pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+        pixels = np.asarray(Image.open(io.BytesIO(content), formats=("PNG",)).convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
         raise DdbiasError(f"{path} is a damaged picture; delete it and run again") from error
     height, width, _ = pixels.shape
