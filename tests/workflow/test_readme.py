@@ -119,6 +119,8 @@ def check_table(block, name):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_table_of_results_has_its_file(page):
+    if page == "config.md":  # of keys
+        return
     rest = re.sub(r"<!-- table: \w+ -->.*?<!-- end -->", "", PAGES[page], flags=re.DOTALL)
     assert not [line for line in rest.splitlines() if line.startswith("|") and "±" in line]
     heads = re.findall(r"^\|(.*)\|\n\|[-:| ]+\|$", rest, re.MULTILINE)

@@ -9,32 +9,32 @@ def declared_files(wildcards, find):
             for key in option.split("."):
                 value = (value or {}).get(key)
             named.append(value)
-    return [found for path in named if path and (found := find(path))]
+    return [found for path in named if path for found in find(path)]
 
 
 def source_files(wildcards):
     """Return the files of a data set that the user owns, wherever they lie: a change of one reruns what it made."""
-    return declared_files(wildcards, found_file)
+    return declared_files(wildcards, found_files)
 
 
 def source_folders(wildcards):
     """Return the folders of images that the user owns."""
-    return declared_files(wildcards, found_folder)
+    return declared_files(wildcards, found_folders)
 
 
-def found_file(path):
-    """Return where a source file lies, or None; the job that reads it has more to say about a missing one."""
+def found_files(path):
+    """Return the files that a path may mean; the job that reads them has more to say where there is none."""
     try:
-        return str(lookup.find(path, study.config["data"]))
+        return [str(file) for file in lookup.find_files(path, study.config["data"], ".parquet")]
     except DdbiasError:
-        return None
+        return []
 
 
-def found_folder(path):
+def found_folders(path):
     try:
-        return lookup.find_folder(path, study.config["data"])
+        return [lookup.find_folder(path, study.config["data"])]
     except DdbiasError:
-        return None
+        return []
 
 
 def source_digests(wildcards):

@@ -309,7 +309,7 @@ def test_order_and_subset_of_a_bias(kind):
 @pytest.mark.parametrize(
     ("settings_", "message"),
     [
-        ({"kind": "foregroud", "severity": 1}, "unknown bias 'foregroud'.*Did you mean 'foreground'"),
+        ({"kind": "foregroud", "severity": 1}, "unknown bias kind 'foregroud'.*Did you mean 'foreground'"),
         ({"kind": "foreground", "severty": 1}, "unknown option of bias 'foreground' 'severty'.*'severity'"),
         ({"kind": "foreground"}, "needs the option 'severity'"),
         ({"kind": "background", "severity": 0}, "one of 1, 2, 3, 4, 5"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
@@ -31,13 +33,16 @@ def drawn(part, made, split="train", ratio=0.9, test="natural", seed=0):
 FACES = part_of([[360, 360], [360, 284]])
 
 
-@pytest.mark.parametrize(("ratio", "pairs"), [(0.95, None), (0.95, [1, 0]), (0.5, None), (0.0, None), (1.0, [1, 0])])
+SAME = [0, 1]
+
+
+@pytest.mark.parametrize(("ratio", "pairs"), [(0.95, SAME), (0.95, [1, 0]), (0.5, SAME), (0.0, SAME), (1.0, [1, 0])])
 def test_subsampling_reaches_the_ratio_with_as_many_images_as_there_are(ratio, pairs):
-    made = bias.build({"kind": "subsample", "pairs": pairs})
+    made = bias.build({"kind": "subsample", "pair_positions": pairs})
     found, table = drawn(FACES, made, ratio=ratio)
     available = counts(FACES.labels, FACES.attributes, 2, 2)
     for label in range(2):
-        partner = (pairs or [0, 1])[label]
+        partner = pairs[label]
         total = table[label].sum()
         assert table[label, partner] == round(ratio * total) or ratio * total % 1 == 0.5
         more = total + 2  # no larger class has this ratio
@@ -48,7 +53,7 @@ def test_subsampling_reaches_the_ratio_with_as_many_images_as_there_are(ratio, p
 
 
 def test_the_same_images_come_first_for_every_ratio():
-    made = bias.build({"kind": "subsample", "per_class": 200})
+    made = bias.build({"kind": "subsample", "per_class": 200, "pair_positions": SAME})
     rows = {ratio: set(drawn(FACES, made, ratio=ratio)[0].rows) for ratio in (0.8, 0.9)}
     conflicting = {r: {row for row in rows[r] if FACES.attributes[row] != FACES.labels[row]} for r in rows}
     assert conflicting[0.9] < conflicting[0.8]
@@ -75,7 +80,7 @@ def test_what_was_wanted_and_not_reached_is_stated():
     ],
 )
 def test_a_ratio_out_of_reach(cells, ratio, said):
-    made = bias.build({"kind": "subsample"})
+    made = bias.build({"kind": "subsample", "pair_positions": SAME})
     if said is None:
         assert drawn(part_of(cells), made, ratio=ratio)[1].tolist() == [[100, 0], [0, 50]]
         return
@@ -106,7 +111,7 @@ def test_never_more_than_there_is_and_always_the_exact_ratio(available, ratio, p
 
 def test_conventions_of_the_test_split():
     part = part_of([[30, 8], [12, 20], [9, 11]])
-    made = bias.build({"kind": "none", "pairs": ["attribute 1", 0, 1]})
+    made = bias.build({"kind": "none", "pairs": ["attribute 1", "attribute 0", "attribute 1"]})
     assert made.pairing(part) == [1, 0, 1]
     assert drawn(part, made, "test", test="natural")[1].tolist() == [[30, 8], [12, 20], [9, 11]]
     assert drawn(part, made, "test", test="anti")[1].tolist() == [[30, 0], [0, 20], [9, 0]]
@@ -117,9 +122,17 @@ def test_conventions_of_the_test_split():
 @pytest.mark.parametrize(
     ("settings", "part", "test", "said"),
     [
-        ({"pairs": [0]}, FACES, "anti", "pairs names 1 attributes for 2 labels"),
-        ({"pairs": [0, "attribut 1"]}, FACES, "anti", "Did you mean 'attribute 1'"),
-        ({"pairs": [0, 2]}, FACES, "anti", "pairs holds 2, which is no attribute"),
+        ({"pairs": ["attribute 0"]}, FACES, "anti", "pairs names 1 attributes for 2 labels"),
+        ({"pairs": ["attribute 0", "attribut 1"]}, FACES, "anti", "Did you mean 'attribute 1'"),
+        ({"pairs": ["attribute 0", 2]}, FACES, "anti", "pairs holds 2, which is no attribute"),
+        (
+            {"pairs": ["attribute 0", 1]},
+            FACES,
+            "anti",
+            "For the position 1, the value attribute 1, write pair_positions",
+        ),
+        ({"pair_positions": [0, 2]}, FACES, "anti", "pair_positions holds 2; the source has the attributes 0 to 1"),
+        ({"pairs": ["attribute 0"] * 2, "pair_positions": [0, 1]}, FACES, "anti", "leave one of them out"),
         ({}, part_of([[3, 3], [3, 3], [3, 3]]), "anti", "no attribute is paired with a label"),
         ({}, part_of([[3, 0], [0, 3]]), "anti", "no test image conflicts"),
         ({}, part_of([[3, 0], [2, 3]]), "balanced", "no test image has label 'label 0' and attribute 'attribute 1'"),
@@ -147,7 +160,39 @@ def test_subsampling_needs_attributes(part, said):
         bias.build({"kind": "subsample"}).assign(part, bias.Context("train", 0.9))
 
 
+def named(cells, names):
+    return replace(part_of(cells), attribute_names=names)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([[9, 1], [2, 8]], [0, 1]),
+        ([[1, 9], [8, 2]], [1, 0]),  # by alphabetical order aligned and conflicting would be swapped
+        ([[5, 5], [2, 8]], None),  # no majority
+        ([[9, 1], [8, 2]], None),  # the same for both
+        ([[1, 9, 0], [8, 1, 1]], [1, 0]),
+    ],
+)
+def test_without_pairs_the_majority_of_the_training_images_decides(cells, expected):
+    made = bias.build({"kind": "none"}).fitted(part_of(cells))
+    assert made.pairing(part_of([[1] * len(cells[0])] * 2)) == expected  # whatever the test split holds
+
+
+def test_label_and_attribute_of_the_same_name_are_paired():
+    part = named([[1, 9], [8, 2]], ["label 0", "label 1"])
+    assert bias.build({"kind": "none"}).pairing(part) == [0, 1]
+
+
+def test_integers_in_pairs_are_values_and_the_other_reading_is_named(log_lines):
+    part = named([[3, 3, 3], [3, 3, 3]], ["1", "2", "3"])
+    assert bias.build({"kind": "none", "pairs": [1, 2]}).pairing(part) == [0, 1]
+    assert [line for line in log_lines if "pairs: 1 is the attribute value 1; the one at position 1, 2, would" in line]
+    assert bias.build({"kind": "none", "pairs": [2019, 2020]}).pairing(named([[3, 3]] * 2, ["2019", "2020"])) == [0, 1]
+    assert bias.build({"kind": "none", "pair_positions": [1, 2]}).pairing(part) == [1, 2]
+
+
 def test_a_single_attribute():
-    made = bias.build({"kind": "subsample", "pairs": [0, 0]})
+    made = bias.build({"kind": "subsample", "pair_positions": [0, 0]})
     with pytest.raises(DdbiasError, match="a single attribute, so no sample can conflict"):
         made.assign(part_of([[3], [3]]), bias.Context("train", 0.9))

@@ -122,16 +122,16 @@ def test_parquet_lookup_order(write, tmp_path, monkeypatch):
     home, mirror = tmp_path / "home", tmp_path / "mirror"
     for number, folder in enumerate((mirror, home)):
         folder.mkdir()
-        made = table(pictures(2, seed=number), [0, 1], attribute=[number, number])
+        made = table(pictures(2, seed=number), [0, 1], attribute=[f"from {number}"] * 2)
         for name in ("train.parquet", "test.parquet"):
             parquet.write_table(made, folder / name)
     settings = {"kind": "parquet", "train": "train.parquet", "test": "test.parquet"}
     monkeypatch.setenv("DDBIAS_DATA", str(home))
     data = {"root": str(tmp_path / "root"), "mirrors": [str(mirror)]}
-    assert sources.load(settings, data=data)["train"].attributes.tolist() == [0, 0]
-    assert sources.load(settings, data={**data, "mirrors": []})["train"].attributes.tolist() == [1, 1]
+    assert sources.load(settings, data=data)["train"].attribute_names == ["from 0"]
+    assert sources.load(settings, data={**data, "mirrors": []})["train"].attribute_names == ["from 1"]
     monkeypatch.chdir(home)
-    assert sources.load(settings, data=data)["train"].attributes.tolist() == [1, 1]
+    assert sources.load(settings, data=data)["train"].attribute_names == ["from 1"]
     message = fails("no file x.parquet in the working directory", {**settings, "train": "x.parquet"}, data)
     assert str(mirror) in message
 
@@ -174,12 +174,13 @@ def with_images(values):
             {},
             "column 'image' .* is string; it must hold",
         ),
-        (table(THREE, [0, -1, 1]), None, {}, "row 1 of column 'label' .*is -1; labels must not be negative"),
-        (table(THREE, [0, 2, 2]), None, {}, "never holds 1, though labels run from 0 to 2"),
+        (table(THREE, [0, 2, 2]), None, {"label_names": ["a", "b"]}, "row 1 .*is 2, and the label names \\(a, b\\)"),
+        (table(THREE, [1, 0, 0]), None, {"label_names": ["1", "0"]}, "may be the values of .* or names for 0 to 1"),
+        (table(pictures(60), list(range(60))), None, {}, "60 different values in 60 rows, so it looks like a number"),
         (table(THREE, [0, 0, 0], features={"label": ["cat", "dog"]}), None, {}, "never holds 1 \\('dog'\\)"),
         (table(THREE, [0, None, 1]), None, {}, "row 1 of column 'label' .*is empty"),
         (table(THREE, [0.0, 1.0, 1.0]), None, {}, "column 'label' .*is double; it must hold integers"),
-        (GOOD, table(THREE, [0, 5, 1]), {}, "row 1 .*test.parquet is 5; labels must be 0 to 1"),
+        (GOOD, table(THREE, [0, 5, 1]), {}, "row 1 .*test.parquet is 5, which is not among the labels \\(0, 1\\)"),
         (table(THREE, ["a", "b", "b"]), table(THREE, ["a", "bb", "b"]), {}, "row 1 .* is 'bb', which is not among"),
         (table(THREE, ["a", "b", "b"]), GOOD, {}, "differ in type"),
         (
@@ -236,3 +237,77 @@ def test_resize_is_antialiased_bilinear():
     kernel = np.array([1, 3, 3, 1]) / 8
     inner = images[0, 0, 1:5, 3:7]
     assert abs(int(small[0, 0, 1, 2]) - kernel @ inner @ kernel) <= 1
+
+
+# ---- integers that are names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("attributes", "names"),
+    [
+        ([2019, 2020, 2019], ["2019", "2020"]),
+        ([1, 2, 3], ["1", "2", "3"]),
+        ([-1, 1, 1], ["-1", "1"]),
+        ([20230001, 10, 20230001], ["10", "20230001"]),
+        ([True, False, True], ["0", "1"]),
+    ],
+)
+def test_integers_are_values_like_any_other(write, tmp_path, attributes, names):
+    data = table(THREE, [7, 9, 9], attribute=attributes)
+    part = sources.load(write(data), data={"root": str(tmp_path)})["train"]
+    assert (part.label_names, part.labels.tolist()) == (["7", "9"], [0, 1, 1])
+    assert part.attribute_names == names
+    assert [int(names[code]) for code in part.attributes] == [int(value) for value in attributes]
+
+
+def test_names_may_be_the_values(write, tmp_path):
+    chosen = {"attribute_names": ["2020", "2019", "2021"]}
+    part = sources.load(
+        write(table(THREE, [0, 1, 1], attribute=[2019, 2020, 2019]), **chosen), data={"root": str(tmp_path)}
+    )
+    assert part["train"].attribute_names == ["2020", "2019", "2021"]
+    assert part["train"].attributes.tolist() == [1, 0, 1]
+
+
+# ---- parts ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("named", ["train-*.parquet", "parts"])
+def test_a_split_may_have_many_parts(write, tmp_path, named):
+    settings = write(GOOD)
+    whole = sources.load(settings, data={"root": str(tmp_path)})["train"]
+    folder = tmp_path / ("parts" if named == "parts" else ".")
+    folder.mkdir(exist_ok=True)
+    for row in range(3):
+        parquet.write_table(GOOD.slice(row, 1), folder / f"train-0000{row}-of-00003.parquet")
+    (folder / "_SUCCESS").write_text("")
+    found = sources.load(settings | {"train": named}, data={"root": str(tmp_path)})["train"]
+    np.testing.assert_array_equal(found.images, whole.images)
+    np.testing.assert_array_equal(found.labels, whole.labels)
+    assert [part["name"] for part in found.provenance["files"]["train"]["parts"]] == [
+        f"train-0000{i}-of-00003.parquet" for i in range(3)
+    ]
+    one = f"{'parts/' if named == 'parts' else ''}train-00001-of-00003.parquet"
+    fails(
+        "is one of 3 parts, of which 1 are named; write train-\\*.parquet",
+        settings | {"train": one},
+        {"root": str(tmp_path)},
+    )
+    (folder / "train-00002-of-00003.parquet").unlink()
+    fails("is one of 3 parts, of which 2 are named", settings | {"train": named}, {"root": str(tmp_path)})
+
+
+@pytest.mark.parametrize("kind", [pa.binary_view(), pa.large_binary(), pa.struct({"bytes": pa.binary_view()})])
+def test_columns_as_other_libraries_write_them(write, tmp_path, kind):
+    """In many chunks: together they may hold more than a 32-bit offset reaches."""
+    whole = sources.load(write(GOOD), data={"root": str(tmp_path)})["train"]
+    blobs = [row["bytes"] if isinstance(row, dict) else row for row in GOOD.column("image").to_pylist()]
+    values = [{"bytes": blob} for blob in blobs] if pa.types.is_struct(kind) else blobs
+    labels = pa.array([str(label) for label in GOOD.column("label").to_pylist()], pa.string_view())
+    other = pa.table({"image": pa.chunked_array([[value] for value in values], kind), "label": labels})
+    parquet.write_table(other, tmp_path / "train.parquet", row_group_size=1)
+    parquet.write_table(other, tmp_path / "test.parquet", row_group_size=1)
+    settings = {"kind": "parquet", "train": "train.parquet", "test": "test.parquet"}
+    found = sources.load(settings, data={"root": str(tmp_path)})["train"]
+    np.testing.assert_array_equal(found.images, whole.images)
+    assert found.labels.tolist() == whole.labels.tolist()

@@ -255,7 +255,7 @@ def test_options_are_those_of_the_architecture():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "convent"}, r"unknown network 'convent'; known: .*Did you mean 'convnet'\?$"),
+        ({"name": "convent"}, r"unknown network kind 'convent'; known: .*Did you mean 'convnet'\?$"),
         ({"name": "convnet", "dept": 3}, r"network convnet has no option 'dept'; .*Did you mean 'depth'\?$"),
         ({"name": "convnet_bn", "norm": "batch"}, "network convnet_bn has no option 'norm'"),
         ({"name": "lenet", "width": 3}, "network lenet has no option 'width'; it has none"),

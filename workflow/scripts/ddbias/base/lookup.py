@@ -47,6 +47,33 @@ def find_folder(path: str, data: Mapping[str, object]) -> Path:
     return _first("folder", Path.is_dir, path, data)
 
 
+def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]:
+    """Return the files that `path` may mean: a file, all with an ending in a folder, or all that fit a pattern.
+
+    Looked for as `find` does, sorted by name; hidden ones (and Spark's ``_SUCCESS``) are passed over.
+
+    Raises
+    ------
+    DdbiasError
+        When there is none.
+    """
+    if not any(sign in path for sign in "*?["):
+        there = [folder / path for folder in (Path(), *places(data))]
+        if any(map(Path.is_file, there)) or not any(map(Path.is_dir, there)):
+            return [find(path, data)]
+        folder, pattern = find_folder(path, data), f"*{ending}"
+    else:
+        *above, pattern = Path(path).parts
+        folder = find_folder(str(Path(*above)) if above else ".", data)
+        if not any(folder.glob(pattern)):  # the working directory comes first, and may have none
+            others = [place / Path(*above) for place in places(data)]
+            folder = next((place for place in others if any(place.glob(pattern))), folder)
+    found = sorted(file for file in folder.glob(pattern) if file.is_file() and file.name[0] not in "._")
+    if not found:
+        raise DdbiasError(f"no file {pattern} in {folder}; correct the path, or name the folder under data.mirrors")
+    return found
+
+
 def _first(what: str, exists: Callable[[Path], bool], path: str, data: Mapping[str, object]) -> Path:
     folders = [Path(), *places(data)]
     found = next((folder / path for folder in folders if exists(folder / path)), None)

@@ -83,6 +83,11 @@ def synthesize_dataset(
     ratio = _check_ratio(ratio, bias["kind"], injected.takes_ratio)
     check_size(size)
     raw = sources.load(source, data=data, size=size)
+    if len(raw["train"].label_names) < 2:
+        (only,) = raw["train"].label_names
+        raise DdbiasError(f"all images have the label '{only}'; with a single class there is nothing to tell apart")
+    if hasattr(injected, "fitted"):  # what the test split does hangs on the training split
+        injected = injected.fitted(raw["train"])
     sizes = {split: len(part) for split, part in raw.items()}
     contexts = {split: Context(split, ratio, test, seed, sizes, data) for split in raw}
     preparation = {"channels": channels, "size": size, "pad": injected.pad if pad is None else pad}

@@ -25,6 +25,8 @@ class Bias(Protocol):
     normalise : str or pair, or None
         What the published code of data with this bias normalises with, as `ddbias.datasets.normalisation` takes it;
         None: what the source says. May be left out.
+    fitted : callable
+        ``fitted(train) -> Bias``, the same with what the training split decides. May be left out.
     """
 
     takes_ratio: bool

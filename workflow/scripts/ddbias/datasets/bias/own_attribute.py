@@ -7,13 +7,14 @@ No image is changed. For the test split, ``natural`` keeps every image, ``anti``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from ddbias.base import groups
 from ddbias.base.errors import DdbiasError, nearest
+from ddbias.base.log import logger
 from ddbias.base.seeding import numpy_stream
 from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.sources.record import RawImages
@@ -25,6 +26,7 @@ PLUGIN = {
             "use": "Subsample",
             "options": {
                 "pairs": {"$ref": "#/$defs/pairs"},
+                "pair_positions": {"$ref": "#/$defs/pair_positions"},
                 "per_class": {
                     "type": ["integer", "null"],
                     "minimum": 1,
@@ -41,6 +43,7 @@ PLUGIN = {
             "use": "Unchanged",
             "options": {
                 "pairs": {"$ref": "#/$defs/pairs"},
+                "pair_positions": {"$ref": "#/$defs/pair_positions"},
             },
             "natural": True,
             "own_attribute": True,
@@ -56,11 +59,16 @@ class OwnAttribute:
     Attributes
     ----------
     pairs : sequence of str or int, or None
-        The attribute (name or number) paired with label 0, 1, ...; None pairs label c with attribute c where there
-        are as many attributes as labels, and nothing otherwise.
+        The value of the attribute paired with label 0, 1, ..., as the source states it.
+    pair_positions : sequence of int, or None
+        The same by the positions of the values among the attribute's names.
+
+    Without both, label and attribute are paired where they have the same names; else each label with the attribute that
+    most of its training images have, if these are different ones; else nothing is paired.
     """
 
     pairs: Sequence[str | int] | None = None
+    pair_positions: Sequence[int] | None = None
 
     pad: ClassVar[None] = None
 
@@ -68,32 +76,40 @@ class OwnAttribute:
         """Return the source's names."""
         return None if part.attributes is None else list(part.attribute_names)
 
+    def fitted(self, train: RawImages) -> OwnAttribute:
+        """Return the same with the pairing that the training split decides."""
+        return replace(self, pairs=None, pair_positions=tuple(self.pairing(train) or ()))
+
     def pairing(self, part: RawImages) -> list[int] | None:
-        """Return the attribute paired with each label, or None.
+        """Return the attribute paired with each label, or None; `part` is the training split unless it is `fitted`.
 
         Raises
         ------
         DdbiasError
-            If `pairs` does not name one known attribute for every label.
+            If `pairs` or `pair_positions` does not name one known attribute for every label.
         """
-        labels, names = len(part.label_names), self.attribute_names(part)
-        if names is None:
+        labels, names = part.label_names, self.attribute_names(part)
+        if names is None or self.pair_positions == ():
             return None
-        if self.pairs is None:
-            return list(range(labels)) if len(names) == labels else None
-        if len(self.pairs) != labels:
+        if self.pairs is not None and self.pair_positions is not None:
+            raise DdbiasError("pairs and pair_positions say the same in two ways; leave one of them out")
+        given = self.pairs if self.pair_positions is None else self.pair_positions
+        if given is None:
+            return list(range(len(labels))) if names == list(labels) else _majority(part)
+        if len(given) != len(labels):
             raise DdbiasError(
-                f"pairs names {len(self.pairs)} attributes for {labels} labels; "
-                f"name one for each of {', '.join(part.label_names)}"
+                f"pairs names {len(given)} attributes for {len(labels)} labels; "
+                f"name one for each of {', '.join(labels)}"
             )
-        numbers = {key: number for number, name in enumerate(names) for key in (name, number)}
-        for partner in self.pairs:
-            if partner not in numbers:
+        if self.pairs is not None:
+            return [_value(partner, names) for partner in self.pairs]
+        for position in self.pair_positions:
+            if not 0 <= position < len(names):
                 raise DdbiasError(
-                    f"pairs holds {partner!r}, which is no attribute of the source; known: {', '.join(names)}."
-                    f"{nearest(str(partner), names)}"
+                    f"pair_positions holds {position}; the source has the attributes 0 to {len(names) - 1} "
+                    f"({', '.join(names)})"
                 )
-        return [numbers[partner] for partner in self.pairs]
+        return list(self.pair_positions)
 
     def apply(self, images: np.ndarray, attributes: np.ndarray | None, index: np.ndarray, context: Context):
         """Return `images`."""
@@ -177,6 +193,33 @@ class Subsample(OwnAttribute):
             taken[label] = reachable(available, context.ratio, partners[label], asked, part.label_names[label])
         rows = _draw(part, taken, context)
         return Assignment(rows, part.attributes[rows], wanted)
+
+
+def _value(partner: str | int, names: Sequence[str]) -> int:
+    """Return the position of a value among the names of the attributes; one that could mean both is told."""
+    text = str(partner)
+    if text not in names:
+        position = isinstance(partner, int) and 0 <= partner < len(names)
+        hint = f" For the position {partner}, the value {names[partner]}, write pair_positions." if position else ""
+        raise DdbiasError(
+            f"pairs holds {partner!r}, which is no attribute of the source; known: {', '.join(names)}."
+            f"{nearest(text, names)}{hint}"
+        )
+    found = list(names).index(text)
+    if isinstance(partner, int) and partner != found and 0 <= partner < len(names):
+        logger.info(
+            "pairs: %s is the attribute value %s; the one at position %s, %s, would be pair_positions: %s",
+            *(partner, text, partner, names[partner], partner),
+        )
+    return found
+
+
+def _majority(part: RawImages) -> list[int] | None:
+    """Return the attribute that more than half of the images of each label have, None unless all are different."""
+    cells = _cells(part)
+    found = cells.argmax(1)
+    clear = cells.max(1) > cells.sum(1) / 2
+    return found.tolist() if clear.all() and len(set(found.tolist())) == len(found) else None
 
 
 def reachable(available: np.ndarray, ratio: float, partner: int, asked: int, name: str = "") -> np.ndarray:

@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from ddbias.base.errors import DdbiasError, nearest
 
+MOST_VALUES = 50  # that are shown, and from which on a column may be a number of each image
+
 
 @dataclass(frozen=True)
 class Column:
@@ -35,7 +37,8 @@ def encode(what: str, columns: Sequence[Column], names: Sequence[str] | None) ->
     columns : sequence of Column
         The training file's first.
     names : sequence of str or None
-        Names to use, in the order of the numbers.
+        Names to use: of strings those that there are, in the order of the numbers; of integers the values themselves,
+        or names for 0, 1, 2, ... None takes the names that the files state, else the values in their order.
 
     Returns
     -------
@@ -46,7 +49,8 @@ def encode(what: str, columns: Sequence[Column], names: Sequence[str] | None) ->
     Raises
     ------
     DdbiasError
-        For missing or negative values, values without a name, and names that differ between the files.
+        For missing values, values without a name, names that differ between the files or may be read in two ways, and
+        labels that look like a number of each image.
     """
     for column in columns:
         if column.values.null_count:
@@ -60,11 +64,11 @@ def encode(what: str, columns: Sequence[Column], names: Sequence[str] | None) ->
 
 def _is_text(column: Column) -> bool:
     kind = column.values.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return True
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return False
-    raise DdbiasError(f"{column} is {kind}; it must hold integers 0, 1, 2, ... or strings")
+    raise DdbiasError(f"{column} is {kind}; it must hold integers or strings")
 
 
 def _from_text(what: str, columns: Sequence[Column], names: Sequence[str] | None) -> tuple[list[np.ndarray], list[str]]:
@@ -86,7 +90,7 @@ def _from_text(what: str, columns: Sequence[Column], names: Sequence[str] | None
 def _from_integers(
     what: str, columns: Sequence[Column], names: Sequence[str] | None
 ) -> tuple[list[np.ndarray], list[str]]:
-    codes = [np.asarray(column.values.to_numpy(zero_copy_only=False)).astype(np.int64) for column in columns]
+    numbers = [np.asarray(column.values.to_numpy(zero_copy_only=False)).astype(np.int64) for column in columns]
     if names is None:
         names = columns[0].names
         for column in columns[1:]:
@@ -95,16 +99,55 @@ def _from_integers(
                     f"the {what} names of {columns[0].path} ({_shown(names)}) and {column.path} "
                     f"({_shown(column.names)}) differ; give both files the same, or set {what}_names:"
                 )
-    if names is None:
-        known = codes if what == "attribute" else codes[:1]
-        names = [str(number) for number in range(max(int(part.max()) for part in known) + 1)]
-    for column, part in zip(columns, codes, strict=True):
+    if names is None or _are_values(what, columns, numbers, names):
+        return _by_value(what, columns, numbers, names)
+    for column, part in zip(columns, numbers, strict=True):
         wrong = np.flatnonzero((part < 0) | (part >= len(names)))
         if len(wrong):
-            value = int(part[wrong[0]])
-            allowed = f"{what}s must be 0 to {len(names) - 1}" if value >= 0 else f"{what}s must not be negative"
-            raise DdbiasError(f"row {wrong[0]} of {column} is {value}; {allowed}")
-    return codes, [str(name) for name in names]
+            raise DdbiasError(
+                f"row {wrong[0]} of {column} is {part[wrong[0]]}, and the {what} names ({_shown(names)}) are those of "
+                f"0 to {len(names) - 1}; name the values themselves, or number them from 0"
+            )
+    return numbers, [str(name) for name in names]
+
+
+def _are_values(what: str, columns: Sequence[Column], numbers: list[np.ndarray], names: Sequence[str]) -> bool:
+    """Tell whether names are the values themselves and not those of 0, 1, 2, ...; refuse what may be either."""
+    values = {str(value) for part in numbers for value in np.unique(part).tolist()}
+    if not values <= {str(name) for name in names}:
+        return False
+    places = {str(place) for place in range(len(names))}
+    if values <= places and any(str(name) != str(place) for place, name in enumerate(names)):
+        raise DdbiasError(
+            f"the {what} names ({_shown(names)}) may be the values of {columns[0]} or names for 0 to {len(names) - 1}; "
+            "put them in the order of the values, or choose names that are no such numbers"
+        )
+    return True
+
+
+def _by_value(
+    what: str, columns: Sequence[Column], numbers: list[np.ndarray], names: Sequence[str] | None
+) -> tuple[list[np.ndarray], list[str]]:
+    """Number integers that are names: years, hospitals, -1 and 1."""
+    found = [np.unique(part, return_inverse=True) for part in numbers]
+    known = [values for values, _ in (found if what == "attribute" else found[:1])]
+    rows = sum(len(part) for part in numbers[: len(known)])
+    names = np.unique(np.concatenate(known)).tolist() if names is None else names
+    if len(names) > MOST_VALUES and len(names) > rows / 2:
+        raise DdbiasError(
+            f"{columns[0]} has {len(names):,} different values in {rows:,} rows, so it looks like a number of each "
+            f"image and not like a {what}; name another column"
+        )
+    position = {str(name): place for place, name in enumerate(names)}
+    codes = []
+    for column, part, (values, place) in zip(columns, numbers, found, strict=True):
+        strange = [value for value in values.tolist() if str(value) not in position]
+        if strange:
+            listed = ", ".join(list(position)[:MOST_VALUES])
+            row = int(np.flatnonzero(part == strange[0])[0])
+            raise DdbiasError(f"row {row} of {column} is {strange[0]}, which is not among the {what}s ({listed})")
+        codes.append(np.array([position[str(value)] for value in values.tolist()], np.int64)[place])
+    return codes, list(position)
 
 
 def check_no_gap(labels: np.ndarray, names: Sequence[str], where: str) -> None:
@@ -114,8 +157,8 @@ def check_no_gap(labels: np.ndarray, names: Sequence[str], where: str) -> None:
         gap = int(np.flatnonzero(counts == 0)[0])
         called = "" if names[gap] == str(gap) else f" ('{names[gap]}')"
         raise DdbiasError(
-            f"{where} never holds {gap}{called}, though labels run from 0 to {len(names) - 1}; "
-            "number the classes without a gap, each with at least one training image"
+            f"{where} never holds {gap}{called}, though {len(names)} labels are named; give every class at least one "
+            "training image, or name those that there are"
         )
 
 

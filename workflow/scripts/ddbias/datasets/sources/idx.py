@@ -1,19 +1,20 @@
-"""MNIST and Fashion-MNIST: found, verified and unpacked here, read by torchvision.
+"""MNIST and Fashion-MNIST: read, verified, from the published archives or from what somebody unpacked of them.
 
-torchvision verifies only what it downloads, unpacks beside the archives and does neither atomically. So the
-archives are first brought, whole and verified, into ``<root>/<Name>/raw`` under a lock; torchvision then finds
-them there. A mirror is only read.
+Nothing is unpacked to the disk and no file is changed: only an archive that is nowhere is brought to
+``<root>/<Name>/raw`` (torchvision's addresses and checksums). A file of the same name with another content is
+somebody's own and is passed over.
 """
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ddbias.base import environment, lookup
-from ddbias.data import store
+from ddbias.base.log import logger
 from ddbias.datasets.sources.archive import download, file_md5, locked, read_verified
 from ddbias.datasets.sources.record import RawImages
 
@@ -99,55 +100,54 @@ def load_fashion_mnist(*, data: Mapping[str, object]) -> dict[str, RawImages]:
 
 
 def _load(name: str, label_names: list[str] | None, data: Mapping[str, object]) -> dict[str, RawImages]:
-    reader = _reader(name)
-    root = lookup.root(data)
-    provenance = {**CREDITS[name], "files": dict(reader.resources)}
-    with locked(root / name):
-        _prepare(reader, root / name / "raw", data)
-        parts = {split: reader(str(root), train=split == "train", download=True) for split in ("train", "test")}
+    from ddbias.datasets.sources.torchvision_compat import torchvision
+
+    published = getattr(torchvision.datasets, name)
+    arrays = {file.split("-idx")[0]: _read(published, file, md5, data) for file, md5 in published.resources}
+    provenance = {**CREDITS[name], "files": dict(published.resources)}
     return {
         split: RawImages(
-            part.data.numpy()[:, None],
-            part.targets.numpy().astype(np.int64),
-            label_names or list(reader.classes),
+            arrays[f"{prefix}-images"][:, None],
+            arrays[f"{prefix}-labels"].astype(np.int64),
+            label_names or list(published.classes),
             provenance=provenance,
         )
-        for split, part in parts.items()
+        for split, prefix in (("train", "train"), ("test", "t10k"))
     }
 
 
-def _reader(name: str) -> type:
-    """Return torchvision's class, kept from reading the pickled ``processed/*.pt`` of its old versions."""
-    from ddbias.datasets.sources.torchvision_compat import torchvision
-
-    return type(name, (getattr(torchvision.datasets, name),), {"_check_legacy_exist": lambda self: False})
-
-
-def _prepare(reader: type, raw: Path, data: Mapping[str, object]) -> None:
-    """Leave in `raw` either all unpacked files, verified, or all archives, verified, and no bad unpacked file."""
-    bad = [raw / name for name, md5 in UNPACKED[reader.__name__].items() if file_md5(raw / name) != md5]
-    if not bad:
-        return
-    for path in bad:
-        path.unlink(missing_ok=True)
-    folders = [place / reader.__name__ / "raw" for place in lookup.places(data)]
-    for file, md5 in reader.resources:
-        found = next((folder / file for folder in folders if (folder / file).is_file()), None)
-        if found is None:
-            _download(reader, file, md5, raw, folders)
-            continue
-        content = read_verified(found, md5)
-        if found.parent != raw:
-            store.write_bytes(raw / file, content)
+def _read(published: type, file: str, md5: str, data: Mapping[str, object]) -> np.ndarray:
+    """Return the bytes of an idx file as an array of its shape."""
+    content = _content(published, file, md5, data)
+    dimensions = content[3]  # of the magic number: two zeros, the type (bytes), the number of dimensions
+    shape = np.frombuffer(content, ">i4", dimensions, 4)
+    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
 
 
-def _download(reader: type, file: str, md5: str, raw: Path, folders: list[Path]) -> None:
+def _content(published: type, file: str, md5: str, data: Mapping[str, object]) -> bytes:
+    name, plain = published.__name__, file.removesuffix(".gz")
+    folders = [place / name / "raw" for place in lookup.places(data)]
+    for folder in folders:
+        if file_md5(folder / plain) == UNPACKED[name][plain]:
+            return (folder / plain).read_bytes()
+        if (folder / file).is_file():
+            return gzip.decompress(read_verified(folder / file, md5))
+        if (folder / plain).is_file():
+            logger.info("passed over %s, which is not the published file", folder / plain)
+    raw = folders[0]
+    with locked(raw.parent):
+        if not (raw / file).is_file():  # another job may have brought it meanwhile
+            _download(published, file, md5, raw, folders)
+    return gzip.decompress(read_verified(raw / file, md5))
+
+
+def _download(published: type, file: str, md5: str, raw: Path, folders: list[Path]) -> None:
     """Download one archive from torchvision's addresses, whole and verified."""
     download(
-        [f"{mirror}{file}" for mirror in reader.mirrors],
+        [f"{mirror}{file}" for mirror in published.mirrors],
         raw / file,
         md5,
-        missing=f"no {file} of {reader.__name__} in {lookup.listing(folders)}",
-        remedy=f"put the four .gz files into {raw}, or name a folder that holds {reader.__name__}/raw/*.gz under "
+        missing=f"no {file} of {published.__name__} in {lookup.listing(folders)}",
+        remedy=f"put the four .gz files into {raw}, or name a folder that holds {published.__name__}/raw/*.gz under "
         f"data.mirrors or in {environment.DATA}",
     )

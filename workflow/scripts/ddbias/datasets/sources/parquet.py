@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,6 +53,9 @@ PLUGIN = {
     },
 }
 
+BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+SHARD = re.compile(r"(?P<first>.*)-(?P<number>\d+)-of-(?P<count>\d+)\.parquet")  # as Hugging Face calls them
+ENDING = ".parquet"
 IMAGE, LABEL, ATTRIBUTE = "image", "label", "attribute"
 
 
@@ -72,7 +76,8 @@ def load_parquet(
     Parameters
     ----------
     train, test : str
-        Paths; relative ones are looked for in the working directory, then as `ddbias.base.lookup.places` says.
+        Paths of files, of folders of them, or patterns (``train-*.parquet``), whose files are read in the order of
+        their names; relative ones are looked for in the working directory, then as `ddbias.base.lookup.places` says.
     image : str
         Column of encoded images: binary, or a struct with a field ``bytes``.
     label : str
@@ -93,8 +98,9 @@ def load_parquet(
         are missing, negative, have gaps, or are named differently in the two files.
     """
     check_size(size)
-    paths = {"train": lookup.find(train, data), "test": lookup.find(test, data)}
-    tables = {split: _read(path, (image, label), attribute) for split, path in paths.items()}
+    files = {"train": lookup.find_files(train, data, ENDING), "test": lookup.find_files(test, data, ENDING)}
+    paths = {split: _common(found) for split, found in files.items()}
+    tables = {split: _read_all(found, (image, label), attribute) for split, found in files.items()}
     labels, names = encode("label", [_column(t, paths[s], label) for s, t in tables.items()], label_names)
     check_no_gap(labels[0], names, f"column '{label}' of {paths['train']}")
     tags, tag_names = _attributes(tables, paths, attribute, attribute_names)
@@ -107,13 +113,49 @@ def load_parquet(
         )
     provenance = {
         "source": "parquet",
-        "files": {split: {"name": path.name, "sha256": store.file_sha256(path)} for split, path in paths.items()},
+        "files": {split: _fingerprint(found) for split, found in files.items()},
         "licence": "as stated by the provider of the files",
     }
     return {
         split: RawImages(pixels[split], labels[i], names, tags[i], tag_names, provenance)
         for i, split in enumerate(paths)
     }
+
+
+def _common(files: list[Path]) -> Path:
+    """Return the file, or the folder of several, for messages."""
+    return files[0] if len(files) == 1 else files[0].parent
+
+
+def _fingerprint(files: list[Path]) -> dict[str, object]:
+    """Return name and SHA-256 of a file; of several those of all."""
+    found = [{"name": path.name, "sha256": store.file_sha256(path)} for path in files]
+    return found[0] if len(found) == 1 else {"name": files[0].parent.name, "parts": found}
+
+
+def _read_all(files: list[Path], needed: tuple[str, ...], attribute: str) -> pa.Table:
+    """Read the parts of a split and put them together."""
+    _check_shards(files)
+    tables = [_read(path, needed, attribute) for path in files]
+    for path, table in zip(files[1:], tables[1:], strict=True):
+        if table.schema.remove_metadata() != tables[0].schema.remove_metadata():
+            raise DdbiasError(f"{path} and {files[0]} have columns of different types; write all parts alike")
+    table = pa.concat_tables([table.replace_schema_metadata(tables[0].schema.metadata) for table in tables])
+    if not len(table):
+        raise DdbiasError(f"{_common(files)} is empty; a split needs at least one image")
+    return table
+
+
+def _check_shards(files: list[Path]) -> None:
+    """Refuse a part of a set of numbered files without the others."""
+    names = {path.name for path in files}
+    for path in files:
+        found = SHARD.fullmatch(path.name)
+        if found and int(found["count"]) > len(names):
+            raise DdbiasError(
+                f"{path} is one of {int(found['count'])} parts, of which {len(names)} are named; write "
+                f"{found['first']}-*.parquet for all, or rename the file if it is meant to stand alone"
+            )
 
 
 def _read(path: Path, needed: tuple[str, ...], attribute: str) -> pa.Table:
@@ -134,15 +176,14 @@ def _read(path: Path, needed: tuple[str, ...], attribute: str) -> pa.Table:
         if isinstance(error, OSError) and error.errno:
             raise
         raise DdbiasError(f"{path} is damaged or not a Parquet file ({str(error).splitlines()[0]})") from error
-    if not len(table):
-        raise DdbiasError(f"{path} is empty; a split needs at least one image")
     return table
 
 
 def _column(table: pa.Table, path: Path, name: str) -> Column:
-    values = table.column(name).combine_chunks()
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
+    values = table.column(name)
+    if pa.types.is_dictionary(values.type):  # whose chunks may number their values differently
+        values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks])
+    values = values.combine_chunks()
     return Column(values, path, name, _class_names(table.schema, name))
 
 
@@ -170,16 +211,18 @@ def _attributes(
 
 
 def _images(table: pa.Table, path: Path, column: str, size: int | None) -> np.ndarray:
-    values = table.column(column).combine_chunks()
+    values = table.column(column)  # in chunks: together they may be more than a 32-bit offset reaches
+    if pa.types.is_dictionary(values.type):
+        values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks])
     if pa.types.is_struct(values.type) and "bytes" in [f.name for f in values.type]:
         values = compute.struct_field(values, "bytes")
-    if not (pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type)):
+    if not any(is_kind(values.type) for is_kind in BINARY):
         raise DdbiasError(
             f"column '{column}' of {path} is {values.type}; it must hold encoded images (PNG or JPEG) "
             "as binary, or as a struct with a field 'bytes'"
         )
     if values.null_count:
-        row = values.is_null().to_pylist().index(True)
+        row = compute.is_null(values).to_pylist().index(True)
         raise DdbiasError(f"row {row} of column '{column}' of {path} holds no image bytes; embed or remove it")
-    views = [memoryview(value.as_buffer()) for value in values]
+    views = [memoryview(value.as_buffer()) for chunk in values.chunks for value in chunk]
     return decode(views, size=size, name=lambda row: f"the image in row {row} of {path}")
