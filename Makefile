@@ -41,7 +41,7 @@ help: ## list the targets
 run: env-profile ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
 
-estimate: env ## tell what a study takes, stage by stage, and what it took so far; runs nothing
+estimate: env ## tell what a study takes, stage by stage, and what it took so far
 	@$(VENV_PYTHON) workflow/estimate.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"
 
 check-data: env-profile ## count, compare and check the data sets of the study, and say what would go wrong

@@ -1,36 +1,42 @@
-"""Seconds an iteration and peak memory of every distiller at 1, 10 and 50 images per class.
+"""What the distillers declare that an iteration takes, beside what it takes here: seconds of the processor.
 
-ConvNet 3 x 128, 32 x 32 RGB, 10 classes, made-up images, 256 real images per class, one core, each in a process of its
-own, two at a time as on a machine with a job on every core. Writes these rows of the table of
-`ddbias.planning.costs.work`:
-``python benchmarks/costs.py workflow/resources/costs.csv``.
+Published network, 32 x 32 RGB, 10 classes, made-up images, one core. A second a pass tells how busy the machine is:
+declared seconds are scaled by it, as `make estimate` does. A method's iterations of minutes are cut short by options.
 """
 
-import csv
 import json
-import resource
 import subprocess
 import sys
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
+
+import speed
+from ddbias.base import plugins
+from ddbias.base.plugins import formula
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings
-from ddbias.distill import engine, pretraining
+from ddbias.distill import convergence, engine
 from ddbias.learning import device
-from ddbias.planning.config import complete
+from ddbias.planning.costs.networks import PASS
+from ddbias.planning.load import load
 from ddbias.runtime.checkpoint import Checkpoint
 
-CLASSES, PER_CLASS = 10, 300
-KINDS = ("dm", "dc", "dsa", "mtt", "idc")
-IPC = (1, 10, 50)
-SECONDS = 6.0  # a step is repeated for about so long, at least twice
-NETWORK = {"kind": "convnet"}
-COLUMNS = ("stage", "kind", "ipc", "precision", "unit", "seconds_per_unit", "peak_memory_mb", "device", "threads")
+CLASSES, PER_CLASS, STEPS = 10, 300, 3
+SHORT = {"outer_loop": 1}  # matching without training
+RUNS = [
+    ("dm", 10, "exact", {}),
+    ("dm", 50, "exact", {}),
+    ("dm", 10, "fast", {"real_batch": 64, "updates_per_network": 2}),
+    ("dm", 10, "fast", {}),
+    ("dc", 10, "exact", SHORT),
+    ("dc", 10, "fast", SHORT),
+    ("dsa", 1, "fast", SHORT),
+    ("idc", 10, "exact", SHORT),
+]
 
 
 class Enough(Exception):
@@ -38,22 +44,22 @@ class Enough(Exception):
 
 
 class Clock(Checkpoint):
-    """A checkpoint that keeps nothing but the times at which steps ended, in seconds of the processor (of one core)."""
+    """A checkpoint that keeps nothing but the times at which steps ended, in seconds of the processor."""
 
     def __init__(self) -> None:
         super().__init__(None)
-        self.times = [time.process_time()]
+        self.times: list[float] = []
 
     def due(self) -> bool:
-        """Note the time after a step; end the run after a few seconds."""
+        """Note the time after a step; end the run after the last, the first one compiles."""
         self.times.append(time.process_time())
-        if len(self.times) > 2 and self.times[-1] - self.times[1] > SECONDS:
+        if len(self.times) > STEPS:
             raise Enough
         return False
 
 
 def random_split() -> Split:
-    """Return 300 images per class, noise around one of the class, so that experts have something to learn."""
+    """Return 300 images per class, noise around one of the class."""
     draws = np.random.default_rng(0)
     labels = np.repeat(np.arange(CLASSES), PER_CLASS)
     noise = draws.integers(0, 128, (len(labels), 3, 32, 32), np.uint8)
@@ -62,107 +68,56 @@ def random_split() -> Split:
     return Split(images, labels, None, np.arange(len(labels)), meta)
 
 
-def published(kind: str) -> dict:
-    """Return the settings of a distiller at scale paper."""
-    distiller = {"kind": kind, **({"models": "pool"} if kind == "mtt" else {"network": "convnet"})}
+def settings_of(kind: str, options: dict) -> dict:
+    """Return the published settings of a distiller."""
     cell = {"dataset": "d", "ratios": [0.9], "distillers": ["x"], "debias": ["u"], "ipc": [1], "seeds": [0]}
     study = {
         "study": "costs",
         "scale": "paper",
         "datasets": {"d": {"source": "digits", "bias": "foreground"}},
-        "networks": {"convnet": NETWORK},
-        "models": {"pool": {"kind": "experts", "network": "convnet"}},
+        "networks": {"convnet": {"kind": "convnet"}},
         "debias": {"u": "uniform"},
-        "distillers": {"x": distiller},
+        "distillers": {"x": {"kind": kind, "network": "convnet", "iterations": 10**6, **options}},
         "evaluations": {"e": {"network": "convnet"}},
         "grid": [{**cell, "evaluations": ["e"]}],
     }
-    config = complete(study)
-    return config["distillers"]["x"] | ({"pool": config["models"]["pool"]} if kind == "mtt" else {})
+    return load(study).config["distillers"]["x"]
 
 
-def measure(kind: str, ipc: int, precision: str) -> dict:
-    """Return the row of a distiller, measured in this process."""
-    where = device.prepare("cpu", 1)
-    split, settings, clock = random_split(), published(kind), Clock()
-    settings["iterations"] = 10**6
-    models, started = None, time.process_time()
-    with tempfile.TemporaryDirectory() as folder:
-        if kind == "mtt":
-            pool = settings.pop("pool") | {"epochs": 4}
-            path = Path(folder) / "member0.safetensors"
-            more = {"network": NETWORK, "settings": pool, "member": 0}
-            snapshots = pretraining.train_member(split, weights=None, device=where, checkpoint=Checkpoint(None), **more)
-            pretraining.save_member(path, snapshots, split, provenance={}, **more)
-            models, started = {"pool": [path]}, time.process_time()
-        method = {}
-        try:
-            engine.run(
-                split,
-                real=RealSettings.plain(len(split)),
-                settings=settings,
-                network=None if kind == "mtt" else NETWORK,
-                ipc=ipc,
-                seed=0,
-                device=where,
-                precision=precision,
-                checkpoint=clock,
-                models=models,
-            )
-            seconds = time.process_time() - started
-        except Enough:
-            method = steps_per_iteration(kind, ipc, settings)
-            seconds = float(np.median(np.diff(clock.times)[1:])) * method  # the first step compiles
-    return {
-        "stage": "distill",
-        "kind": kind,
-        "ipc": ipc,
-        "precision": precision,
-        "unit": "iteration",
-        "seconds_per_unit": round(seconds, 3),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-        "device": f"cpu {torch.backends.cpu.get_cpu_capability()}",
-        "threads": 1,
-    }
-
-
-def steps_per_iteration(kind: str, ipc: int, settings: dict) -> int:
-    """Return how many steps of the engine an iteration has."""
-    if kind in ("dc", "dsa"):
-        from ddbias.distill.gradient_matching import loops
-
-        return loops(ipc)[0]
-    return settings["outer_loop"] if kind == "idc" else 1
-
-
-def in_a_process(run: tuple[str, str, str]) -> dict:
-    """Return the row of a run, measured in a process of its own, and print it."""
-    done = subprocess.run([sys.executable, __file__, *run], capture_output=True, text=True, check=True)
-    row = json.loads(done.stdout.splitlines()[-1])
-    print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-    return row
+def measure(kind: str, ipc: int, precision: str, options: dict) -> str:
+    """Return a line: seconds of an iteration, expected and taken."""
+    where, split, settings, clock = (
+        device.prepare("cpu", 1, precision),
+        random_split(),
+        settings_of(kind, options),
+        Clock(),
+    )
+    convergence.Probe.due = lambda self, step: False  # it is no part of an iteration
+    one_pass = [speed.seconds_per_pass()]
+    real, network = RealSettings.plain(len(split)), {"kind": "convnet"}
+    what = {"settings": settings, "network": network, "ipc": ipc, "seed": 0, "precision": precision}
+    try:
+        engine.run(split, real=real, device=where, checkpoint=clock, **what)
+    except Enough:
+        one_pass.append(speed.seconds_per_pass())
+    facts = plugins.find("distiller", kind).facts
+    given = {**settings, "network": PASS, "classes": CLASSES, "ipc": ipc}
+    declared = formula.value(facts["seconds_fast" if precision == "fast" else "seconds"], given)
+    expected = declared * float(np.mean(one_pass)) / PASS
+    taken = float(np.median(np.diff(clock.times)))
+    said = f"{kind}, {ipc} images per class, {precision}, {options or 'published'}"
+    return (
+        f"{said}: expected {expected:.2f}, taken {taken:.2f}, {expected / taken:.2f} times; a pass {one_pass[-1]:.5f}"
+    )
 
 
 def main() -> None:
-    """Print every row; write the table if a path is given."""
-    if len(sys.argv) == 4:
-        print(json.dumps(measure(sys.argv[1], int(sys.argv[2]), sys.argv[3])))
+    """Print a line for every run, each in a process of its own."""
+    if len(sys.argv) > 1:
+        print(measure(*json.loads(sys.argv[1])))
         return
-    runs = [
-        (kind, str(ipc), precision)
-        for kind in KINDS
-        for ipc in IPC
-        for precision in (("exact", "fast") if kind in ("dm", "dc", "dsa") else ("exact",))
-    ]
-    with ThreadPoolExecutor(2) as two:
-        rows = list(two.map(in_a_process, runs))
-    if len(sys.argv) == 2:
-        with open(sys.argv[1], newline="") as file:
-            rows += [row for row in csv.DictReader(file) if row["stage"] != "distill"]
-        with open(sys.argv[1], "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+    for run in RUNS:
+        subprocess.run([sys.executable, __file__, json.dumps(run)], check=True)
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ except Exception as error:
 """
     said = run(code, Path.cwd(), OPTIONAL, tmp_path / "installed")
     assert said == "PNG files are written with Pillow, which is not installed; pip install pillow\n"
-    code = "from ddbias.planning.config import load_schema; from ddbias.planning.costs.work import rows\n"
-    code += "from ddbias.evaluation.records import schema; print(len(rows()) > 9, bool(load_schema()), bool(schema()))"
+    code = "from ddbias.planning.config import load_schema; from ddbias.planning.costs.work import cost\n"
+    code += "from ddbias.evaluation.records import schema; print(bool(cost), bool(load_schema()), bool(schema()))"
     assert run(code, tmp_path, path=tmp_path / "installed") == "True True True\n"
     shutil.rmtree(tmp_path / "installed")
 

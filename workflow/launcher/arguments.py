@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from launcher import LaunchError, gpus
@@ -39,6 +40,27 @@ def find_profile(name: str) -> Path:
 def submits(profile: Path) -> bool:
     """Tell whether a profile hands jobs to a cluster; the cores of this machine are then not what they run on."""
     return any(line.startswith("executor:") for line in (profile / "config.yaml").read_text().splitlines())
+
+
+def jobs_at_once(profile: Mapping, name: str, cores: str, threads: int) -> tuple[int, str]:
+    """Return how many jobs run at a time, and what says so.
+
+    Parameters
+    ----------
+    profile : mapping
+        The settings of the profile called `name`; empty for this machine.
+    name : str
+    cores : str
+        As the user gave them, ``all`` or nothing for what is here.
+    threads : int
+        Of a job.
+    """
+    if profile.get("executor", "local") != "local" and isinstance(profile.get("jobs"), int):
+        return profile["jobs"], f"profile {name}"
+    given = cores if cores.isdecimal() else str(profile.get("cores", ""))
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = int(given) if given.isdecimal() and int(given) else available
+    return max(1, count // threads), f"{count} cores, {threads} a job"
 
 
 def snakemake_arguments(

@@ -11,7 +11,8 @@ from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.planning import code_digest, metric_kinds
-from ddbias.planning.costs import resources as costs
+from ddbias.planning.costs.report import summary
+from ddbias.planning.costs.work import request
 from ddbias.planning.load import load
 from ddbias.planning.study import needed_cells
 from ddbias.results.export.folder import is_exported
@@ -43,8 +44,7 @@ config |= {key: study.config[key] for key in ("study", "scale", "data", "plugins
 
 
 if workflow.output_settings.dryrun:
-    for line in costs.estimate(study):
-        print(f"ddbias: {line}", file=sys.stderr)
+    print(f"ddbias: {summary(study)}", file=sys.stderr)
 
 
 onstart:

@@ -7,8 +7,8 @@ def gpu(wildcards):
 
 
 def memory_mb(stage):
-    """Return the function that asks for a job's memory: what the cost table expects, more with every attempt."""
-    return lambda wildcards, attempt: attempt * costs.memory_mb(study, stage, wildcards)
+    """Return the function that asks for a job's memory: what it is expected to take, more with every attempt."""
+    return lambda wildcards, attempt: attempt * request(study, stage, wildcards)[0]
 
 
 def minutes(stage):
@@ -16,4 +16,4 @@ def minutes(stage):
 
     At most a day at first: partitions refuse what is over their limit, and a long job goes on from its state.
     """
-    return lambda wildcards, attempt: attempt * min(costs.minutes(study, stage, wildcards), 24 * 60)
+    return lambda wildcards, attempt: attempt * min(request(study, stage, wildcards)[1], 24 * 60)

@@ -1,9 +1,14 @@
 """Sizes that are told before a data set is made, against the made ones."""
 
+import io
+
+import pyarrow as pa
 import pytest
 from ddbias.datasets import sources
 from ddbias.datasets.synthesis import synthesize_dataset
 from ddbias.planning.sizes import UNKNOWN, DataSize, data_size
+from PIL import Image
+from pyarrow import parquet
 
 
 def size(source, bias="foreground", **more):
@@ -44,13 +49,32 @@ def test_images_of_your_own_are_a_guess():
     assert (told.train, told.known) == (UNKNOWN[0], False)
 
 
-def test_parquet_files_are_counted(tmp_path):
-    import pyarrow as pa
-    from pyarrow import parquet
+def png(side, mode="L"):
+    held = io.BytesIO()
+    Image.new(mode, (side, side)).save(held, "PNG")
+    return held.getvalue()
 
+
+@pytest.mark.parametrize("as_struct", [False, True])
+def test_parquet_files_tell_all(tmp_path, as_struct):
     for part, count in (("train", 300), ("test", 70)):
-        table = pa.table({"image": [b""] * count, "label": [0, 1] * (count // 2)})
+        images = [{"bytes": png(20), "path": ""} if as_struct else png(20)] * count
+        table = pa.table({"image": images, "label": [0, 1] * (count // 2)})
         parquet.write_table(table, tmp_path / f"{part}.parquet")
     source = {"kind": "parquet", "train": str(tmp_path / "train.parquet"), "test": str(tmp_path / "test.parquet")}
-    source["label_names"] = ["young", "old"]
-    assert size(source, "none", size=24) == DataSize(300, 70, 2, 3, 24, True)
+    source |= {"image": "image", "label": "label"}
+    assert size(source, "none") == DataSize(300, 70, 2, 1, 20, True)
+    assert size(source, "none", size=24).side == 24
+    (tmp_path / "test.parquet").write_bytes(b"damaged")
+    assert not size(source, "none").known
+
+
+def test_folders_of_images_tell_all(tmp_path):
+    for part, count in (("train", 4), ("test", 2)):
+        for label in ("cat", "dog", "newt"):
+            (tmp_path / part / label).mkdir(parents=True)
+            for number in range(count):
+                (tmp_path / part / label / f"{number}.png").write_bytes(png(28, "RGB"))
+    source = {"kind": "image_folder", "train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
+    assert size(source, "none") == DataSize(12, 6, 3, 3, 32, True)  # padded
+    assert not size(source | {"test": "nowhere"}, "none").known

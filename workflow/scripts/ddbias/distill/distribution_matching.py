@@ -41,6 +41,18 @@ PLUGIN = {
         "dm": {
             "description": "Distribution matching (arXiv 2110.04181); defaults of its code.",
             "required": ["network"],
+            # Drawing a network, augmenting class by class, and passes: of a real image that is embedded, of a synthetic
+            # one that is moved. The probe embeds 512 real images of a class once, the synthetic ones a hundred times.
+            "seconds": (
+                "0.02 + 0.003 * classes * (1 + updates_per_network)"
+                " + network * classes * (0.37 * real_batch + 1.08 * updates_per_network * ipc + warm_up * ipc)"
+            ),
+            "seconds_fast": (
+                "0.02 + 0.003 * classes * (1 + updates_per_network)"
+                " + network * classes * (0.15 * real_batch + 0.37 * updates_per_network * ipc + warm_up * ipc)"
+            ),
+            "seconds_once": "0.1 * classes + 0.3 * network * classes * (512 + 100 * ipc)",
+            "megabytes": "image_mb * (256 + min(classes * ipc, 1024))",
             "options": {
                 "network": {"type": "string", "description": "Name under `networks`."},
                 "iterations": {

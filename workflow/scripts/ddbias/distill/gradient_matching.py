@@ -50,6 +50,23 @@ PLUGIN = {
         "dc": {
             "description": "Gradient matching (arXiv 2006.05929); defaults of its code.",
             "required": ["network"],
+            # An iteration's updates, and between two of them the training of the network; null stands for what `LOOPS`
+            # says. The probe, the matching of 32 to 96 updates, is left out.
+            "seconds": (
+                "(outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100))"
+                " * (0.05 + network * classes * (real_batch + 4 * ipc))"
+                " + ((outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100)) - 1)"
+                " * network * classes * ipc"
+                " * (inner_loop or at(ipc, 1, 1, 2, 10, 10, 50, 20, 25, 30, 20, 40, 15, 50, 10))"
+            ),
+            "seconds_fast": (
+                "(outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100))"
+                " * (0.05 + network * classes * (0.5 * real_batch + 2 * ipc))"
+                " + ((outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100)) - 1)"
+                " * 0.5 * network * classes * ipc"
+                " * (inner_loop or at(ipc, 1, 1, 2, 10, 10, 50, 20, 25, 30, 20, 40, 15, 50, 10))"
+            ),
+            "megabytes": "image_mb * (100 + 15 * ipc)",
             "options": {
                 "network": {"type": "string", "description": "Name under `networks`."},
                 "iterations": {

@@ -62,6 +62,13 @@ PLUGIN = {
                 "stored one (arXiv 2205.14959); defaults of its code for CIFAR-10, but for network_images."
             ),
             "required": ["network"],
+            # An update: gradients of real and of decoded synthetic images, then the training of the network.
+            "seconds": (
+                "outer_loop * (0.05"
+                " + network * classes * (real_batch + 3 * min(ipc * factor * factor, synthetic_batch)))"
+                " + (outer_loop - 1) * network * network_images"
+            ),
+            "megabytes": "image_mb * (900 + 8 * ipc)",
             "options": {
                 "network": {"type": "string", "description": "Name under `networks`; one with convolutions."},
                 "iterations": {

@@ -49,6 +49,12 @@ PLUGIN = {
                 "training of the experts. The network is theirs."
             ),
             "required": ["models"],
+            # Of a pass for an image of a step: with `replay` every step is done twice, once with a twofold gradient.
+            "seconds": (
+                "0.05 + 4 * network * (syn_steps or at(ipc, 1, 50, 10, 30))"
+                " * min(classes * ipc, syn_batch or classes * ipc)"
+            ),
+            "megabytes": "image_mb * (500 + 6 * min(classes * ipc, syn_batch or classes * ipc))",
             "options": {
                 "models": {"type": "string", "description": "Name under `models`: the experts."},
                 "iterations": {

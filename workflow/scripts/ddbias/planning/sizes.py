@@ -1,7 +1,8 @@
-"""How large a data set and its smallest class will be, told before any job runs: no torch, and no image is read."""
+"""How large a data set and its smallest class will be, before any job runs: without torch, by one image at most."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -48,12 +49,9 @@ def data_size(settings: Mapping, data: Mapping) -> DataSize:
         ``root`` and ``mirrors``: where files are looked for.
     """
     source, bias = settings["source"], settings["bias"]
-    facts = plugins.find("source", source["kind"]).facts.get("facts", {})
+    facts = plugins.find("source", source["kind"]).facts.get("facts") or _told_by_files(source, data)
     names = ("train", "test", "classes", "channels", "side")
     train, test, classes, channels, side = (facts[name] for name in names) if facts else UNKNOWN
-    known = bool(facts)
-    if source["kind"] == "parquet" and (counted := _rows(source, data)):
-        train, test, known = *counted, True
     classes = len(source.get("label_names") or ()) or classes
     if bias.get("per_class"):
         train = min(train, classes * bias["per_class"])
@@ -67,7 +65,7 @@ def data_size(settings: Mapping, data: Mapping) -> DataSize:
         side += 2 * settings["pad"]
     elif settings["pad"]:
         side += settings["pad"][0] + settings["pad"][2]
-    return DataSize(train, test, classes, channels, side, known)
+    return DataSize(train, test, classes, channels, side, bool(facts))
 
 
 def smallest_class(source: Mapping[str, object], data: Mapping[str, object]) -> int | None:
@@ -87,7 +85,7 @@ def smallest_class(source: Mapping[str, object], data: Mapping[str, object]) -> 
         which the job that reads it has more to say.
     """
     if source["kind"] == "parquet":
-        return _smallest_label(source, data)
+        return min(_label_counts(source, data), default=None)
     return plugins.find("source", source["kind"]).facts.get("facts", {}).get("smallest_class")
 
 
@@ -96,26 +94,54 @@ def keeps_attribute(bias: str) -> bool:
     return bool(plugins.find("bias", bias).facts.get("own_attribute"))
 
 
-def _rows(source: Mapping, data: Mapping) -> tuple[int, int] | None:
-    """Count the rows of the files by what their ends say; None where one is missing or damaged."""
-    import pyarrow as pa
+def _told_by_files(source: Mapping, data: Mapping) -> dict[str, int] | None:
+    """Return the facts of a source of the user's own: of one image, the others being alike; None if it cannot."""
+    if source["kind"] not in OWN:
+        return None
+    try:
+        train, test, classes, image = OWN[source["kind"]](source, data)
+        return {"train": train, "test": test, "classes": classes, **_shape(image)}
+    except (DdbiasError, StopIteration, LookupError, TypeError, ValueError, OSError):
+        return None  # the job that reads the files says what is wrong with them
+
+
+def _parquet(source: Mapping, data: Mapping) -> tuple[int, int, int, object]:
+    """Return rows of both files by what their ends say, the classes, and the first image."""
     from pyarrow import parquet
 
-    try:
-        found = [parquet.read_metadata(lookup.find(source[part], data)).num_rows for part in ("train", "test")]
-    except (DdbiasError, pa.ArrowException, OSError):
-        return None
-    return found[0], found[1]
+    files = [parquet.ParquetFile(lookup.find(source[part], data)) for part in ("train", "test")]
+    first = next(files[0].iter_batches(1, columns=[source["image"]])).column(0)[0].as_py()
+    encoded = first["bytes"] if isinstance(first, dict) else first
+    return *(file.metadata.num_rows for file in files), len(_label_counts(source, data)), io.BytesIO(encoded)
 
 
-def _smallest_label(source: Mapping[str, object], data: Mapping[str, object]) -> int | None:
-    """Count the label column of a training file, the only column that is read."""
+def _image_folder(source: Mapping, data: Mapping) -> tuple[int, int, int, object]:
+    """Return the number of files of both folders, that of the first's folders, which are the classes, and a file."""
+    from ddbias.datasets.sources.image_files import list_images
+
+    folders = [lookup.find_folder(source[part], data) for part in ("train", "test")]
+    train, test = map(list_images, folders)
+    return len(train), len(test), len({name.split("/")[0] for name in train}), folders[0] / train[0]
+
+
+OWN = {"parquet": _parquet, "image_folder": _image_folder}
+
+
+def _shape(image: object) -> dict[str, int]:
+    from PIL import Image
+
+    with Image.open(image) as opened:
+        return {"channels": 1 if opened.mode in ("1", "L") else 3, "side": max(opened.size)}
+
+
+def _label_counts(source: Mapping[str, object], data: Mapping[str, object]) -> list[int]:
+    """Return how often each label is in a training file, the only column that is read; empty if it cannot be told."""
     import pyarrow as pa
     from pyarrow import compute, parquet
 
     try:
         path = lookup.find(source["train"], data)
         labels = parquet.read_table(path, columns=[source["label"]]).column(0)
-        return min(compute.value_counts(labels).field("counts").to_pylist(), default=None)
+        return compute.value_counts(labels).field("counts").to_pylist()
     except (DdbiasError, pa.ArrowException, OSError, IndexError):
-        return None
+        return []

@@ -20,6 +20,7 @@ from types import MappingProxyType
 
 from ddbias.base import paths
 from ddbias.base.errors import DdbiasError, nearest
+from ddbias.base.plugins import formula
 
 DECLARATION = "PLUGIN"
 # What the code of a kind is called. Where `use` names it, several kinds of a section may share a file.
@@ -37,12 +38,21 @@ CODE = {
 BY_NAME = ("source", "bias", "network")  # `use` names a function or class; of the others the file is the module
 # What a section may say beside its options: what planning needs to know of a kind.
 FACTS = {
-    "source": {"facts": dict, "files": list},
-    "bias": {"files": list, "own_attribute": bool, "natural": bool},
-    "network": {"fixed": dict},
-    "surrogate": {"gives": list},
-    "debias": {"reads": list},
+    "source": {"facts": dict, "files": list, "seconds": float},
+    "bias": {"files": list, "own_attribute": bool, "natural": bool, "seconds": float},
+    "network": {"fixed": dict, "counts": list},
+    "surrogate": {"gives": list, "passes": float},
+    "debias": {"reads": list, "seconds": str, "megabytes": str},
+    "distiller": {"seconds": str, "seconds_fast": str, "seconds_once": str, "megabytes": str},
+    "guidance": {"seconds": str},
+    "debiasing": {"passes": float},
     "figure": {"files": list, "whole": bool, "split": bool, "kernels": bool},
+}
+# Of those that are formulas (`ddbias.base.plugins.formula`): the names they may use beside options.
+GIVEN = {
+    "debias": ("train", "classes", "dimensions"),
+    "distiller": ("network", "image_mb", "train", "classes", "ipc"),
+    "guidance": ("network", "classes", "ipc"),
 }
 KEYS = ("description", "use", "like", "required", "options")
 LEARNER_OPTIONS = ("iterations", "init")  # what the loop around every learner reads
@@ -85,6 +95,8 @@ class Plugin:
             Of a network: options that it always has.
         ``gives``, ``reads``
             Columns that a surrogate writes and that a debias needs: ``embedding``, ``logits``, ``difficulty``.
+        ``seconds``, ``passes``, ``megabytes``, ``counts``
+            What it costs, see docs/extending.md; ``ddbias.planning.costs`` reads them.
     built_in : bool
     """
 
@@ -245,9 +257,21 @@ def _plugin(
     for key, value in facts.items():
         if not isinstance(value, FACTS[section][key]):
             raise plugin.error(f"must have a {FACTS[section][key].__name__} under '{key}', not {value!r}")
+        if FACTS[section][key] is str:
+            _check_formula(plugin, key, value, (*GIVEN[section], *options))
+    facts = {**(others[like].facts if like else {}), **facts}
     options = {name: option for name, option in options.items() if name not in facts.get("fixed", ())}
     described = str(entry.get("description", ""))
     return Plugin(section, kind, file, options, tuple(required), described, entry.get("use"), facts, built_in)
+
+
+def _check_formula(plugin: Plugin, key: str, text: str, known: Iterable[str]) -> None:
+    try:
+        unknown = sorted(formula.names(text) - set(known))
+    except ValueError as error:
+        raise plugin.error(f"has under '{key}' what {error}; see docs/extending.md") from None
+    if unknown:
+        raise plugin.error(f"has under '{key}' the unknown name '{unknown[0]}'.{nearest(unknown[0], known)}")
 
 
 def _defined(tree: ast.Module) -> dict[str, object]:

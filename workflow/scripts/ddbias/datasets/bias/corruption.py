@@ -22,6 +22,7 @@ from ddbias.datasets.corruptions.frost_textures import read_textures
 PLUGIN = {
     "bias": {
         "corruption": {
+            "seconds": 3e-4,
             "description": (
                 "Ten corruptions of 32x32 RGB images (Corrupted CIFAR-10 of LfF arXiv 2007.02561, CCIFAR10-DD)."
             ),

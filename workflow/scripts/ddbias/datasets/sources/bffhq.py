@@ -37,6 +37,7 @@ PLUGIN = {
                 },
             },
             "facts": {"train": 19_200, "test": 1000, "classes": 2, "channels": 3, "side": 64},
+            "seconds": 2e-3,
             "files": ["folder"],
         },
     },

@@ -40,6 +40,7 @@ PLUGIN = {
                 },
             },
             "facts": {"train": 162_770, "test": 19_962, "classes": 2, "channels": 3, "side": 64},
+            "seconds": 2e-3,
             "files": ["folder"],
         },
     },

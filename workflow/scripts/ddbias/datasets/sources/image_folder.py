@@ -53,6 +53,7 @@ PLUGIN = {
                 "label_names": {"$ref": "#/$defs/file_names"},
                 "attribute_names": {"$ref": "#/$defs/file_names"},
             },
+            "seconds": 2e-3,
             "files": ["train", "test", "attribute.file"],
         },
     },

@@ -49,6 +49,7 @@ PLUGIN = {
                 "attribute_names": {"$ref": "#/$defs/class_names"},
             },
             "files": ["train", "test"],
+            "seconds": 2e-4,
         },
     },
 }

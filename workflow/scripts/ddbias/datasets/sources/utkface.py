@@ -33,6 +33,7 @@ PLUGIN = {
                 },
             },
             "facts": {"train": 19_000, "test": 4700, "classes": 3, "channels": 3, "side": 64},
+            "seconds": 2e-3,
             "files": ["folder"],
         },
     },

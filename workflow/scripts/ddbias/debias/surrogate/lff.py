@@ -60,6 +60,7 @@ PLUGIN = {
                 "check_every": {"$ref": "#/$defs/surrogate_check_every"},
             },
             "gives": ["embedding", "logits", "difficulty"],
+            "passes": 2.0,
         },
     },
 }

@@ -61,6 +61,7 @@ PLUGIN = {
                 "check_every": {"$ref": "#/$defs/surrogate_check_every"},
             },
             "gives": ["embedding"],
+            "passes": 2.8,
         },
     },
 }

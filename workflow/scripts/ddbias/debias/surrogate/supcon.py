@@ -62,6 +62,7 @@ PLUGIN = {
                 "check_every": {"$ref": "#/$defs/surrogate_check_every"},
             },
             "gives": ["embedding"],
+            "passes": 2.8,
         },
     },
 }

@@ -24,6 +24,8 @@ PLUGIN = {
                 "(iCaRL, arXiv 1611.07725)."
             ),
             "required": ["network"],
+            "seconds": "0",
+            "seconds_once": "network * train * (epochs + 0.4)",
             "options": {
                 "network": {
                     "type": "string",

@@ -29,6 +29,8 @@ PLUGIN = {
                 " the weights are equal."
             ),
             "required": ["network"],
+            "seconds": "0",
+            "seconds_once": "network * train * (epochs + 0.4)",
             "options": {
                 "network": {
                     "type": "string",

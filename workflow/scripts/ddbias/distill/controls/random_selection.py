@@ -14,7 +14,11 @@ from ddbias.debias.real_side import RealSide
 
 PLUGIN = {
     "distiller": {
-        "random": {"description": "Control; real images drawn in proportion to the debias weights."},
+        "random": {
+            "description": "Control; real images drawn in proportion to the debias weights.",
+            "seconds": "0",
+            "megabytes": "1",
+        },
     },
 }
 

@@ -13,6 +13,8 @@ from ddbias.debias.real_side import RealSide
 PLUGIN = {
     "distiller": {
         "whole": {
+            "seconds": "0",
+            "megabytes": "1",
             "description": (
                 "Control; the whole training set, on which an evaluation trains for a number of steps instead "
                 "of epochs."

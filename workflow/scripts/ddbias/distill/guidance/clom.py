@@ -33,6 +33,7 @@ PLUGIN = {
                 "A frozen model's loss on the synthetic images is added to the matching loss (CLoM, arXiv 2310.03295)."
             ),
             "required": ["models"],
+            "seconds": "network * classes * ipc",
             "options": {
                 "models": {
                     "$ref": "#/$defs/names",

@@ -27,6 +27,7 @@ from ddbias.learning import networks
 PLUGIN = {
     "debiasing": {
         "dfa": {
+            "passes": 3.0,
             "description": (
                 "Disentangled feature augmentation (DFA, arXiv 2107.01372): LfF with two encoders whose "
                 "features are swapped between images. By the recipe of the evaluation, where DFA uses Adam."

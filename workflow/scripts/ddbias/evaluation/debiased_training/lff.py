@@ -20,6 +20,7 @@ from ddbias.evaluation.debiased_training import learner
 PLUGIN = {
     "debiasing": {
         "lff": {
+            "passes": 3.0,
             "description": (
                 "Learning from failure (LfF, arXiv 2007.02561): a second network that is biased on purpose; the"
                 " samples at which it fails count more. By the recipe of the evaluation, where LfF uses Adam."

@@ -26,6 +26,7 @@ from ddbias.evaluation.debiased_training import learner
 PLUGIN = {
     "debiasing": {
         "selecmix": {
+            "passes": 3.0,
             "description": (
                 "SelecMix (arXiv 2211.02291): every image is mixed with one that contradicts the bias, found by"
                 " a contrastive network. By the recipe of the evaluation, where SelecMix uses Adam."

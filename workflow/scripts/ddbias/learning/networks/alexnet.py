@@ -11,6 +11,7 @@ PLUGIN = {
         "alexnet": {
             "description": "As in DC.",
             "use": "AlexNet",
+            "counts": [245.0, 221.2],
             "options": {
                 "norm": {
                     "enum": ["none", "batch", "layer", "instance", "group"],
@@ -21,6 +22,7 @@ PLUGIN = {
         "alexnet_bn": {
             "description": "As in DC.",
             "use": "AlexNet",
+            "counts": [245.0, 221.2],
             "fixed": {"norm": "batch"},
         },
     },

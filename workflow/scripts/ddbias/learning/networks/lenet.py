@@ -8,7 +8,7 @@ from ddbias.learning.networks.layers import Network, convolved, require_size
 
 PLUGIN = {
     "network": {
-        "lenet": {"description": "As in DC.", "use": "LeNet"},
+        "lenet": {"description": "As in DC.", "use": "LeNet", "counts": [0.65, 6.5]},
     },
 }
 

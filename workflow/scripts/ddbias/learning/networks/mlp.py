@@ -11,6 +11,7 @@ PLUGIN = {
         "mlp": {
             "description": "Two hidden layers.",
             "use": "MLP",
+            "counts": [0.41, 0.3],
             "options": {
                 "width": {
                     "type": "integer",

@@ -13,6 +13,7 @@ PLUGIN = {
         "resnet18": {
             "description": "As in DC.",
             "use": "ResNet18",
+            "counts": [555.42, 614.4],
             "options": {
                 "norm": {
                     "enum": ["none", "batch", "layer", "instance", "group"],
@@ -23,9 +24,10 @@ PLUGIN = {
         "resnet18_bn": {
             "description": "As in DC.",
             "use": "ResNet18",
+            "counts": [555.42, 614.4],
             "fixed": {"norm": "batch"},
         },
-        "resnet18_bn_ap": {"description": "As in DC.", "use": "ResNet18AveragePooling"},
+        "resnet18_bn_ap": {"description": "As in DC.", "use": "ResNet18AveragePooling", "counts": [725.37, 786.4]},
     },
 }
 

@@ -11,6 +11,7 @@ PLUGIN = {
         "vgg11": {
             "description": "As in DC.",
             "use": "VGG11",
+            "counts": [152.77, 151.6],
             "options": {
                 "norm": {
                     "enum": ["none", "batch", "layer", "instance", "group"],
@@ -21,6 +22,7 @@ PLUGIN = {
         "vgg11_bn": {
             "description": "As in DC.",
             "use": "VGG11",
+            "counts": [152.77, 151.6],
             "fixed": {"norm": "batch"},
         },
     },

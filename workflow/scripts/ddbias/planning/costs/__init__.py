@@ -1,1 +1,1 @@
-"""What a study takes: measured figures, the work of every job, what jobs ask for."""
+"""What a study takes: what every job costs, what jobs ask for, and the table of `make estimate`."""

@@ -5,170 +5,143 @@ Without torch. An output that exists counts as done, whether or not Snakemake wo
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+import csv
+from dataclasses import dataclass
 from pathlib import Path
 
-from ddbias.planning.costs import measured
 from ddbias.planning.costs.work import Cost, cost
-from ddbias.planning.jobs import STAGES, Job, is_done, jobs
+from ddbias.planning.jobs import Job, is_done, jobs
 from ddbias.planning.study import Study
 
-ABOVE = ("", "", "", "TO DO", "a job's", "to", "DONE", "", "a job's", "")
-HEAD = ("stage", "jobs", "done", "time", "memory", "write", "expected", "took", "memory", "wrote")
+HEAD = ("stage", "jobs", "done", "to do", "memory", "expected of done", "taken", "memory")
+# Snakemake looks at a job every half second at first, and every 30 seconds from about here on; what the job did
+# after the last look is in no benchmark.
+OFTEN, RARELY, OFTEN_UNTIL = 0.5, 30.0, 15.5
 
 
 @dataclass
 class Stage:
-    """The sums of a stage.
-
-    Attributes
-    ----------
-    jobs, done, timed, guessed : int
-        Of `timed` jobs is known what they took; `guessed` rest on no measured figure.
-    todo_seconds, longest, memory_mb, disk_mb : float
-        Expected of the jobs that are still to do: sum of the seconds of one core, the longest, the highest, sum.
-    expected, measured : float
-        Seconds of one core of the timed jobs.
-    measured_mb, written_mb : float
-        The highest memory of the timed jobs, and what all that is done takes on the disk.
-    """
+    """The sums of a stage, in seconds of one core, and its highest memory."""
 
     jobs: int = 0
     done: int = 0
-    timed: int = 0
-    guessed: int = 0
-    todo_seconds: float = 0
-    longest: float = 0
-    memory_mb: float = 0
-    disk_mb: float = 0
+    guessed: int = 0  # of those to do: they rest on no measured figure
+    to_do: float = 0  # seconds expected of those to do
+    longest: float = 0  # of these
+    memory_mb: float = 0  # of these
+    timed: int = 0  # of the done ones: it is known what they took
     expected: float = 0
-    measured: float = 0
-    measured_mb: float = 0
-    written_mb: float = 0
+    taken: float = 0
+    taken_mb: float = 0
 
-    def add(self, job: Job, expected: Cost, folder: Path) -> None:
+    def add(self, job: Job, expected: Cost, speed: float, folder: Path) -> None:
         """Count a job."""
         self.jobs += 1
         if not is_done(job, folder):
             self.guessed += not expected.measured
-            self.todo_seconds += expected.seconds
-            self.longest = max(self.longest, expected.seconds)
+            self.to_do += speed * expected.seconds
+            self.longest = max(self.longest, speed * expected.seconds)
             self.memory_mb = max(self.memory_mb, expected.memory_mb)
-            self.disk_mb += expected.disk_mb
             return
         self.done += 1
-        self.written_mb += sum((folder / path).stat().st_size for path in job.outputs) / 1e6
-        taken = measured.read(folder / job.benchmark) if job.benchmark else None
-        if taken:
+        if found := taken(folder / job.benchmark):
             self.timed += 1
-            self.expected += expected.seconds
-            self.measured += taken.seconds
-            self.measured_mb = max(self.measured_mb, taken.memory_mb)
+            self.expected += speed * expected.seconds
+            self.taken += found[0]
+            self.taken_mb = max(self.taken_mb, found[1])
 
 
-@dataclass
-class Report:
-    """What a study takes.
+def report(study: Study, folder: Path = Path(), speed: float = 1.0) -> dict[str, Stage]:
+    """Return what a study takes, stage by stage and ``together``, by what there is in a working directory.
 
-    Attributes
+    Parameters
     ----------
     study : Study
-    stages : dict of str to Stage
-        Those that have jobs, in their order.
+    folder : Path
+    speed : float
+        Seconds that this machine takes for one of the measured machine.
     """
-
-    study: Study
-    stages: dict[str, Stage] = field(default_factory=dict)
-
-    @property
-    def todo_seconds(self) -> float:
-        """Seconds of one core that are still to be spent."""
-        return sum(stage.todo_seconds for stage in self.stages.values())
-
-    @property
-    def chain(self) -> float:
-        """Seconds of the longest jobs of all stages, one after the other: less time no number of cores takes."""
-        return sum(stage.longest for stage in self.stages.values())
-
-    def lines(self, at_once: int, where: str) -> list[str]:
-        """Return the table and what there is to say of it.
-
-        Parameters
-        ----------
-        at_once : int
-            Jobs that run at a time.
-        where : str
-            What says so, as a part of a sentence.
-        """
-        total = _sum(self.stages.values())
-        cells = [[name, *_cells(stage)] for name, stage in self.stages.items()]
-        cells.append(["together", *_cells(total)])
-        return [
-            f"{self.study.name} at scale {self.study.scale}: {total.jobs:,} jobs, {total.done:,} done",
-            "",
-            *aligned([list(ABOVE), list(HEAD), *cells]),
-            "",
-            *self._notes(total, at_once, where),
-        ]
-
-    def _notes(self, total: Stage, at_once: int, where: str) -> list[str]:
-        lines = []
-        if self.todo_seconds:
-            wall = max(self.todo_seconds / at_once, self.chain)
-            lines.append(f"With {at_once} jobs at once ({where}): about {duration(wall)} on the clock.")
-        lines.append("Time is that of one core of the measured processor, see docs/scaling.md; no GPU was measured.")
-        if total.guessed:
-            lines.append(
-                f"{total.guessed:,} jobs rest on no measured figure: their networks, images or sources were not run."
-            )
-        lines.append(
-            "A file that exists counts as done, however old; `make run ARGS=-n` asks Snakemake what it would make."
-        )
-        return lines
-
-
-def report(study: Study, folder: Path = Path()) -> Report:
-    """Return what a study takes, by what there is in a working directory."""
-    found = Report(study)
+    stages: dict[str, Stage] = {}
+    together = Stage()
     for job in jobs(study):
-        found.stages.setdefault(job.stage, Stage()).add(job, cost(study, job.stage, job.wildcards), folder)
-    found.stages = {name: found.stages[name] for name in STAGES if name in found.stages}
-    return found
+        for stage in (stages.setdefault(job.stage, Stage()), together):
+            stage.add(job, cost(study, job.stage, job.wildcards), speed, folder)
+    return stages | {"together": together}
 
 
-def _sum(stages: Iterable[Stage]) -> Stage:
-    total = Stage()
-    for stage in stages:
-        for name, value in vars(stage).items():
-            joined = max if name in ("longest", "memory_mb", "measured_mb") else (lambda a, b: a + b)
-            setattr(total, name, joined(getattr(total, name), value))
-    return total
+def taken(benchmark: Path) -> tuple[float, float] | None:
+    """Return what the last attempt of a job took, by Snakemake's benchmark.
+
+    Returns
+    -------
+    tuple of float, or None
+        Seconds of the processor and megabytes of memory at the peak; None without a file, or of one that was cut short.
+        What no look of Snakemake's saw is added, as if the job had gone on like before; of a job that none saw at all
+        the seconds are those of the clock.
+    """
+    try:
+        with benchmark.open(newline="") as file:
+            row = list(csv.DictReader(file, delimiter="\t"))[-1]
+        wall, seconds, memory = (_number(row[name]) for name in ("s", "cpu_time", "max_rss"))
+    except (OSError, IndexError, KeyError):
+        return None
+    if not wall:
+        return None
+    seen = wall - OFTEN / 2 if wall < OFTEN_UNTIL else OFTEN_UNTIL + RARELY * ((wall - OFTEN_UNTIL) // RARELY)
+    return (seconds * wall / seen if seconds and seen > 0 else wall), memory
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:  # NA or -
+        return 0.0
+
+
+# ---- in words ----------------------------------------------------------------------------------------------------
+
+
+def lines(study: Study, stages: dict[str, Stage], at_once: int, where: str) -> list[str]:
+    """Return the table and what there is to say of it; `where` says why so many jobs run `at_once`."""
+    all_of_it = stages["together"]
+    rows = [list(HEAD), *([name, *_cells(stage)] for name, stage in stages.items())]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    notes = []
+    if all_of_it.to_do:
+        chain = (
+            sum(stage.longest for stage in stages.values()) - all_of_it.longest
+        )  # less time no number of cores takes
+        clock = duration(max(all_of_it.to_do / at_once, chain))
+        notes.append(f"With {at_once} jobs at once ({where}): about {clock} on the clock.")
+    if all_of_it.guessed:
+        notes.append(f"{all_of_it.guessed:,} jobs are guesses: nobody measured their methods, networks or images.")
+    return [
+        f"{study.name} at scale {study.scale}: {all_of_it.jobs:,} jobs, {all_of_it.done:,} done",
+        "",
+        *("  ".join(cells).rstrip() for cells in table),
+        "",
+        *notes,
+        "Times are those of one core, without a GPU. A file that exists counts as done, however old; "
+        "`make run ARGS=-n` asks Snakemake.",
+    ]
 
 
 def _cells(stage: Stage) -> list[str]:
-    todo = stage.jobs > stage.done
-    return [
-        f"{stage.jobs:,}",
-        f"{stage.done:,}",
-        *([duration(stage.todo_seconds), size(stage.memory_mb), size(stage.disk_mb)] if todo else ["", "", ""]),
-        *([duration(stage.expected), duration(stage.measured)] if stage.timed else ["", ""]),
-        size(stage.measured_mb) if stage.measured_mb else "",
-        size(stage.written_mb) if stage.done else "",
-    ]
+    to_do = [duration(stage.to_do), size(stage.memory_mb)] if stage.jobs > stage.done else ["", ""]
+    done = [duration(stage.expected), duration(stage.taken), size(stage.taken_mb)] if stage.timed else ["", "", ""]
+    return [f"{stage.jobs:,}", f"{stage.done:,}", *to_do, *done]
 
 
-def aligned(rows: list[list[str]]) -> list[str]:
-    """Return rows as lines with aligned columns, the first to the left and the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            text.rjust(width) if at else text.ljust(width)
-            for at, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+def summary(study: Study) -> str:
+    """Return the line that a dry run begins with: what all jobs of a study take, done or not."""
+    every = [(job.stage, cost(study, job.stage, job.wildcards)) for job in jobs(study)]
+    seconds = sum(one.seconds for _, one in every)
+    distilling = sum(one.seconds for stage, one in every if stage == "distill")
+    guesses = sum(not one.measured for _, one in every)
+    unsure = f", {guesses:,} jobs by a guess" if guesses else ""
+    what = f"{duration(distilling)} of it distillation{unsure}"
+    return f"together about {duration(seconds)} of one core ({what}); more: make estimate"
 
 
 def duration(seconds: float) -> str:
@@ -181,28 +154,5 @@ def duration(seconds: float) -> str:
 
 
 def size(megabytes: float) -> str:
-    """Return a number of bytes in words."""
-    if megabytes < 1000:
-        return f"{max(megabytes, 1):.0f} MB"
-    return f"{megabytes / 1000:.1f} GB" if megabytes < 10**6 else f"{megabytes / 10**6:.1f} TB"
-
-
-def jobs_at_once(profile: Mapping, name: str, cores: str, threads: int) -> tuple[int, str]:
-    """Return how many jobs run at a time, and what says so.
-
-    Parameters
-    ----------
-    profile : mapping
-        The settings of the profile called `name`; empty for this machine.
-    name : str
-    cores : str
-        As the user gave them, ``all`` or nothing for what is here.
-    threads : int
-        Of a job.
-    """
-    if profile.get("executor", "local") != "local" and isinstance(profile.get("jobs"), int):
-        return profile["jobs"], f"profile {name}"
-    given = cores if cores.isdecimal() else str(profile.get("cores", ""))
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = int(given) if given.isdecimal() and int(given) else available
-    return max(1, count // threads), f"{count} cores, {threads} a job"
+    """Return an amount of memory in words."""
+    return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"
