@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ddbias.base import lookup, plugins
+from ddbias.base import folders, lookup, plugins
 from ddbias.base.errors import DdbiasError
 
 UNKNOWN = (100_000, 20_000, 10, 3, 64)  # your own images, where nothing says more
@@ -109,19 +109,19 @@ def _parquet(source: Mapping, data: Mapping) -> tuple[int, int, int, object]:
     """Return rows of both files by what their ends say, the classes, and the first image."""
     from pyarrow import parquet
 
-    files = [parquet.ParquetFile(lookup.find(source[part], data)) for part in ("train", "test")]
-    first = next(files[0].iter_batches(1, columns=[source["image"]])).column(0)[0].as_py()
+    parts = [lookup.find_files(source[part], data, ".parquet") for part in ("train", "test")]
+    rows = [sum(parquet.read_metadata(path).num_rows for path in files) for files in parts]
+    head = parquet.ParquetFile(parts[0][0])
+    first = next(head.iter_batches(1, columns=[source["image"]])).column(0)[0].as_py()
     encoded = first["bytes"] if isinstance(first, dict) else first
-    return *(file.metadata.num_rows for file in files), len(_label_counts(source, data)), io.BytesIO(encoded)
+    return *rows, len(_label_counts(source, data)), io.BytesIO(encoded)
 
 
 def _image_folder(source: Mapping, data: Mapping) -> tuple[int, int, int, object]:
     """Return the number of files of both folders, that of the first's folders, which are the classes, and a file."""
-    from ddbias.datasets.sources.image_files import list_images
-
-    folders = [lookup.find_folder(source[part], data) for part in ("train", "test")]
-    train, test = map(list_images, folders)
-    return len(train), len(test), len({name.split("/")[0] for name in train}), folders[0] / train[0]
+    places = [lookup.find_folder(source[part], data) for part in ("train", "test")]
+    train, test = (folders.listing(place).images for place in places)
+    return len(train), len(test), len({name.split("/")[0] for name in train}), places[0] / train[0]
 
 
 OWN = {"parquet": _parquet, "image_folder": _image_folder}
@@ -130,7 +130,7 @@ OWN = {"parquet": _parquet, "image_folder": _image_folder}
 def _shape(image: object) -> dict[str, int]:
     from PIL import Image
 
-    with Image.open(image) as opened:
+    with Image.open(image, formats=("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")) as opened:
         return {"channels": 1 if opened.mode in ("1", "L") else 3, "side": max(opened.size)}
 
 
@@ -140,8 +140,9 @@ def _label_counts(source: Mapping[str, object], data: Mapping[str, object]) -> l
     from pyarrow import compute, parquet
 
     try:
-        path = lookup.find(source["train"], data)
-        labels = parquet.read_table(path, columns=[source["label"]]).column(0)
-        return compute.value_counts(labels).field("counts").to_pylist()
+        files = lookup.find_files(source["train"], data, ".parquet")
+        parts = [parquet.read_table(path, columns=[source["label"]]).column(0) for path in files]
+        labels = pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+        return compute.value_counts(labels.drop_null()).field("counts").to_pylist()
     except (DdbiasError, pa.ArrowException, OSError, IndexError):
         return []
