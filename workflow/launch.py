@@ -1,7 +1,8 @@
-"""Start Snakemake in this folder: the command behind `make run`. Standard library only.
+"""Start Snakemake in this folder: the command behind `make run`.
 
 ``python workflow/launch.py --config= --cores= --scale= --profile= --to= -- ARGUMENTS OF SNAKEMAKE``, or ``--clean``.
-It *becomes* Snakemake (``exec``), whose Snakefile takes the lock of the folder (`launcher.lock`).
+It *becomes* Snakemake (``exec``), whose Snakefile takes the lock of the folder (`launcher.lock`). Before that the study
+file is read by ourselves: Snakemake's reader would run what a file holds for yte.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def main(arguments: list[str]) -> int:
         if arguments == ["--clean"]:
             clean()
         else:
-            launch(*parse(arguments))
+            options, extra = parse(arguments)
+            check(options["config"] or "config.yaml")
+            launch(options, extra)
     except LaunchError as error:
         say(str(error))
         return 1
@@ -31,6 +34,19 @@ def main(arguments: list[str]) -> int:
         say(f"{error.strerror}: {error.filename}; change its owner or rights and run again")
         return 1
     return 0
+
+
+def check(path: str) -> None:
+    """Refuse a study file that cannot be read, or that would run code while it is read."""
+    from ddbias.base.errors import DdbiasError
+    from ddbias.planning.study_file import read_yaml
+
+    try:
+        found = read_yaml(path)
+    except DdbiasError as error:
+        raise LaunchError(f"{path}: {error}") from None
+    if not isinstance(found, dict):
+        raise LaunchError(f"{path}: a study is a mapping of keys such as study, datasets, grid; see docs/config.md")
 
 
 if __name__ == "__main__":

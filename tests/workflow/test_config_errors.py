@@ -45,13 +45,24 @@ def test_a_mistake_on_the_command_line_names_it(pristine):
     assert line.endswith("scale = 'quik': must be one of paper, fast, quick. Did you mean 'quick'?")
 
 
-@pytest.mark.parametrize("content", ["", "- a list\n", "study: [\n", "study: mine\n\tscale: fast\n"])
-def test_what_is_no_study_at_all_is_said_readably(checkout, content):
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("", "a study is a mapping of keys"),
+        ("- a list\n", "a study is a mapping of keys"),
+        ("study: [\n", "line 2, column 1: while parsing a flow node"),
+        ("study: mine\n\tscale: fast\n", "line 2, column 1: "),
+        ("__use_yte__: true\nstudy: ?open('it ran', 'w')\n", "line 1, column 1: __use_yte__ would run Python code"),
+    ],
+)
+def test_what_is_no_study_at_all_is_said_readably(checkout, content, line):
     (checkout / "wrong.yaml").write_text(content)
-    lines = said(checkout, "wrong.yaml")
-    assert lines[0] == "WorkflowError:"
-    assert lines[1].startswith(("Config file is not valid JSON or YAML", "Config file must be given as JSON or YAML"))
-    assert len(lines) <= 3
+    for extra in ((), ("--dry-run",)):
+        status, output = checkout.run("wrong.yaml", *extra)
+        assert status == 1
+        assert output.startswith(f"ddbias: wrong.yaml: {line}")
+        assert output.count("\n") == 1
+    assert not (checkout / "it ran").exists()
 
 
 def test_a_damaged_file_is_said_by_its_job_in_one_line(checkout):

@@ -15,6 +15,7 @@ from ddbias.planning.costs.report import summary
 from ddbias.planning.costs.work import request
 from ddbias.planning.load import load
 from ddbias.planning.study import needed_cells
+from ddbias.planning.study_file import read_yaml
 from ddbias.results.export.folder import is_exported
 from ddbias.runtime import compile_cache
 from launcher import gpus, job_environment, lock
@@ -32,10 +33,12 @@ if not workflow.subprocess_exec:  # a part of a run: what the run has told holds
 # removed its part files: without the trap it would end at once, and what follows (a SLURM step ends) would kill the job.
 shell.prefix("set -euo pipefail; trap : TERM; ")
 
+origins = [os.path.relpath(path) for path in workflow.configfiles]
 try:
+    for path in workflow.configfiles:  # Snakemake has read them in its own way, which takes more than a study may hold
+        read_yaml(path)
     study = load(config)
 except DdbiasError as error:
-    origins = [os.path.relpath(path) for path in workflow.configfiles]
     origins += [f"--config {key}" for key in workflow.config_settings.config]
     sys.exit("\n".join(f"ddbias: {', '.join(origins)}: {line}" for line in str(error).splitlines()))
 

@@ -22,6 +22,9 @@ from ddbias.base.errors import DdbiasError, nearest
 from ddbias.base.plugins.declarations import built_in, read
 from ddbias.planning import plugin_options
 
+_LONGEST_NAME = 60  # several of them make the name of a file
+_PLACEHOLDERS = ("none", "all", "null")
+_USUAL = (1e-100, 1e100)  # sizes of numbers that mean something
 _SHOWN = 80  # characters of a value in a message
 _TYPES = {
     "object": "a mapping",
@@ -198,11 +201,18 @@ class _Completion:
     def _name(self, name: object, path: str) -> None:
         # Names become parts of file names and wildcards.
         if not isinstance(name, str) or not name.replace("_", "").isalnum() or not name.isascii():
-            self.errors.append(f"{path}.{name}: a name may have letters, digits and underscores only")
+            self.errors.append(f"{path}.{_show(name)}: a name may have letters, digits and underscores only")
+        elif len(name) > _LONGEST_NAME:
+            self.errors.append(f"{path}.{_show(name)}: a name may have {_LONGEST_NAME} letters at most")
+        elif name.lower() in _PLACEHOLDERS:
+            self.errors.append(f"{path}.{name}: stands for nothing or everything elsewhere; choose another name")
 
     def _check(self, value: object, schema: Mapping, path: str) -> None:
         if isinstance(value, float) and not math.isfinite(value):  # passes every comparison of JSON Schema
             self.errors.append(f"{path} = {_show(value)}: must be a finite number")
+            return
+        if isinstance(value, float) and value and not _USUAL[0] < abs(value) < _USUAL[1]:
+            self.errors.append(f"{path} = {_show(value)}: is no number of a usual size")
             return
         for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
             key = path + "".join(f"[{part}]" for part in error.path)
@@ -235,7 +245,8 @@ def _explain(error: jsonschema.ValidationError, schema: Mapping) -> str:
             return f"must be one of {', '.join(map(str, allowed))}.{nearest(error.instance, allowed)}"
         case "type":
             names = [allowed] if isinstance(allowed, str) else allowed
-            return f"must be {' or '.join(_TYPES[name] for name in names)}{_text_for_number(error.instance, names)}"
+            wanted = " or ".join(_TYPES[name] for name in names)
+            return f"must be {wanted}{_text_for_number(error.instance, names)}{_text_for_truth(error.instance, names)}"
         case "minimum":
             return f"must be at least {allowed}"
         case "maximum":
@@ -254,6 +265,13 @@ def _explain(error: jsonschema.ValidationError, schema: Mapping) -> str:
             return f"must be {schema['x-allowed']}"
         case _:
             return error.message
+
+
+def _text_for_truth(value: object, allowed: list[str]) -> str:
+    """Explain another one: YAML 1.1 reads no as false."""
+    if isinstance(value, bool) and "string" in allowed:
+        return "; YAML reads yes, no, on and off as true and false, write it in quotes"
+    return ""
 
 
 def _text_for_number(value: object, allowed: list[str]) -> str:

@@ -6,15 +6,13 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from ddbias.base import plugins
 from ddbias.base.cell import NATURAL, expand
-from ddbias.base.errors import DdbiasError
 from ddbias.planning import sizes
 from ddbias.planning.checks import cells, figures, names, settings
 from ddbias.planning.config import ConfigErrors, complete
 from ddbias.planning.study import Study
+from ddbias.planning.study_file import read_yaml
 
 
 def load(config: Mapping) -> Study:
@@ -60,11 +58,7 @@ def load(config: Mapping) -> Study:
 
 def read(path: str | Path, scale: str = "") -> Study:
     """Read, check and complete the study in a file, at another scale than its own if one is given; as `load`."""
-    try:
-        config = yaml.safe_load(Path(path).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise DdbiasError(f"cannot be read as a study ({reason}); name a file of studies/ with CONFIG=") from None
+    config = read_yaml(path)
     return load(config | {"scale": scale} if scale and isinstance(config, Mapping) else config)
 
 
