@@ -41,6 +41,8 @@ def check(path: str) -> None:
     from ddbias.base.errors import DdbiasError
     from ddbias.planning.study_file import read_yaml
 
+    if not Path(path).is_file():
+        return  # which is told together with the files that there are
     try:
         found = read_yaml(path)
     except DdbiasError as error:

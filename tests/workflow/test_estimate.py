@@ -17,7 +17,7 @@ def estimated(checkout, *options):
 def counts(output):
     """Return jobs and done jobs of each stage."""
     return {
-        name: (int(jobs), int(done)) for name, jobs, done in re.findall(r"^(\w+) +(\d+) +(\d+) ", output, re.MULTILINE)
+        name: (int(jobs), int(done)) for name, jobs, done in re.findall(r"^(\w+) +(\d+) +(\d+)\b", output, re.MULTILINE)
     }
 
 
@@ -62,7 +62,7 @@ def test_profile_and_scale(pristine, tmp_path):
     ("option", "line"),
     [
         ("--profile=nowhere", "ddbias: there is no profile 'nowhere'; known profiles: "),
-        ("--config=nothing.yaml", "ddbias: nothing.yaml: cannot be read as a study ("),
+        ("--config=nothing.yaml", "ddbias: nothing.yaml: cannot be read ("),
         ("--scale=huge", "ddbias: config.yaml: scale = 'huge': must be one of"),
         ("--colour=red", "ddbias: unknown option --colour=red; known: config, scale, profile, cores"),
     ],

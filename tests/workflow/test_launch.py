@@ -61,9 +61,18 @@ def make_folder(folder):
     for name in ("launcher", "profiles"):
         shutil.copytree(ROOT / "workflow" / name, folder / "workflow" / name)
     library = Path("workflow/scripts/ddbias")
-    (folder / library / "base").mkdir(parents=True)
-    for name in ("__init__.py", "base/__init__.py", "base/environment.py"):  # all that the launcher needs of it
-        shutil.copy(ROOT / library / name, folder / library / name)
+    needed = (
+        "__init__",
+        "base/__init__",
+        "base/environment",
+        "base/errors",
+        "planning/__init__",
+        "planning/study_file",
+    )
+    for name in needed:  # all that the launcher needs of it
+        (folder / library / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / library / f"{name}.py", folder / library / f"{name}.py")
+    (folder / "config.yaml").write_text("study: a\n")
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "wait.py").write_text(SCRIPT)
     return folder

@@ -87,7 +87,9 @@ def _files_of(own: Iterable[Plugin]) -> tuple[Path, ...]:
 @cache
 def _reached(script: str, own: tuple[Path, ...]) -> tuple[Path, ...]:
     """Return a script and all library files it reaches, sorted, without those that change no result."""
-    todo = [SCRIPTS / f"{script}.py", *own]
+    # Loading the file of a kind runs the package that it lies in.
+    packages = [path.parent / "__init__.py" for path in own if _module(path)]
+    todo = [SCRIPTS / f"{script}.py", *own, *packages]
     seen: set[Path] = set()
     while todo:
         path = todo.pop()
