@@ -95,7 +95,7 @@ class Learner:
 
     def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the matching loss of a step, a scalar, and its gradient with respect to the images."""
-        raise NotImplementedError(f"{type(self).__module__}.Distiller defines neither match nor step")
+        raise TypeError(f"{type(self).__module__}.Distiller defines neither match nor step")
 
     def after(self, step: int) -> None:
         """Do what follows the update of the images: nothing, unless a method says otherwise."""
