@@ -51,7 +51,7 @@ def test_it_needs_no_torch(pristine, tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--config=nothing.yaml"], "ddbias: nothing.yaml: cannot be read as a study"),
+        (["--config=nothing.yaml"], "ddbias: nothing.yaml: cannot be read ("),
         (["--scale=fast"], "ddbias: unknown option --scale=fast; known: config, to"),
         (["--config=config.yaml", "--to=config.yaml"], "give a folder that can be written with TO=folder"),
     ],

@@ -134,7 +134,7 @@ def mistakes(config):
         (
             "datasets.a/b",
             {"source": "digits", "bias": "none"},
-            "datasets.a/b: a name may have letters, *",
+            "datasets.'a/b': a name may have letters, *",
         ),
         ("networks.small.norm", "instanse", "networks.small.norm = 'instanse': must be one of none, * 'instance'?"),
         ("networks.small.width", "wide", "networks.small.width = 'wide': must be a whole number"),
