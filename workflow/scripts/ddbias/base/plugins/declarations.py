@@ -274,28 +274,27 @@ def _check_formula(plugin: Plugin, key: str, text: str, known: Iterable[str]) ->
         raise plugin.error(f"has under '{key}' the unknown name '{unknown[0]}'.{nearest(unknown[0], known)}")
 
 
-def _defined(tree: ast.Module) -> dict[str, object]:
-    """Return the names that a file defines at its top level, with their values where these are plain."""
-    names: dict[str, object] = {}
+def _defined(tree: ast.Module) -> set[str]:
+    """Return the names that a file defines at its top level."""
+    names: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names[node.name] = None
+            names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            names.update((alias.asname or alias.name, None) for alias in node.names)
+            names.update(alias.asname or alias.name for alias in node.names)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
-            value = node.value.value if isinstance(node.value, ast.Constant) else None
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names.update((target.id, value) for target in targets if isinstance(target, ast.Name))
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
     return names
 
 
-def _check_code(plugin: Plugin, names: Mapping[str, object]) -> None:
+def _check_code(plugin: Plugin, names: set[str]) -> None:
     """Refuse a plug-in whose file lacks what will be called, or whose options lack what will be read."""
 
     def need(*wanted: str) -> None:
         for name in wanted:
             if name not in names:
-                raise plugin.error(f"needs {name}, which the file does not define.{nearest(name, names)}")
+                raise plugin.error(f"needs {name}, which the file does not define.{nearest(name, sorted(names))}")
 
     if plugin.section in BY_NAME:
         if not isinstance(plugin.use, str):
@@ -306,7 +305,7 @@ def _check_code(plugin: Plugin, names: Mapping[str, object]) -> None:
     elif CODE[plugin.section]:
         need(CODE[plugin.section])
     elif plugin.section == "debias":
-        if not {"sample_weights", "estimate"} & set(names):
+        if not {"sample_weights", "estimate"} & names:
             raise plugin.error("needs a function sample_weights or estimate, and the file defines neither")
         if "sample_weights" not in names and "surrogate" not in plugin.required:
             raise plugin.error("has estimate only, so it must require the option 'surrogate'")
