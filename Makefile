@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run estimate check-data report export ledger config-reference test test-slurm lint bench clean distclean env env-dev env-slurm env-profile
+.PHONY: help run estimate check-data report export ledger config-reference test test-fast test-slurm lint bench clean distclean env env-dev env-slurm env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -62,6 +62,10 @@ config-reference: env ## write docs/config.md: every key of a study file, with d
 test: env-dev ## run all tests
 	@echo "ddbias: running the tests"
 	@$(VENV_PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+
+test-fast: env-dev ## run the tests of the library, without compiling and without the workflow
+	@echo "ddbias: running the fast tests"
+	@$(VENV_PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not thorough" $(ARGS)
 
 test-slurm: env-dev env-slurm ## run the tests on a SLURM cluster of one node (as root, with SLURM's packages)
 	@echo "ddbias: running the tests on SLURM"

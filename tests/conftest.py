@@ -9,6 +9,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes with two threads each slow 
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Begin with the runs of the workflow, which are slow: two processes then end at about the same time."""
+    workflow = Path(__file__).parent / "workflow"
+    for item in items:
+        if workflow in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: workflow not in item.path.parents)
+
+
 @pytest.fixture(autouse=True)
 def ended_by_sigterm():
     """A job ignores SIGTERM at its end; these tests and what they start must not."""

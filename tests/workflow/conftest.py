@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 # A shell that starts the tests in the background makes them ignore interrupts, and their children would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -202,16 +203,26 @@ def checkout(pristine, tmp_path):
 
 @pytest.fixture(scope="session")
 def traced_run(pristine, tmp_path_factory):
-    """A copy in which the tiny study is complete, and what each of its jobs called; for looking only."""
-    base = tmp_path_factory.mktemp("finished")
-    (base / "tracer").mkdir()
-    (base / "traces").mkdir()
-    (base / "tracer/sitecustomize.py").write_text(TRACER)
-    checkout = pristine.copy(base / "a checkout")
-    variables = {"PYTHONPATH": str(base / "tracer"), "TEST_TRACES": str(base / "traces")}
-    status, output = checkout.run(checkout.study(), **variables)
-    assert status == 0, output
-    return checkout, [json.loads(path.read_text()) for path in (base / "traces").iterdir()]
+    """A copy in which the tiny study is complete, and what each of its jobs called; for looking only.
+
+    One for all processes that run tests.
+    """
+    together = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        together = together.parent
+    base = together / "finished"
+    with FileLock(together / "finished.lock"):
+        if not (base / "complete").exists():
+            shutil.rmtree(base, ignore_errors=True)
+            (base / "tracer").mkdir(parents=True)
+            (base / "traces").mkdir()
+            (base / "tracer/sitecustomize.py").write_text(TRACER)
+            checkout = pristine.copy(base / "a checkout")
+            variables = {"PYTHONPATH": str(base / "tracer"), "TEST_TRACES": str(base / "traces")}
+            status, output = checkout.run(checkout.study(), **variables)
+            assert status == 0, output
+            (base / "complete").touch()
+    return Checkout(base / "a checkout"), [json.loads(path.read_text()) for path in (base / "traces").iterdir()]
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,6 @@ def test_make_target():
     assert "-- check " in recipe
 
 
-@pytest.mark.slow
 def test_report_is_printed_every_time_and_made_once(finished):
     status, output = finished.run("tiny.yaml", "check")
     assert status == 0, output
@@ -67,7 +66,6 @@ def test_worked_example_of_the_documentation(xrays, monkeypatch):
     np.testing.assert_array_equal(stripe, train.attributes == 1)
 
 
-@pytest.mark.slow
 def test_a_changed_image_makes_its_data_set_again(checkout, xrays):
     dataset = {
         "source": {"kind": "image_folder", "train": str(xrays / "xrays/train"), "test": str(xrays / "xrays/test")},

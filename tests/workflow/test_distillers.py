@@ -43,18 +43,22 @@ def cells(distillers, debias):
     ]
 
 
-@pytest.mark.slow
-def test_every_distiller_runs_and_a_pool_is_trained_for_every_debias(checkout):
-    grid = cells(list(STUDY["distillers"]), "uniform") + cells(["mtt"], "kde")
-    checkout.study(**STUDY, grid=grid)
+@pytest.mark.parametrize(
+    "distillers",
+    # Every kind of input: a pool of models, guidance by one, a network that is trained before.
+    [["guided", "mtt", "herding"], pytest.param(list(STUDY["distillers"]), marks=pytest.mark.thorough)],
+    ids=["some", "all"],
+)
+def test_distillers_run_and_a_pool_is_trained_for_every_debias(checkout, distillers):
+    checkout.study(**STUDY, grid=cells(distillers, "uniform") + cells(["mtt"], "kde"))
     planned = checkout.planned("tiny.yaml")
     assert planned["pretrain_models"] == 2 + 1 + 2  # both pools, and the experts once more with the weights of kde
-    assert planned["distill"] == planned["evaluate"] == 8
+    assert planned["distill"] == planned["evaluate"] == len(distillers) + 1
     status, output = checkout.run("tiny.yaml")
     assert status == 0, output
     with (checkout / "results/tiny/quick/tables/main.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["distiller"] for row in rows} == set(STUDY["distillers"])
+    assert {row["distiller"] for row in rows} == set(distillers)
     assert all(row["n"] == "1" for row in rows)
     assert not checkout.planned("tiny.yaml")
     checkout.append("workflow/scripts/ddbias/distill/mtt.py")

@@ -21,7 +21,6 @@ def counts(output):
     }
 
 
-@pytest.mark.slow
 def test_what_was_done_and_what_it_took(finished):
     status, output = estimated(finished, "--config=tiny.yaml", "--cores=3")
     assert status == 0

@@ -52,7 +52,6 @@ def test_clean_and_distclean(checkout, make):
     assert (ROOT / ".venv").exists(), "a link goes, not what it leads to"
 
 
-@pytest.mark.slow
 def test_what_works_on_a_study(finished, make, tmp_path):
     config = "CONFIG=tiny.yaml"
     status, output = make(finished, "run", config, "CORES=2")

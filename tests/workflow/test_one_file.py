@@ -2,8 +2,6 @@
 
 import csv
 
-import pytest
-
 LIBRARY = "workflow/scripts/ddbias"
 SOURCE = '''"""Digits upside down."""
 
@@ -138,7 +136,6 @@ figures: { counted: { kind: counted, dataset: turned } }
 """
 
 
-@pytest.mark.slow
 def test_one_file_each(checkout):
     for path, text in FILES.items():
         (checkout / LIBRARY / path).write_text(text)

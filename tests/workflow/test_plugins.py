@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-import pytest
 import yaml
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/plugins/pixel_moments.py"
@@ -16,6 +15,7 @@ def with_plugin(checkout, **options):
     study = yaml.safe_load((checkout / checkout.study()).read_text())
     del study["grid"][2]  # the control `whole`
     study["grid"][0] |= {"distillers": ["mine"], "debias": ["uniform"]}
+    study["grid"][1] |= {"evaluations": ["convnet"]}
     study["distillers"]["mine"] = {"kind": "pixel_moments", "iterations": {"quick": 3}, **options}
     return checkout.study(
         plugins=["../my method.py"],
@@ -25,7 +25,6 @@ def with_plugin(checkout, **options):
     )
 
 
-@pytest.mark.slow
 def test_a_plug_in_outside_the_checkout_runs_to_the_table_and_an_edit_reruns_its_cells(checkout):
     config = with_plugin(checkout, second=0.3)
     status, output = checkout.run(config)

@@ -128,7 +128,6 @@ def test_every_table_of_results_has_its_file(page):
     assert not [head for head in heads if results & {cell.strip() for cell in head.split("|")}]
 
 
-@pytest.mark.slow
 def test_the_notebook_snippet_runs(finished):
     (snippet,) = blocks("python")
     assert DISTILLED in snippet
@@ -140,7 +139,6 @@ def test_the_notebook_snippet_runs(finished):
     assert len(list((finished / "kde_images").rglob("*.png"))) == 10
 
 
-@pytest.mark.slow
 def test_own_data_in_ten_lines(checkout):
     (snippet,) = blocks("yaml")
     study = yaml.safe_load((ROOT / "config.yaml").read_text()) | yaml.safe_load(snippet)

@@ -5,12 +5,10 @@ import shutil
 import time
 from pathlib import Path
 
-import pytest
 import yaml
 from ddbias.planning import code_digest
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
 LIBRARY = "workflow/scripts/ddbias"
 SHOWN = {"make_table": 1, "plot": 1, "write_report": 1}  # what follows from new evaluations; weights are not replotted
 
@@ -31,13 +29,13 @@ def now(checkout, *folders):
                 os.utime(path, (later, later))
 
 
-def test_first_run_makes_everything_and_second_one_nothing(finished_run):
-    results = finished_run / "results/tiny/quick"
+def test_first_run_makes_everything_and_second_one_nothing(finished):
+    results = finished / "results/tiny/quick"
     made = {str(path.relative_to(results)) for path in results.rglob("*.*")}
     for path in ("tables/main.csv", "figures/accuracy.svg", "report/index.html", "data/digits_fg/0.95/test.arrow"):
         assert path in made
     assert not [path for path in made if path.startswith("state/")]
-    assert finished_run.planned("tiny.yaml") == {}
+    assert finished.planned("tiny.yaml") == {}
 
 
 def kinds(rule, cell):

@@ -3,10 +3,6 @@
 import json
 import re
 
-import pytest
-
-pytestmark = pytest.mark.slow
-
 
 def packed(text, name):
     """Return what Snakemake writes into its report as the value of a JavaScript variable."""

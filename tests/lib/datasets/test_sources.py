@@ -32,6 +32,7 @@ def fails(message, settings, data):
 # --- torchvision -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_torchvision_can_be_imported_in_a_fresh_process():
     code = (
         "from ddbias.datasets.sources.torchvision_compat import torchvision; print(torchvision.datasets.MNIST.__name__)"

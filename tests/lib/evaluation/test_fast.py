@@ -133,6 +133,7 @@ def test_a_probe_decides(few_digits, monkeypatch, log_lines):
 # ---- all of it ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_fast
 def test_accuracy_is_that_of_float32_within_points_with_one_compilation(log_lines):
     from torch._dynamo.utils import counters
