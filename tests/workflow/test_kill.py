@@ -110,6 +110,7 @@ def script(checkout):
     return job
 
 
+@pytest.mark.thorough
 def test_killed_job(running, undisturbed):
     checkout, process = running
     os.kill(script(checkout), signal.SIGKILL)
@@ -133,6 +134,7 @@ def stopped(checkout, process, undisturbed):
     complete(checkout, undisturbed, DISTILLED)
 
 
+@pytest.mark.thorough
 def test_stopped_job(running, undisturbed):
     checkout, process = running
     os.kill(script(checkout), signal.SIGTERM)

@@ -5,6 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 from ddbias.planning import code_digest
 
@@ -117,6 +118,7 @@ def test_edit_of_a_figure_reruns_that_figure(finished):
     assert finished.planned("tiny.yaml") == {"plot": 1, "write_report": 1}
 
 
+@pytest.mark.thorough
 def test_edit_of_a_script_reruns_its_rule(finished):
     finished.append("workflow/scripts/make_table.py")
     assert finished.planned("tiny.yaml") == {"make_table": 1, "write_report": 1}
@@ -152,6 +154,7 @@ def test_edit_of_a_number_reruns_what_uses_it(finished):
     assert "synthesize_dataset" not in planned
 
 
+@pytest.mark.thorough
 def test_new_dates_alone_rerun_nothing(finished):
     now(finished, "workflow", "studies", "envs")
     os.utime(finished / "Snakefile")
@@ -170,6 +173,7 @@ def test_new_dates_of_results_too_rerun_nothing(finished):
     assert set(finished.planned("tiny.yaml")) >= {"train_surrogate", "distill", "evaluate"}
 
 
+@pytest.mark.thorough
 def test_moved_checkout_reruns_nothing(finished, tmp_path):
     moved = type(finished)(tmp_path / "elsewhere" / "a moved checkout")
     moved.folder.parent.mkdir()
@@ -177,6 +181,7 @@ def test_moved_checkout_reruns_nothing(finished, tmp_path):
     assert moved.planned("tiny.yaml") == {}
 
 
+@pytest.mark.thorough
 def test_fresh_clone_beside_old_results_reruns_nothing(finished, pristine, tmp_path):
     clone = pristine.copy(tmp_path / "a clone")
     now(clone, ".")
@@ -224,6 +229,7 @@ def test_changed_caption_reruns_its_table_only(finished):
     assert finished.planned("tiny.yaml") == {"make_table": 1, "write_report": 1}
 
 
+@pytest.mark.thorough
 def test_cores_and_place_of_the_data_rerun_nothing(finished):
     changed(finished, lambda study: study.update(data={"root": "elsewhere"}))
     assert finished.planned("tiny.yaml", "--cores", "1") == {}
