@@ -12,7 +12,7 @@ import torch
 from ddbias.base.seeding import stream
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill.gradient_matching import Distiller, gradient_distance
-from ddbias.distill.precision.batched_gradients import BatchedGradients, unrolled
+from ddbias.distill.precision.batched_gradients import AllAtOnce, BatchedGradients, unrolled
 from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
 from distribution_matching import (
@@ -111,9 +111,9 @@ def main() -> None:
         "exact": lambda step: exact.match(step, real, batch),
         "fast": lambda step: fast.match(step, real, batch),
     }
-    if isinstance(fast.gradients, BatchedGradients):
+    if isinstance(fast.matching.gradients, BatchedGradients):
         other = make("exact")
-        other.siamese, other.gradients = fast.siamese, BatchedGradients(other.network, "ours", each=unrolled)
+        other.matching = AllAtOnce(BatchedGradients(other.network, "ours", each=unrolled), fast.matching.siamese)
         ways["fast, unrolled"] = lambda step: other.match(step, real, batch)
     show(f"DSA matching step, {IPC} images per class", in_turns(ways, STEPS, where), step_flop(), where)
     if where.type == "cpu":

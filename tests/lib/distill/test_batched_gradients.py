@@ -242,7 +242,7 @@ def test_a_step_is_that_of_the_exact_way(few_digits, like_a_gpu, log_lines, targ
     real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
     start = torch.randn(split.classes * 2, *split.shape, generator=stream(0, "test"))
     exact, fast = (distiller(split, start.clone(), name, augment=augment) for name in ("exact", "fast"))
-    assert isinstance(fast.gradients, BatchedGradients)
+    assert isinstance(fast.matching.gradients, BatchedGradients)
     assert {"_real_all", "_match_all", "_every", "_changed", "_changed_back"} <= set(like_a_gpu)
     for step in range(3):
         (loss, gradient), (wanted, slope) = fast.match(step, real, batch), exact.match(step, real, batch)
@@ -302,7 +302,7 @@ def test_augmentation_that_cannot_be_captured_is_not(few_digits, like_a_gpu, mon
     real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
     start = torch.randn(split.classes * 2, *split.shape, generator=stream(0, "test"))
     exact, fast = (distiller(split, start.clone(), precision) for precision in ("exact", "fast"))
-    assert isinstance(fast.gradients, BatchedGradients)
+    assert isinstance(fast.matching.gradients, BatchedGradients)
     assert fast.match(0, real, batch)[0].item() == pytest.approx(exact.match(0, real, batch)[0].item(), rel=1e-4)
     reason = "the compiled network does not run (no), so images are augmented without a captured graph"
     assert log_lines == [f"precision fast: {reason}"]

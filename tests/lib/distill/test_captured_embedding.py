@@ -4,7 +4,7 @@ import pytest
 import torch
 from ddbias.base.seeding import stream
 from ddbias.distill.precision.captured_embedding import CapturedEmbedding
-from ddbias.distill.precision.frozen import FrozenEmbedding
+from ddbias.distill.precision.frozen import embedding_for
 from ddbias.learning import device, networks
 from ddbias.learning.precision import half_precision
 
@@ -80,7 +80,7 @@ def test_fast_on_a_gpu_is_captured_bfloat16(like_a_gpu, monkeypatch, log_lines):
         half_precision, "captured", lambda function: lambda *given: calls.append(function.__name__) or function(*given)
     )
     model, batch = network(), images()
-    embedding = FrozenEmbedding(model, shape=SHAPE, device=CPU, precision="fast")
+    embedding = embedding_for(model, shape=SHAPE, device=CPU, precision="fast")
     # Warmed up, recorded and replayed before it is judged: an embedding alone, then one with a gradient.
     assert calls == ["_embedded", "_embedded", "_pulled_back"] * half_precision.CAPTURED_CALLS
     embedding.refresh()
@@ -109,7 +109,7 @@ def test_what_fails_at_any_of_the_first_calls_stays_float32(like_a_gpu, monkeypa
 
     monkeypatch.setattr(half_precision, "captured", captured)
     model = network()
-    embedding, exact = (FrozenEmbedding(model, shape=SHAPE, device=CPU, precision=p) for p in ("fast", "exact"))
+    embedding, exact = (embedding_for(model, shape=SHAPE, device=CPU, precision=p) for p in ("fast", "exact"))
     embedding.refresh()
     assert torch.equal(embedding(images()), exact(images()))
     assert torch.equal(slope(embedding.with_gradient, images()), slope(exact.with_gradient, images()))
@@ -117,20 +117,30 @@ def test_what_fails_at_any_of_the_first_calls_stays_float32(like_a_gpu, monkeypa
     assert log_lines == [f"precision fast: {reason}, so the embedding stays float32"]
 
 
-def test_what_is_not_finite_is_doubted():
+def chosen(fast, exact):
+    """Return which of two ways is taken that give these tensors."""
+    ways = {"fast": lambda: fast, "exact": exact}
+    return half_precision.fast_or_exact(
+        "exact", lambda: "fast", lambda way: ways[way](), obstacle=None, instead="it stays float32"
+    )
+
+
+def test_what_is_not_finite_is_not_used(log_lines):
     fine, broken = torch.ones(3), torch.full((3,), torch.nan)
     for given in ([fine, broken], [broken, fine]):
-        reason = half_precision.doubt(lambda given=given: given, lambda: [fine, fine])
-        assert reason == "bfloat16 has too few digits for this network"
-    assert half_precision.doubt(lambda: [fine, fine], lambda: [fine, fine]) is None
+        assert chosen(given, lambda: [fine, fine]) == "exact"
+        reason = "bfloat16 has too few digits for this network"
+        assert log_lines.pop() == f"precision fast: {reason}, so it stays float32"
+    assert chosen([fine, fine], lambda: [fine, fine]) == "fast"
+    assert log_lines == []
 
 
 def test_a_mistake_of_the_exact_way_is_not_hidden():
     def broken():
-        raise RuntimeError("shapes")
+        raise RuntimeError("exact")
 
-    with pytest.raises(RuntimeError, match="shapes"):
-        half_precision.doubt(lambda: [torch.ones(3)], broken)
+    with pytest.raises(RuntimeError, match="exact"):
+        chosen([torch.ones(3)], broken)
 
 
 def test_what_a_captured_function_returned_is_kept(monkeypatch):

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from ddbias.base.seeding import stream
-from ddbias.distill.precision.frozen import FrozenEmbedding
+from ddbias.distill.precision.frozen import embedding_for
 from ddbias.learning import device, networks
 from ddbias.learning.precision import half_precision
 from ddbias.learning.precision.workers import spread
@@ -28,7 +28,7 @@ def network(kind="convnet", size=8, **options):
 
 
 def frozen(model, precision, shape=SHAPE):
-    return FrozenEmbedding(model, shape=shape, device=CPU, precision=precision)
+    return embedding_for(model, shape=shape, device=CPU, precision=precision)
 
 
 def images(count=40):

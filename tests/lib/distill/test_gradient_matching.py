@@ -259,10 +259,13 @@ def test_both_sides_are_augmented_alike(split):
         method = distiller(split, real.clone(), kind="dsa", distance="mse", seed=seed)
         loss, _ = method.match(0, real, batch)
         assert loss < 1e-9
-        moved, _ = method.match(0, method.augment(real, 0), batch)
+        augment = method.matching.augment
+        moved, _ = method.match(0, augment(real, 0), batch)
         assert moved > 1e-6
-        strategies |= {method.augment.strategy_of(derive(seed, "augment", 0, label) % 2**31) for label in range(3)}
-    assert strategies == set(method.augment.names)
+        strategies |= {
+            method.matching.augment.strategy_of(derive(seed, "augment", 0, label) % 2**31) for label in range(3)
+        }
+    assert strategies == set(augment.names)
 
 
 def test_the_loss_falls(split):
@@ -406,7 +409,7 @@ def test_fast_is_close_to_exact(split, log_lines):
     real, start = pixels(split, batch), noise(split, 3)
     options = {"kind": "dsa", "network_learning_rate": 0.1, "network": {**NETWORK, "depth": 1}}
     exact, fast = (distiller(split, start.clone(), precision=name, **options) for name in ("exact", "fast"))
-    assert isinstance(fast.gradients, FastGradients)
+    assert isinstance(fast.matching.gradients, FastGradients)
     for step in range(2):
         results = [method.match(step, real, batch) for method in (exact, fast)]
         (loss, gradient), (fast_loss, fast_gradient) = results

@@ -31,7 +31,7 @@ from ddbias.base.seeding import derive, stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
 from ddbias.distill.learner import Guidance, Learner, step_scale
-from ddbias.distill.precision.frozen import FrozenEmbedding
+from ddbias.distill.precision.frozen import embedding_for
 from ddbias.learning import networks, training
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.training import Recipe
@@ -227,7 +227,7 @@ class Distiller(Learner):
         made = networks.of_settings(network, split.shape, split.classes, seed)
         self.network = made.to(device, memory_format=torch.channels_last)
         self.network.requires_grad_(False)
-        self.frozen = FrozenEmbedding(self.network, shape=split.shape, device=device, precision=precision)
+        self.frozen = embedding_for(self.network, shape=split.shape, device=device, precision=precision)
         self.augment = DSA(settings["augment"])
         self.seed, self.classes = seed, split.classes
         self.warm_up = settings.get("warm_up", 0)

@@ -36,13 +36,10 @@ from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
 from ddbias.distill.gradient_distance import METRICS, gradient_distance
 from ddbias.distill.learner import Guidance, Learner
-from ddbias.distill.precision.batched_gradients import BatchedGradients, rows_of
-from ddbias.distill.precision.class_gradients import FastGradients, Gradients
-from ddbias.distill.precision.gradient_choice import class_gradients, siamese_classes
+from ddbias.distill.precision.gradient_choice import matching_for
 from ddbias.learning import networks, training
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.precision import half_precision
-from ddbias.learning.precision.workers import spread
 from ddbias.learning.training import Recipe
 
 PLUGIN = {
@@ -235,27 +232,22 @@ class Distiller(Learner):
             raise unknown("gradient distance", settings["distance"], METRICS)
         self.network = networks.of_settings(network, split.shape, split.classes, seed).to(device)
         ipc = len(images) // split.classes
-        self.gradients = class_gradients(
+        strategy = settings.get("augment", "none")
+        self.matching = matching_for(
             self.network,
             settings["distance"],
+            DSA(strategy),
             shape=split.shape,
+            classes=split.classes,
             ipc=ipc,
+            real_batch=settings.get("real_batch", half_precision.MICRO_BATCH),
             device=device,
             precision=precision,
-            classes=split.classes,
-            real_batch=settings.get("real_batch", half_precision.MICRO_BATCH),
         )
         published = loops(ipc)
         self.steps_per_iteration = settings["outer_loop"] or published[0]
         self.inner_loop = settings["inner_loop"] or published[1]
         self.seed, self.classes = seed, split.classes
-        strategy = settings.get("augment", "none")
-        self.augment = DSA(strategy)
-        self.siamese = None
-        if isinstance(self.gradients, BatchedGradients):
-            self.siamese = siamese_classes(
-                self.augment, shape=split.shape, classes=split.classes, ipc=ipc, device=device
-            )
         self.recipe = Recipe(
             learning_rate=settings["network_learning_rate"],
             momentum=0,
@@ -275,61 +267,13 @@ class Distiller(Learner):
         if turn == 0:
             networks.reset(self.network, stream(self.seed, "network", iteration))
         self._fix_statistics(real, batch)
-        self.gradients.refresh()
-        # One Siamese seed per class and step: real and synthetic images of a class get the same parameters.
+        # One siamese seed per class and step: real and synthetic images of a class get the same parameters.
         seeds = [derive(self.seed, "augment", step, label) % 2**31 for label in range(self.classes)]
-        if isinstance(self.gradients, BatchedGradients):
-            return self._match_at_once(real, batch, seeds)
-        targets = [
-            [self._target(real, one.images, one.share, label, seed) for one in batch.of_class(label)]
-            for label, seed in enumerate(seeds)
-        ]
-        scales = [batch.scale[batch.classes == label].to(real.device) for label in range(self.classes)]
-        parts = zip(self.images.detach().chunk(self.classes), range(self.classes), seeds, targets, scales, strict=True)
-        losses, gradients = zip(*spread(lambda part: self._distance(*part), parts, real.device), strict=True)
-        return torch.stack(losses).sum(), torch.cat(gradients)
+        return self.matching.match(self.images, real, batch, seeds)
 
     def probe_loss(self, index: int, real: torch.Tensor, batch: RealBatch) -> float:
         """Return the loss for a fresh network."""
         return float(self.match(index * self.steps_per_iteration, real, batch)[0])
-
-    def _match_at_once(
-        self, real: torch.Tensor, batch: RealBatch, seeds: list[int]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return loss and gradient, all classes in one batch."""
-        index, share = rows_of(batch.targets)
-        sizes = torch.bincount(batch.labels, minlength=self.classes)
-        augmented = self.siamese(real, seeds, sizes)[index.to(real.device)]
-        targets = self.gradients.real_all(augmented, batch.classes.to(real.device), share.to(real.device))
-        ipc = len(self.images) // self.classes
-        leaf = self.images.detach().requires_grad_(True)
-        augmented = self.siamese(leaf, seeds, [ipc] * self.classes)
-        synthetic = augmented.detach().unflatten(0, (self.classes, ipc))
-        loss, slope = self.gradients.match_all(
-            synthetic, self.labels[::ipc], targets, batch.classes, batch.scale.to(real.device)
-        )
-        (gradient,) = torch.autograd.grad(augmented, [leaf], slope.flatten(0, 1))
-        return loss, gradient
-
-    def _distance(
-        self, images: torch.Tensor, label: int, siamese: int, targets: list[Gradients], scales: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the distance of a class from its targets, times `scales` (T,), and its gradient for the images."""
-        leaf = images.clone().requires_grad_(True)
-        augmented = self.augment(leaf, siamese)
-        distance, slope = self.gradients.match(augmented.detach(), self._labels(leaf, label), targets, scales)
-        (gradient,) = torch.autograd.grad(augmented, [leaf], slope)
-        return distance, gradient
-
-    def _target(
-        self, real: torch.Tensor, chosen: torch.Tensor, share: torch.Tensor, label: int, siamese: int
-    ) -> Gradients:
-        """Return the gradient of the mean loss of the real images `chosen` (m,), weighted by `share` (m,)."""
-        images = self.augment(real[chosen.to(real.device)], siamese)
-        return self.gradients.real(images, self._labels(images, label), share.to(real.device))
-
-    def _labels(self, images: torch.Tensor, label: int) -> torch.Tensor:
-        return torch.full((len(images),), label, device=images.device)
 
     @torch.no_grad()
     def _fix_statistics(self, real: torch.Tensor, batch: RealBatch) -> None:
@@ -359,7 +303,7 @@ class Distiller(Learner):
             recipe=self.recipe,
             epochs=self.inner_loop,
             generator=stream(self.seed, "train", step),
-            gradients=self.gradients.of_mean if isinstance(self.gradients, FastGradients) else None,
+            gradients=self.matching.gradients.of_mean,
         )
 
     def state_dict(self) -> dict[str, torch.Tensor]:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import torch
 from torch.nn.functional import cross_entropy
 
-from ddbias.base.log import logger
 from ddbias.base.seeding import stream
 from ddbias.data.split import Split
 from ddbias.evaluation import debiased_training
@@ -39,19 +38,22 @@ def fast_network(
         Share of the batches that are mixed.
     """
     device = next(network.parameters()).device
-    lacking = "CutMix has a loss of its own" if cutmix else _evaluation_obstacle(network, device, debiasing["kind"])
-    if not lacking:
-        batches = [len(batch) for batch in torch.arange(count).split(batch_size)]
-        fast = HalfNetwork(network, size=half_precision.least_filled(batches))
-        images = torch.randn(fast.size, *test.shape, generator=stream(0, "probe"))
-        labels = torch.arange(fast.size) % test.classes
-        lacking = half_precision.doubt(
-            lambda: [as_vector(fast.of_mean(images, labels)), fast.logits(images)],
-            lambda: [as_vector(_gradients(network, images, labels)), network(images).detach()],
-        )
-    if lacking:
-        logger.info("precision fast: %s, so the evaluation stays float32", lacking)
-    return None if lacking else fast
+    size = half_precision.least_filled([len(batch) for batch in torch.arange(count).split(batch_size)])
+    images = torch.randn(size, *test.shape, generator=stream(0, "probe"))
+    labels = torch.arange(size) % test.classes
+
+    def probe(fast: HalfNetwork | None) -> list[torch.Tensor]:
+        if fast is None:
+            return [as_vector(_gradients(network, images, labels)), network(images).detach()]
+        return [as_vector(fast.of_mean(images, labels)), fast.logits(images)]
+
+    return half_precision.fast_or_exact(
+        None,
+        lambda: HalfNetwork(network, size=size),
+        probe,
+        obstacle="CutMix has a loss of its own" if cutmix else _evaluation_obstacle(network, device, debiasing["kind"]),
+        instead="the evaluation stays float32",
+    )
 
 
 def _evaluation_obstacle(network: Network, device: torch.device, debiasing: str) -> str | None:

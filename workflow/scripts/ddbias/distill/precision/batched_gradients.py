@@ -24,9 +24,10 @@ import torch
 from torch import nn
 from torch.func import grad_and_value, vmap
 
-from ddbias.debias.real_side import Target
+from ddbias.debias.real_side import RealBatch, Target
 from ddbias.distill.gradient_distance import gradient_distance
 from ddbias.distill.precision.class_gradients import FastGradients, Gradients
+from ddbias.learning.augment.siamese import SiameseClasses
 from ddbias.learning.precision import half_precision
 
 TWOFOLD_IMAGES = 1024  # synthetic images whose twofold graph is held at a time
@@ -173,6 +174,39 @@ class BatchedGradients(FastGradients):
             return scales @ vmap(lambda a, b: gradient_distance(a, b, self.distance))(given, targets)
 
         return grad_and_value(distance)(images)
+
+
+class AllAtOnce:
+    """Matches the gradients of all classes in one batch; `match` is that of `ClassByClass`.
+
+    Parameters
+    ----------
+    gradients : BatchedGradients
+    siamese : SiameseClasses
+    """
+
+    def __init__(self, gradients: BatchedGradients, siamese: SiameseClasses) -> None:
+        self.gradients, self.siamese = gradients, siamese
+
+    def match(
+        self, images: torch.Tensor, real: torch.Tensor, batch: RealBatch, seeds: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distances to all targets of a batch, summed, and their gradient, as `ClassByClass.match`."""
+        self.gradients.refresh()
+        classes = len(seeds)
+        index, share = rows_of(batch.targets)  # (R, B)
+        sizes = torch.bincount(batch.labels, minlength=classes)
+        augmented = self.siamese(real, seeds, sizes)[index.to(real.device)]  # (R, B, C, H, W)
+        targets = self.gradients.real_all(augmented, batch.classes.to(real.device), share.to(real.device))
+        leaf = images.detach().requires_grad_(True)
+        augmented = self.siamese(leaf, seeds, [len(images) // classes] * classes)
+        synthetic = augmented.detach().unflatten(0, (classes, -1))  # (K, ipc, C, H, W)
+        labels = torch.arange(classes, device=images.device)
+        distance, slope = self.gradients.match_all(
+            synthetic, labels, targets, batch.classes, batch.scale.to(real.device)
+        )
+        (gradient,) = torch.autograd.grad(augmented, [leaf], slope.flatten(0, 1))
+        return distance, gradient
 
 
 def unrolled(function: Callable[..., Gradients]) -> Callable[..., Gradients]:

@@ -30,6 +30,8 @@ class CapturedEmbedding:
         Turns a function of tensors into a faster one of the same result.
     """
 
+    depends_on_batch = False
+
     def __init__(
         self,
         network: nn.Module,

@@ -7,8 +7,8 @@ derivative, is one graph for 32 images, whose gradients are summed in float32. T
 images of a class to the distance and its gradient, twofold backward pass included: the compiler drops what nobody needs
 and keeps little in between. The distance itself is computed in float32.
 
-`ddbias.distill.precision.gradient_choice` chooses; what a GPU has instead of ``fast`` is
-`ddbias.distill.precision.batched_gradients`.
+`ClassByClass` matches with either, one class after the other. `ddbias.distill.precision.gradient_choice` chooses; what
+a GPU has instead of ``fast`` is `ddbias.distill.precision.batched_gradients`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from torch import nn
 from torch.func import grad, grad_and_value
 from torch.nn.functional import cross_entropy
 
+from ddbias.debias.real_side import RealBatch, Target
 from ddbias.distill.gradient_distance import gradient_distance
+from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.precision import half_precision
 from ddbias.learning.precision.half_network import Gradients, HalfNetwork, summed
 from ddbias.learning.precision.workers import spread
@@ -36,6 +38,8 @@ class ExactGradients:
     distance : str
         A metric of `ddbias.distill.gradient_distance`.
     """
+
+    of_mean = None  # training between two steps takes torch's own way
 
     def __init__(self, network: nn.Module, distance: str) -> None:
         self.network, self.distance = network, distance
@@ -161,6 +165,67 @@ class FastGradients(HalfNetwork, ExactGradients):
             return _scaled(given, targets, scales, self.distance)
 
         return grad_and_value(distance)(images)
+
+
+class ClassByClass:
+    """Matches the gradients of one class after the other, in as many workers as torch has threads.
+
+    Parameters
+    ----------
+    gradients : ExactGradients
+    augment : DSA
+        One siamese seed for the real and the synthetic images of a class.
+    """
+
+    def __init__(self, gradients: ExactGradients, augment: DSA) -> None:
+        self.gradients, self.augment = gradients, augment
+
+    def match(
+        self, images: torch.Tensor, real: torch.Tensor, batch: RealBatch, seeds: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distances to all targets of a batch, summed, and their gradient, at the network's parameters now.
+
+        Parameters
+        ----------
+        images : Tensor of float32, shape (K * ipc, C, H, W)
+            The synthetic images, class after class.
+        real : Tensor of float32, shape (M, C, H, W)
+            The real images of the batch.
+        batch : RealBatch
+        seeds : sequence of int
+            The siamese seed of each of the K classes.
+
+        Returns
+        -------
+        distance : Tensor
+            A scalar.
+        gradient : Tensor of float32, shape (K * ipc, C, H, W)
+        """
+        self.gradients.refresh()
+        targets = [[self._target(real, one, seed) for one in batch.of_class(label)] for label, seed in enumerate(seeds)]
+        scales = [batch.scale[batch.classes == label].to(real.device) for label in range(len(seeds))]
+        parts = zip(images.detach().chunk(len(seeds)), range(len(seeds)), seeds, targets, scales, strict=True)
+        distances, gradients = zip(*spread(lambda part: self._distance(*part), parts, real.device), strict=True)
+        return torch.stack(distances).sum(), torch.cat(gradients)
+
+    def _distance(
+        self, images: torch.Tensor, label: int, seed: int, targets: list[Gradients], scales: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the distance of a class from its targets, times `scales` (T,), and its gradient for the images."""
+        leaf = images.clone().requires_grad_(True)
+        augmented = self.augment(leaf, seed)
+        distance, slope = self.gradients.match(augmented.detach(), _labels(leaf, label), targets, scales)
+        (gradient,) = torch.autograd.grad(augmented, [leaf], slope)
+        return distance, gradient
+
+    def _target(self, real: torch.Tensor, target: Target, seed: int) -> Gradients:
+        """Return the gradient of the weighted mean loss of the real images of a target."""
+        images = self.augment(real[target.images.to(real.device)], seed)
+        return self.gradients.real(images, _labels(images, target.label), target.share.to(real.device))
+
+
+def _labels(images: torch.Tensor, label: int) -> torch.Tensor:
+    return torch.full((len(images),), label, device=images.device)
 
 
 def _scaled(given: Gradients, targets: Sequence[Gradients], scales: torch.Tensor, metric: str) -> torch.Tensor:

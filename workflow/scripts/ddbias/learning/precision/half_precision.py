@@ -16,11 +16,15 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+from ddbias.base.log import logger
 from ddbias.learning import device as devices
+
+Way = TypeVar("Way")
 
 MICRO_BATCH = 32
 CAPTURED_IMAGES = 4096  # most images of one captured graph; by arithmetic, not measured, about 1 MB each with gradients
@@ -65,16 +69,47 @@ def captures(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def doubt(
-    fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequence[torch.Tensor]], *, calls: int = 1
-) -> str | None:
-    """Compute a probe both ways, the fast one last, and return why the fast way is not to be had, or None.
+def fast_or_exact(
+    exact: Way,
+    fast: Callable[[], Way],
+    probe: Callable[[Way], Sequence[torch.Tensor]],
+    *,
+    obstacle: str | None,
+    instead: str,
+    calls: int = 1,
+) -> Way:
+    """Return the fast way of computing something where it gives what the exact one gives; else say so and return that.
 
     A network that normalises maps of few pixels, as VGG11 does on small images, magnifies the rounding. The probe must
     be the same whenever a job starts, so that a resumed one decides alike. Loads the compiler.
 
-    `calls` is how often the fast way is tried, the last one being judged: `CAPTURED_CALLS` where graphs are captured.
+    Parameters
+    ----------
+    exact : object
+    fast : callable
+        Makes the fast way; only called if there is no obstacle.
+    probe : callable
+        Returns what a way gives, as tensors.
+    obstacle : str or None
+        Why the fast way need not be tried.
+    instead : str
+        What happens then, for the log.
+    calls : int
+        How often the fast way is tried, the last one being judged: `CAPTURED_CALLS` where graphs are captured.
     """
+    if not obstacle:
+        made = fast()
+        obstacle = _reject_reason(lambda: probe(made), lambda: probe(exact), calls)
+        if not obstacle:
+            return made
+    logger.info("precision fast: %s, so %s", obstacle, instead)
+    return exact
+
+
+def _reject_reason(
+    fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequence[torch.Tensor]], calls: int
+) -> str | None:
+    """Return why the fast result is unusable, or None; computed last."""
     from torch._dynamo.exc import TorchDynamoException
 
     wanted = list(exact())
