@@ -158,7 +158,11 @@ def test_run_holds_what_differs_between_runs(tmp_path, split, monkeypatch):
     monkeypatch.setenv("DDBIAS_COMMIT", "0123456789ab+")
     outputs = written(tmp_path, learnt(split), split)
     facts = store.read_json(outputs.run)
-    assert set(facts) == {"seconds", "peak_memory_mb", "host", "date", "commit", "device", "command", "distillation"}
+    assert set(facts) == {
+        *("seconds", "processor_seconds", "peak_memory_mb", "host", "date", "commit", "device", "command"),
+        "distillation",
+    }
+    assert facts["processor_seconds"] >= 0
     assert (facts["commit"], facts["device"]) == ("0123456789ab+", "cpu AVX2")
     assert 0 <= facts["seconds"] < 60
     assert 10 < facts["peak_memory_mb"] < 1e5

@@ -27,16 +27,17 @@ class Run:
     """Measures a job from its creation: what differs between runs of the same inputs, kept in ``run.json`` only."""
 
     def __init__(self) -> None:
-        self._began = time.perf_counter()
+        self._began, self._processor = time.perf_counter(), time.process_time()
         self._date = datetime.now(UTC)
         self._commit = os.environ.get(environment.COMMIT, "unknown")  # of the start of the run, named by the Snakefile
 
     def facts(self) -> dict:
-        """Return seconds, peak memory, host, date, and the commit (with a + when the checkout had changes)."""
+        """Return seconds, those of the processor, peak memory, host, date, commit (with a + where it had changes)."""
         # ru_maxrss is in KiB on Linux and in bytes on macOS.
         unit = 2**20 if sys.platform == "darwin" else 2**10
         return {
             "seconds": round(time.perf_counter() - self._began, 2),
+            "processor_seconds": round(time.process_time() - self._processor, 2),
             "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
             "host": platform.node(),
             "date": self._date.isoformat(timespec="seconds"),

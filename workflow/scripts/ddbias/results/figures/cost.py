@@ -40,8 +40,9 @@ COSTS = {"seconds": "seconds of distillation", "peak_memory_mb": "peak memory (M
 def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], settings: dict, **_: object) -> Figure:
     """Draw the mean of every distiller, debias and number of images per class at the mean cost of its sets.
 
-    Costs are those of the machine that made the sets, beside whatever else it did; what only draws images costs as good
-    as nothing and says what distillation is worth. A marker is hollow where a set has not converged.
+    Costs are those of the machine that made the sets: seconds of its processor, all cores together, or of the clock
+    where a GPU worked. What only draws images costs as good as nothing and says what distillation is worth. A marker is
+    hollow where a set has not converged.
 
     Parameters
     ----------
@@ -95,6 +96,8 @@ def _costs(distilled: Sequence[str | Path]):
     for path in map(Path, distilled):
         run = path.with_name("run.json")
         facts = store.read_json(run) if run.is_file() else {}
+        if str(facts.get("device", "")).startswith("cpu"):
+            facts["seconds"] = facts.get("processor_seconds", facts.get("seconds"))
         if all(facts.get(cost) is not None for cost in COSTS):
             _, meta = store.read_tensors(path, framework="np", prefix=None)
             rows.append([*(str(meta[name]) for name in SET), *(float(facts[cost]) for cost in COSTS)])
