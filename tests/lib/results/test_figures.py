@@ -54,12 +54,15 @@ for part, (cell, metric) in enumerate(itertools.product(rows({}), SPLIT)):
 SETTINGS["against_ipc"] = {**SETTINGS["against_ratio"], "kind": "against_ipc", "rows": rows({"ipc": "10"})}
 
 
-def evaluation(path, values, *, debias="kde", ratio="0.95", distiller="dm", ipc="10", seed=0, converged=None):
+def evaluation(
+    path, values, *, debias="kde", ratio="0.95", distiller="dm", ipc="10", seed=0, converged=None, diverged=(), **meta
+):
     n = len(values)
     cell = {"study": "digits", "scale": "quick", "dataset": "digits", "ratio": ratio, "distiller": distiller}
     cell |= {"debias": debias, "ipc": ipc, "seed": seed, "evaluation": "convnet", "metric": "unbiased_accuracy"}
     columns = {**{k: [v] * n for k, v in cell.items()}, "repeat": list(range(n)), "value": list(values)}
-    meta = {"convention": "balanced", "distillation": {"converged": converged}}
+    confidence = [None if network in diverged else [] for network in range(n)]
+    meta = {"convention": "balanced", "distillation": {"converged": converged}, "confidence": confidence, **meta}
     store.write_table(path, {**columns, "support": [360] * n}, meta)
     return path
 
@@ -463,6 +466,62 @@ def test_points_of_sets_that_have_not_converged_are_hollow(kind, tmp_path):
 
     assert markers(paths) == (["o"], True)
     assert markers(paths[1:]) == ([], False)
+
+
+def shown(figure):
+    """All that is written on a figure, its legends included."""
+    return "\n".join(text.get_text() for text in figure.findobj(mpl.text.Text))
+
+
+def marks(figure, kind):
+    """The places of the crosses of a figure, or for those of numbers what is written."""
+    if kind in ("heatmap", "amplification"):
+        return shown(figure).count(" ‡") - shown(figure).count(", ‡")
+    crosses = [
+        line for axis in figure.axes for line in axis.lines if line.get_marker() == "x" and line.get_zorder() == 5
+    ]
+    return sum(len(line.get_xdata()) for line in crosses)
+
+
+@pytest.mark.parametrize("kind", ["accuracy", "against_ratio", "against_ipc", "amplification", "cost", "heatmap"])
+def test_what_rests_on_a_network_that_diverged_is_marked(kind, files, tmp_path):
+    settings = SETTINGS.get(kind, {})
+    if kind == "heatmap":
+        settings = {"kernels": {"kde": [1, 1], "uniform": [2, 1]}}
+    for diverged, words in (((), False), ((1,), True)):
+        paths = [
+            evaluation(tmp_path / f"{d}.parquet", [0.5, 0.6], debias=d, diverged=diverged) for d in ("kde", "uniform")
+        ]
+        paths += [evaluation(tmp_path / f"{d}8.parquet", [0.5, 0.6], debias=d, ratio="0.8") for d in ("kde", "uniform")]
+        given = {**files, "evaluations": paths}
+        if kind == "cost":  # sets of two images per class
+            given["evaluations"] = [
+                evaluation(tmp_path / f"{d}c.parquet", [0.5], debias=d, ipc="2", diverged=diverged and (0,))
+                for d in ("kde", "uniform")
+            ]
+        with mpl.rc_context(style.rc()):
+            figure = plugins.module("figure", kind).draw(settings=settings, **given)
+        assert ("a network diverged" in shown(figure)) is words
+        assert (marks(figure, kind) > 0) is words
+
+
+@pytest.mark.parametrize("kind", ["accuracy", "against_ratio", "against_ipc", "amplification", "cost", "heatmap"])
+def test_a_metric_that_is_not_defined_says_why_not_that_nothing_has_finished(kind, files, tmp_path):
+    counts, settings = [[[[9, 1], [2, 8]]]], SETTINGS.get(kind, {})
+    made = [
+        evaluation(tmp_path / f"{d}{r}.parquet", [0.5], debias=d, ratio=r, ipc=ipc, counts=counts)
+        for d, r, ipc in itertools.product(("kde", "uniform", "kde_v0t0"), ("0.8", "0.95"), ("2", "10"))
+    ]
+    for path in made:
+        table, meta = store.read_table(path)
+        columns = {name: table[name].to_pylist() for name in table.column_names}
+        store.write_table(path, columns | {"metric": ["accuracy"] * table.num_rows}, meta)
+    with mpl.rc_context(style.rc()):
+        figure = plugins.module("figure", kind).draw(settings=settings, **{**files, "evaluations": made})
+    text = figure.texts[0].get_text()
+    assert "is not defined here" in text
+    assert "the attribute is not known" in text
+    assert "none of the runs" not in text
 
 
 def test_heatmaps_of_several_ratios_share_their_colours(tmp_path):

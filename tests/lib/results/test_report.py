@@ -70,7 +70,9 @@ def distilled(folder, *, debias="kde", ratio="0.95", seed=0, images=True, run=Tr
     return folder
 
 
-def evaluation(folder, *, name="net", debias="kde", ratio="0.95", seed=0, right=(30, 40)):
+def evaluation(
+    folder, *, name="net", debias="kde", ratio="0.95", seed=0, right=(30, 40), diverged=(), pairing="identity"
+):
     """Networks that name that many of 40 samples of each of the 2 x 2 groups right."""
     counts = np.zeros((len(right), 2, 2, 2), np.int64)
     for network, hits in enumerate(right):
@@ -79,9 +81,11 @@ def evaluation(folder, *, name="net", debias="kde", ratio="0.95", seed=0, right=
             counts[network, :, label, 1 - label] = 40 - hits
     cell = {"study": "digits", "scale": "quick", "dataset": "digits", "ratio": ratio, "distiller": "dm"}
     cell |= {"debias": debias, "ipc": "10", "seed": seed, "evaluation": name}
-    rows = protocol.rows(protocol.Outcome(counts, [None] * len(counts)), cell)
+    rows = protocol.rows(protocol.Outcome(counts, [None] * len(counts)), cell, pairing)
     path = folder / f"evaluation{len(list(folder.glob('evaluation*')))}.parquet"
     meta = {"convention": "balanced", "settings": {"epochs": 150, "note": NASTY}, "network": {"kind": "convnet"}}
+    meta |= {"counts": counts.tolist(), "pairing": pairing}
+    meta |= {"confidence": [None if network in diverged else [] for network in range(len(right))]}
     store.write_table(path, {key: [row[key] for row in rows] for key in rows[0]}, meta)
     return path
 
@@ -170,6 +174,21 @@ def test_a_row_holds_the_means_of_every_evaluation(tmp_path):
         assert words in shown
     for words in ("Test set balanced (every attribute equally often in every class)", "network.kind", "epochs 150"):
         assert words in shown
+
+
+def test_a_set_says_what_diverged_and_what_is_not_defined(tmp_path):
+    sets = [distilled(tmp_path), distilled(tmp_path, debias="uniform")]
+    files = [evaluation(sets[0], diverged=[1], pairing=None), evaluation(sets[1], debias="uniform")]
+    text = page(tmp_path, distilled=sets, evaluations=files)
+    assert [row[1:3] for row in row_texts(text)] == [["87.5 ‡", "87.5 ‡"], ["87.5", "87.5"]]
+    assert '<td data-value="87.5">87.5 ‡</td>' in text
+    assert "‡ a network of the evaluation diverged" in text
+    assert "1 of its networks diverged" in text
+    paired = (
+        "Not defined: aligned accuracy, conflicting accuracy, attribute accuracy: no attribute is paired with a label"
+    )
+    assert text.count(paired) == 1
+    assert "diverged" not in page(tmp_path, distilled=sets[1:], evaluations=files[1:])
 
 
 def test_a_set_says_whether_it_has_converged_and_shows_its_probe(tmp_path):

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from ddbias.base.cell import shortest
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
+from ddbias.evaluation import protocol
 from ddbias.results.tables.formats import CSV_COLUMNS, fixed, tex_escape
 from ddbias.results.tables.published import read_published, select_published
 from ddbias.results.tables.read import read_evaluations
@@ -95,7 +97,7 @@ def test_csv_pools_networks_and_seeds_in_percent(tmp_path, three_seeds):
         *("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric"),
         *("mean", "std", "interval", "n", "networks", "published", "gap"),
         *("against", "difference", "difference_interval", "difference_n"),
-        *("converged", "moved", "first_conflicting", "scale"),
+        *("converged", "moved", "first_conflicting", "diverged", "scale"),
     ]
     (line,) = lines(text)
     mean = statistics.fmean(percent)
@@ -110,7 +112,7 @@ def test_csv_pools_networks_and_seeds_in_percent(tmp_path, three_seeds):
         "91.50",
         f"{mean - 91.5:.2f}",
         *[""] * 7,
-        "quick",
+        *("0", "quick"),
     ]
     assert list(line.values()) == expected
 
@@ -139,9 +141,84 @@ def test_a_metric_that_the_test_set_cannot_give_is_missing_not_zero(tmp_path):
     first, second = lines(texts["csv"])
     assert (first["mean"], first["n"]) == ("", "0")
     assert (second["mean"], second["std"], second["n"], second["networks"]) == ("50.00", "10.00", "1", "2")
-    assert "not defined" in texts["md"]
+    assert "Not defined: unbiased accuracy" in texts["md"]
     assert "not run yet" not in texts["md"]
     assert "anti (conflicting samples only)" in texts["md"]
+
+
+def networks(path, counts, *, pairing="identity", confidence=None, **cell):
+    """Write the evaluation file of networks with counts (networks, A, K, K), as the stage does."""
+    cell = row(**cell) | {"study": "digits", "scale": "quick", "seed": 0, "ratio": "0.95", "ipc": "10"}
+    cell = {name: value for name, value in cell.items() if name not in ("metric", "published")}
+    outcome = protocol.Outcome(np.asarray(counts), confidence or [np.ones((15, 3))] * len(counts))
+    protocol.save(path, outcome, cell=cell, meta={"convention": "natural", "pairing": pairing})
+    return path
+
+
+FULL = np.full((2, 2, 2), 10)
+EMPTY_GROUP = np.array([[[5, 5], [0, 0]], [[5, 5], [5, 5]]])
+ONE_ATTRIBUTE = np.array([[[5, 5], [0, 0]], [[0, 0], [5, 5]]])
+
+
+@pytest.mark.parametrize(
+    ("counts", "pairing", "metric", "why"),
+    [
+        (FULL[:1], None, "unbiased_accuracy", "the attribute is not known, or all test images have the same one"),
+        (FULL, None, "conflicting_accuracy", "no attribute is paired with a label (set pairs: of the bias)"),
+        (FULL, None, "attribute_accuracy", "no attribute is paired with a label (set pairs: of the bias)"),
+        (EMPTY_GROUP, "identity", "unbiased_accuracy", "the test set has no image of 1 of its 4 groups"),
+        (EMPTY_GROUP, "identity", "deo_max", "the test images of a class have one attribute only"),
+        (ONE_ATTRIBUTE, "identity", "conflicting_accuracy", "the test set has no conflicting image"),
+        (ONE_ATTRIBUTE[::-1], "identity", "aligned_accuracy", "the test set has no aligned image"),
+        (ONE_ATTRIBUTE, "identity", "attribute_information", "in the test set the label tells the attribute"),
+        (ONE_ATTRIBUTE, "identity", "equalized_odds", "the test images of a class have one attribute only"),
+    ],
+)
+def test_what_is_not_defined_says_the_true_reason(counts, pairing, metric, why, tmp_path):
+    file = networks(tmp_path / "a.parquet", [counts], pairing=pairing)
+    other = evaluation(tmp_path / "b.parquet", {metric: [0.5]}, distiller="dc")
+    rows = [row(metric=metric), row(metric=metric, distiller="dc")]
+    texts = make(tmp_path / "t", [file, other], rows)
+    assert [line["mean"] for line in lines(texts["csv"])] == ["", "50.00"]
+    for form in ("md", "html"):
+        assert f"Not defined: {metric.replace('deo_', 'DEO ').replace('_', ' ')}: {why}" in texts[form]
+    assert "| not defined |" in texts["md"]
+
+
+def test_data_without_an_attribute_give_a_table_with_numbers(tmp_path):
+    """As the default metrics show them: what cannot be defined has no column, and the notes say why."""
+    schema = yaml.safe_load((PUBLISHED.parents[1] / "schemas" / "config.schema.yaml").read_text())
+    metrics = schema["properties"]["tables"]["additionalProperties"]["properties"]["metrics"]["default"]
+    file = networks(tmp_path / "a.parquet", [[[[9, 1], [2, 8]]]], pairing=None)
+    texts = make(tmp_path / "t", [file], [row(metric=metric) for metric in metrics])
+    table = [line for line in texts["md"].splitlines() if line.startswith("|")]
+    assert [cell.strip() for cell in table[0].split("|")[-3:-1]] == ["accuracy", "n"]
+    assert [cell.strip() for cell in table[2].split("|")[-3:-1]] == ["85.0", "1 seed"]
+    assert (
+        "Not defined: unbiased accuracy, conflicting accuracy, worst group accuracy: the attribute is not known, "
+        "or all test images have the same one." in texts["md"]
+    )
+    assert [line["mean"] for line in lines(texts["csv"])] == ["85.00", "", "", ""]
+
+
+def test_a_network_that_diverged_is_marked(tmp_path):
+    """It has no confidence that is a number, and its accuracy is that of a single answer."""
+    guess = np.zeros((2, 2, 2), int)
+    guess[:, :, 0] = 10
+    files = [
+        networks(tmp_path / "a.parquet", [FULL, guess], confidence=[np.ones((15, 3)), None]),
+        networks(tmp_path / "b.parquet", [guess, guess], confidence=[None, None], distiller="dc"),
+        networks(tmp_path / "c.parquet", [FULL, FULL], distiller="mtt"),
+    ]
+    asked = itertools.product(("dm", "dc", "mtt"), ("accuracy", "calibration_error"))
+    texts = make(tmp_path / "t", files, [row(distiller=d, metric=m) for d, m in asked])
+    found = {(line["distiller"], line["metric"]): line for line in lines(texts["csv"])}
+    assert [found[d, "accuracy"]["diverged"] for d in ("dm", "dc", "mtt")] == ["1", "2", "0"]
+    assert found["dc", "calibration_error"]["mean"] == ""
+    assert texts["md"].count("50.0 ‡") == 2
+    assert "‡ diverged: networks behind the number ended with weights that are no numbers" in texts["md"]
+    assert "Not defined: calibration error: every network diverged" in texts["md"]
+    assert r"50.0 $\ddagger$" in texts["tex"]
 
 
 def test_one_seed_has_no_interval_however_many_networks(tmp_path):
@@ -449,7 +526,7 @@ def test_numbers_are_fixed_and_never_minus_zero():
     assert [fixed(-0.001, 2), fixed(-0.001, 1, sign=True), fixed(None, 2), fixed(2.345, 1, sign=True)] == [
         "0.00", "0.0", "", "+2.3",
     ]  # fmt: skip
-    assert len(CSV_COLUMNS) == 22
+    assert len(CSV_COLUMNS) == 23
 
 
 def test_people_facing_modules_do_not_load_torch():

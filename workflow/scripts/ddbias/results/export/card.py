@@ -127,7 +127,8 @@ def _accuracy_table(sets: Sequence[ExportedSet]) -> str:
 
 def _percent(accuracy: Accuracy) -> str:
     deviation = "" if accuracy.std is None else f" ± {accuracy.std:.1f}"
-    return f"{accuracy.mean:.1f}{deviation}"
+    diverged = f" ({accuracy.diverged} diverged)" if accuracy.diverged else ""
+    return f"{accuracy.mean:.1f}{deviation}{diverged}"
 
 
 def _selected(sets: Sequence[ExportedSet]) -> str:

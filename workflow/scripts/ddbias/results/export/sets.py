@@ -20,13 +20,17 @@ HALF_STEP = 0.5 / 255  # what rounding to uint8 may change; what lies further ou
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A metric of the networks trained on a set, in percent; `std` has ddof 0 and is None for a single network."""
+    """A metric of `n` networks trained on a set, in percent; `std` has ddof 0 and is None for a single network.
+
+    `diverged` is how many of them have.
+    """
 
     evaluation: str
     metric: str
     mean: float
     std: float | None
     n: int
+    diverged: int = 0
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,7 @@ def _accuracies(paths: Sequence[str | Path]) -> dict[tuple[str, ...], list[Accur
     for (*cell, evaluation, metric), rows in frame.groupby([*CELL, "evaluation", "metric"]):
         values = 100 * rows["value"].to_numpy(float)
         std = float(values.std()) if len(values) > 1 else None
-        accuracy = Accuracy(evaluation, metric, float(values.mean()), std, len(values))
+        diverged = int(rows["diverged"].sum())
+        accuracy = Accuracy(evaluation, metric, float(values.mean()), std, len(values), diverged)
         found.setdefault(tuple(map(str, cell)), []).append(accuracy)
     return found

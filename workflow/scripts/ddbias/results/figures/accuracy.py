@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.results.figures import style
-from ddbias.results.tables.pool import half_interval
+from ddbias.results.tables.pool import half_interval, why_undefined
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -37,7 +37,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     """Draw one panel per data set, ratio and evaluation.
 
     Every network of every seed is a faint dot; the large marker is the mean, the bar its 95 % interval over seeds, as
-    in the tables: one seed has none. The marker is hollow where a set has not converged.
+    in the tables: one seed has none. The marker is hollow where a set has not converged, and crossed where a network
+    diverged.
 
     Parameters
     ----------
@@ -46,10 +47,10 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
         ``metric`` (default ``unbiased_accuracy``).
     """
     metric = str(settings.get("metric", "unbiased_accuracy"))
-    frame = read_evaluations(evaluations).rename(columns={"convention": "test"})
-    frame = frame[frame["metric"] == metric]
+    every = read_evaluations(evaluations).rename(columns={"convention": "test"})
+    frame = every[every["metric"] == metric]
     if frame.empty:
-        return style.nothing_yet(f"value of {metric.replace('_', ' ')}")
+        return style.no_value(metric, why_undefined(every, metric))
     groups = sorted(frame.groupby(PANEL), key=lambda item: _panel_order(item[0]))
     titles, common = style.describe(dict(zip(PANEL, key, strict=True)) for key, _ in groups)
     looks = style.debias_styles(frame["debias"])
@@ -62,9 +63,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     for axis in axes[::columns]:
         axis.set_ylabel(f"{metric.replace('_', ' ')} (%)")
     figure.suptitle(common)
-    handles, labels = _legend(looks, axes[0])
-    if (frame["converged"] == "false").any():
-        handles, labels = [*handles, style.hollow_handle(axes[0])], [*labels, style.HOLLOW]
+    marks = {"hollow": (frame["converged"] == "false").any(), "crossed": frame["diverged"].any()}
+    handles, labels = style.legend(axes[0], *_legend(looks, axes[0]), **marks)
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), title="debias")
     return figure
 
@@ -101,6 +101,8 @@ def _panel(axis, rows, slots: list[tuple[str, str]], looks: dict[str, dict]) -> 
             centre + 0.26 * step, of_seeds.mean(), half_interval(of_seeds), capsize=2.5, markersize=6, elinewidth=1.2,
             ecolor=".25", linestyle="none", **style.marker(look["color"], hollow=open_), **look,
         )  # fmt: skip
+        if found["diverged"].any():
+            style.cross(axis, [centre + 0.26 * step], [of_seeds.mean()])
     axis.set_xticks(range(len(slots)), [d if i == "all" else f"{d}\nIPC {i}" for d, i in slots])
     axis.set_xlim(-0.5, len(slots) - 0.5)
     axis.grid(axis="x", visible=False)

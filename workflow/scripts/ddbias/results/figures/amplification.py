@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ddbias.evaluation import comparisons
 from ddbias.results.figures import style
-from ddbias.results.tables.formats import MARK, Entry
+from ddbias.results.tables.formats import MARKS, Entry
 from ddbias.results.tables.pool import by_cell, summarise
 from ddbias.results.tables.read import read_evaluations
 
@@ -60,14 +60,14 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     size, distillation = comparisons.split(settings["metric"])
     runs = by_cell(read_evaluations(evaluations))
     found: dict[tuple, dict[str, Entry]] = {}
-    for row in settings["rows"]:
-        entry = summarise(runs, row, None)
+    asked = [summarise(runs, row, None) for row in settings["rows"]]
+    for entry in asked:
         if entry.mean is not None:
             found.setdefault(tuple(entry.key.values()), {})[entry.metric] = entry
     cells = [(parts[size], parts[distillation]) for parts in found.values() if len(parts) == 2]
     words = settings["metric"].replace("_", " ")
     if not cells:
-        return style.nothing_yet(f"value of {words}")
+        return style.no_value(settings["metric"], next((entry.why for entry in asked if entry.why), ""))
     images = sorted({cell[0].key["ipc"] for cell in cells}, key=int)
     panels = [[cell for cell in cells if cell[0].key["ipc"] == ipc] for ipc in images]
     longest = max(map(len, panels))
@@ -77,7 +77,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
         axis.set_title(f"IPC {ipc}")
         axis.set_xlabel(f"{words} (points)")
     handles, labels = axes[0].get_legend_handles_labels()
-    marked = [f"{MARK} not converged"] if any(_marked(cell) for cell in cells) else []
+    shown = "".join(map(_marks, cells))
+    marked = [f"{mark} {text}" for mark, text in MARKS.items() if mark in shown]
     common = style.describe([{name: cells[0][0].key[name] for name in ("dataset", "ratio", "evaluation")}])[1]
     style.title(figure, ", ".join([common, *marked]))
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
@@ -102,8 +103,8 @@ def _panel(axis, cells: list[tuple[Entry, Entry]], room: int) -> None:
 
 def _label(cell: tuple[Entry, Entry]) -> str:
     key, total = cell[0].key, f"{sum(entry.mean for entry in cell):+.1f}".replace("-", "−")
-    return f"{key['distiller']}, {key['debias']}{f' {MARK}' if _marked(cell) else ''}\ntogether {total}"
+    return f"{key['distiller']}, {key['debias']}{_marks(cell)}\ntogether {total}"
 
 
-def _marked(cell: tuple[Entry, Entry]) -> bool:
-    return any(entry.converged == "false" for entry in cell)
+def _marks(cell: tuple[Entry, Entry]) -> str:
+    return "".join(f" {mark}" for mark in MARKS if any(mark in entry.marks for entry in cell))

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ddbias.data import store
 from ddbias.results.figures import style
+from ddbias.results.tables.pool import why_undefined
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -42,7 +43,7 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
 
     Costs are those of the machine that made the sets: seconds of its processor, all cores together, or of the clock
     where a GPU worked. What only draws images costs as good as nothing and says what distillation is worth. A marker is
-    hollow where a set has not converged.
+    hollow where a set has not converged, and crossed where a network diverged.
 
     Parameters
     ----------
@@ -53,23 +54,27 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
         ``metric`` (default ``unbiased_accuracy``).
     """
     metric = str(settings.get("metric", "unbiased_accuracy"))
-    frame = read_evaluations(evaluations)
-    frame = frame[frame["metric"] == metric]
+    every = read_evaluations(evaluations)
+    frame = every[every["metric"] == metric]
+    why = why_undefined(every, metric) if frame.empty else ""
     costs = _costs(distilled)
     frame = frame.astype({"seed": str}).merge(costs, on=SET) if len(costs) else frame[:0]
     if frame.empty:
-        return style.nothing_yet(f"value of {metric.replace('_', ' ')}")
+        return style.no_value(metric, why)
     looks = style.debias_styles(frame["debias"])
     figure, axes = style.panels(len(COSTS), width=3.8, height=3.2, sharey=True)
     frame = frame.assign(hollow=frame["converged"] == "false")
     parts = frame.groupby(["distiller", "ipc", "debias"])
-    points = parts[["value", *COSTS]].mean().assign(hollow=parts["hollow"].any()).reset_index()
+    flags = {name: parts[name].any() for name in ("hollow", "diverged")}
+    points = parts[["value", *COSTS]].mean().assign(**flags).reset_index()
     for axis, (cost, label) in zip(axes, COSTS.items(), strict=True):
         for point in points.itertuples():
             place = max(getattr(point, cost), 0.01), 100 * point.value
             look = looks[point.debias]
             look = {**look, **style.marker(look["color"], hollow=point.hollow)}
             axis.plot(*place, markersize=6, linestyle="none", **look)
+            if point.diverged:
+                style.cross(axis, *place)
             text = f"{point.distiller} {point.ipc}"
             axis.annotate(text, place, xytext=(5, 4), textcoords="offset points", fontsize=7, color=".25")
         axis.margins(x=0.25, y=0.1)
@@ -77,14 +82,14 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
     axes[0].set_xscale("log")
     axes[0].xaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel(f"{metric.replace('_', ' ')} (%)")
-    for name, look in looks.items():
-        axes[0].plot([], [], markersize=6, linestyle="none", label=name, **style.marker(look["color"]), **look)
-    labels = list(looks)
-    if points["hollow"].any():
-        style.hollow_handle(axes[0]).set_label(style.HOLLOW)
-        labels.append(style.HOLLOW)
+    handles = [
+        axes[0].plot([], [], markersize=6, linestyle="none", **style.marker(look["color"]), **look)[0]
+        for look in looks.values()
+    ]
+    marks = {"hollow": points["hollow"].any(), "crossed": points["diverged"].any()}
+    handles, labels = style.legend(axes[0], handles, list(looks), **marks)
     style.title(figure, style.describe(dict(zip(SET[:2], key, strict=True)) for key, _ in frame.groupby(SET[:2]))[1])
-    figure.legend(loc="outside lower center", ncols=style.columns(figure, labels), title="debias")
+    figure.legend(handles, labels, loc="outside lower center", ncols=style.columns(figure, labels), title="debias")
     return figure
 
 

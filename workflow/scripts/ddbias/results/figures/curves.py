@@ -57,7 +57,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
 
     What lies on the axis is evenly spaced: ratios crowd towards 1, numbers of images do not grow evenly. The whole
     training set, which has no images per class, is a black line; a cell without finished runs leaves a gap; a marker is
-    hollow where a set has not converged.
+    hollow where a set has not converged, and crossed where a network diverged.
 
     Parameters
     ----------
@@ -68,10 +68,10 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     metric, (field, label) = settings["metric"], AXES[settings["kind"]]
     words = metric.replace("_", " ")
     runs = by_cell(read_evaluations(evaluations))
-    cells = [summarise(runs, row, None) for row in settings["rows"]]
-    cells = [cell for cell in cells if cell.mean is not None]
+    asked = [summarise(runs, row, None) for row in settings["rows"]]
+    cells = [cell for cell in asked if cell.mean is not None]
     if not cells:
-        return style.nothing_yet(f"value of {words}")
+        return style.no_value(metric, next((cell.why for cell in asked if cell.why), ""))
     whole: dict[str, list] = {}  # by distiller: they may be trained on for different numbers of steps
     for cell in cells:
         if cell.key["ipc"] == WHOLE:
@@ -94,6 +94,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
             _line(axis, line, places, field, 0, label=name, marker=marker, **WHOLE_SET)
         for cell in line if field == "ipc" else []:
             axis.axhline(cell.mean, label=name, marker=marker, **WHOLE_SET)
+            if cell.diverged:
+                style.cross(axis, [0], [cell.mean])
     if "amplification" in metric:
         axis.axhline(0, color=".4", linewidth=0.8)
     axis.set_xticks(range(len(places)), places)
@@ -101,9 +103,11 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     axis.set_ylabel(f"{words} ({'points' if 'amplification' in metric else '%'})")
     axis.grid(axis="x", visible=False)
     style.title(figure, _common(cells, field))
-    handles, labels = axis.get_legend_handles_labels()
-    if any(cell.converged == "false" for cell in cells):
-        handles, labels = [*handles, style.hollow_handle(axis)], [*labels, style.HOLLOW]
+    marks = {
+        "hollow": any(cell.converged == "false" for cell in cells),
+        "crossed": any(cell.diverged for cell in cells),
+    }
+    handles, labels = style.legend(axis, *axis.get_legend_handles_labels(), **marks)
     figure.legend(handles, labels, loc="outside right upper", title="distiller, debias")
     return figure
 
@@ -139,3 +143,6 @@ def _line(axis, cells: list, places: list[str], field: str, shift: float, **look
         filling = style.marker(look["color"], hollow=True)
         above = drawn.lines[0].get_zorder() + 1
         axis.plot(x[hollow], mean[hollow], look["marker"], markersize=5, zorder=above, **filling)
+    crossed = [places.index(cell.key[field]) for cell in cells if cell.diverged]
+    if crossed:
+        style.cross(axis, x[crossed], mean[crossed])

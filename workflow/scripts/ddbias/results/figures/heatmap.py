@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.results.figures import style
-from ddbias.results.tables.formats import MARK
-from ddbias.results.tables.pool import half_interval
+from ddbias.results.tables.formats import DIVERGED, MARK, MARKS
+from ddbias.results.tables.pool import half_interval, why_undefined
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -45,8 +45,8 @@ COLOURS = "cividis"  # its lightness rises steadily, so it can be read in grey
 def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
     """Draw one panel per ratio; a cell holds the mean and half of its 95 % interval over seeds.
 
-    As in the tables, one seed has no interval and a dagger marks sets that have not converged. A debias that no network
-    was evaluated for yet is a hatched cell. All panels share the scale of colours.
+    As in the tables, one seed has no interval and daggers mark sets that have not converged and networks that diverged.
+    A debias that no network was evaluated for yet is a hatched cell. All panels share the scale of colours.
 
     Parameters
     ----------
@@ -57,10 +57,11 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     """
     metric = str(settings.get("metric", "unbiased_accuracy"))
     kernels = {name: tuple(kernel) for name, kernel in settings.get("kernels", {}).items()}
-    frame = read_evaluations(evaluations)
-    frame = frame[(frame["metric"] == metric) & frame["debias"].isin(list(kernels))]
+    every = read_evaluations(evaluations)
+    every = every[every["debias"].isin(list(kernels))]
+    frame = every[every["metric"] == metric]
     if frame.empty:
-        return style.nothing_yet(f"value of {metric.replace('_', ' ')}")
+        return style.no_value(metric, why_undefined(every, metric))
     variances, temperatures = (sorted({kernel[i] for kernel in kernels.values()}, key=_order) for i in range(2))
     parts = sorted(frame.groupby(PANEL), key=lambda part: (part[0][0], _ratio(part[0][1]), part[0][2:]))
     titles, common = style.describe(dict(zip([*PANEL[:-1], "test"], key, strict=True)) for key, _ in parts)
@@ -77,8 +78,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     for axis in axes[:: axes[0].get_gridspec().ncols]:
         axis.set_ylabel("kernel variance")
     figure.colorbar(image, ax=list(axes), label=f"{metric.replace('_', ' ')} (%)", aspect=30)
-    marked = any(marks.any() for *_, marks in grids)
-    style.title(figure, f"{common}, {MARK} not converged" if marked else common)
+    shown = {mark for *_, marks in grids for text in marks.flat for mark in text.split()}
+    style.title(figure, ", ".join([common, *(f"{mark} {text}" for mark, text in MARKS.items() if mark in shown)]))
     return figure
 
 
@@ -105,7 +106,8 @@ def _grid(rows, kernels: dict[str, tuple], variances: list, temperatures: list) 
         percent = 100 * found.groupby("seed")["value"].mean()
         mean[place] = percent.mean()
         spread[place] = half_interval(percent) if len(percent) > 1 else np.nan
-        marks[place] = f" {MARK}" if (found["converged"] == "false").any() else ""
+        holds = {MARK: (found["converged"] == "false").any(), DIVERGED: found["diverged"].any()}
+        marks[place] = "".join(f" {mark}" for mark, one in holds.items() if one)
     return mean, spread, marks
 
 

@@ -6,9 +6,12 @@ Colours are seaborn's colour-blind palette; markers differ as well, so a figure 
 from __future__ import annotations
 
 import hashlib
+import textwrap
 from collections.abc import Iterable
 
 from matplotlib.figure import Figure
+
+from ddbias.results.tables.formats import metric_words
 
 KNOWN = {  # debias: (colour of the palette, marker)
     "uniform": (7, "o"),
@@ -19,6 +22,7 @@ KNOWN = {  # debias: (colour of the palette, marker)
 }
 OTHER_COLOURS, OTHER_MARKERS = (3, 9, 5, 6), "PX<>*hpd"  # for any other name; disjoint from the known looks
 HOLLOW = "hollow: not converged"
+CROSSED = "crossed: a network diverged"
 LETTER = 0.09  # inches of a letter of a title at most
 ALIGNED, CONFLICTING = 7, 1  # colours of the palette: grey and orange
 
@@ -83,6 +87,21 @@ def hollow_handle(axis):
     return axis.plot([], [], "o", markersize=6, linestyle="none", **marker(".4", hollow=True))[0]
 
 
+def cross(axis, x, y, size: float = 10):
+    """Cross out what rests on a network that diverged; return the handle for a legend."""
+    look = {"markersize": size, "markeredgecolor": "black", "markeredgewidth": 1.2, "zorder": 5}
+    return axis.plot(x, y, "x", linestyle="none", **look)[0]
+
+
+def legend(axis, handles: list, labels: list[str], *, hollow: bool, crossed: bool) -> tuple[list, list[str]]:
+    """Return what a legend shows, with what hollow and crossed markers mean where there are any."""
+    if hollow:
+        handles, labels = [*handles, hollow_handle(axis)], [*labels, HOLLOW]
+    if crossed:
+        handles, labels = [*handles, cross(axis, [], [])], [*labels, CROSSED]
+    return handles, labels
+
+
 def panels(count: int, *, width: float = 3.4, height: float = 3.0, columns: int = 3, **options) -> tuple:
     """Return a figure and `count` axes, in rows of at most `columns`."""
     columns = 2 if count == 4 and columns > 2 else min(count, columns)  # 2 x 2 rather than 3 + 1
@@ -111,8 +130,20 @@ def columns(figure: Figure, labels: Iterable[str]) -> int:
 
 def nothing_yet(what: str) -> Figure:
     """Return a figure that says that none of its runs has finished."""
+    return _words(f"No {what} yet:\nnone of the runs shown here has finished.")
+
+
+def no_value(metric: str, why: str = "") -> Figure:
+    """Return a figure that says why it has no value of a metric: none of its runs has finished, if nothing is given."""
+    words = metric_words(metric)
+    if not why:
+        return nothing_yet(f"value of {words}")
+    return _words("\n".join([f"The {words} is not defined here:", *textwrap.wrap(why, 55)]))
+
+
+def _words(text: str) -> Figure:
     figure = Figure(figsize=(4.2, 1.2))
-    figure.text(0.5, 0.5, f"No {what} yet:\nnone of the runs shown here has finished.", ha="center", va="center")
+    figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure
 
 

@@ -25,7 +25,9 @@ class Ours:
     Attributes
     ----------
     mean, interval : float or None
-        Percent, and half of its 95 % interval over seeds; no mean where the metric is not defined on the test set.
+        Percent, and half of its 95 % interval over seeds; no mean where the metric is not defined, and `why` says why.
+    diverged : int
+        How many networks behind it have.
     seeds : int or None
         Of distillation.
     scale, origin : str
@@ -51,6 +53,8 @@ class Ours:
     commit: str = ""
     device: str = ""
     date: str = ""
+    why: str = ""
+    diverged: int = 0
     converged: bool | None = None
     moved: str = ""
     iterations: int | None = None
@@ -134,6 +138,8 @@ def _from_results(asked: Asked, name: str, scale: Scale, folder: Path) -> Ours |
         commit=_distinct(run.get("commit") for run in runs),
         device=_distinct(run.get("device") for run in runs),
         date=_distinct(str(run.get("date", ""))[:10] for run in runs),
+        why=entry.why,
+        diverged=entry.diverged,
         converged=_all(record.get("converged") for record in records),
         moved=_range([record["moved"] for record in records if record.get("moved") is not None]),
         iterations=max((record["iterations"] for record in records if record.get("iterations")), default=None),
@@ -173,6 +179,7 @@ def _from_kept(file: str, row: Mapping[str, str]) -> Ours:
         commit=row.get("commit", ""),
         device=row.get("device", ""),
         date=row.get("date", ""),
+        diverged=int(row.get("diverged") or 0),
         converged=_all(states),
         moved=row.get("moved", ""),
         iterations=max(iterations, default=None),

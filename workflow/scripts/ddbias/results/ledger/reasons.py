@@ -20,7 +20,9 @@ AMOUNTS = {  # settings that count work, as people say them
 
 def reasons(asked: Asked, ours: Ours) -> list[str]:
     """Return the reasons for a gap, those that weigh most first."""
-    found = [] if ours.mean is not None else ["not defined on this test set"]
+    found = [] if ours.mean is not None else [f"not defined: {ours.why}" if ours.why else "not defined"]
+    if ours.diverged:
+        found.append(f"{ours.diverged} of the networks diverged")
     published, planned = asked.scales[PAPER], asked.scales[ours.scale]
     unused = "epochs" if asked.cell["ipc"] == WHOLE else "whole_steps"
     done = {} if ours.iterations is None else {"iterations": ours.iterations, "until": None}

@@ -20,7 +20,7 @@ from ddbias.results import offline_page
 from ddbias.results.offline_page import NONE
 from ddbias.results.report.pictures import HEIGHT, WIDTH, embed
 from ddbias.results.report.sets import KEYS, Run, collect, duration
-from ddbias.results.tables.formats import HTML_BEGIN, HTML_END, MARK, fixed, metric_head
+from ddbias.results.tables.formats import DIVERGED, HTML_BEGIN, HTML_END, MARK, fixed, metric_head
 
 TEMPLATE = paths.RESOURCES / "report.html.j2"
 MAIN = ("accuracy", "unbiased_accuracy", "conflicting_accuracy", "worst_group_accuracy")
@@ -28,11 +28,14 @@ MAIN = ("accuracy", "unbiased_accuracy", "conflicting_accuracy", "worst_group_ac
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table of sets: texts of its cells, its place in addresses, and its details."""
+    """A line of the table of sets: texts of its cells, its place in addresses, and its details.
+
+    A number is its text, with a mark where a network diverged, and what it is sorted by.
+    """
 
     id: str
     keys: list[str]
-    numbers: list[str]
+    numbers: list[tuple[str, str]]
     converged: str
     time: str
     seconds: str
@@ -123,6 +126,7 @@ def render(runs: Sequence[Run], missing: Sequence[str], *, output: Path, templat
         groups=groups,
         judged=any(run.converged for run in runs),
         mark=MARK,
+        diverged=any(one.diverged for run in runs for one in run.evaluations.values()) and DIVERGED,
         timed=any(run.seconds is not None for run in runs),
         rows=_rows(runs, keys, groups, parts, output.parent),
         choices=[(index, key, offline_page.values(run.key[key] for run in runs)) for index, key in enumerate(keys, 1)],
@@ -169,9 +173,12 @@ def _rows(runs: Sequence[Run], keys: list[str], groups: list, parts: Parts, fold
     return rows
 
 
-def _mean(run: Run, evaluation: str, metric: str) -> str:
+def _mean(run: Run, evaluation: str, metric: str) -> tuple[str, str]:
     found = run.evaluations.get(evaluation)
-    return fixed(found.results[metric].mean, 1) if found and metric in found.results else NONE
+    if not found or metric not in found.results:
+        return NONE, NONE
+    text = fixed(found.results[metric].mean, 1)
+    return f"{text} {DIVERGED}" if found.diverged else text, text
 
 
 def _id(run: Run, used: set[str]) -> str:

@@ -17,8 +17,9 @@ from ddbias.base import groups
 from ddbias.base.cell import shortest
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
+from ddbias.evaluation import undefined
 from ddbias.results.report.pictures import Curve, Histogram, Preview, curve, histogram, preview, probe_curve
-from ddbias.results.tables.formats import MARK
+from ddbias.results.tables.formats import MARK, metric_words
 from ddbias.results.tables.read import distillation, read_evaluation
 from ddbias.results.tables.tabulate import convention
 
@@ -38,11 +39,16 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of one evaluation by metric, the convention of its test set, its settings."""
+    """The results of one evaluation by metric, the convention of its test set, its settings.
+
+    ``lacking`` are the metrics without a result, by the reason; ``diverged`` is how many of its networks have.
+    """
 
     results: dict[str, Result]
     convention: str
     settings: dict[str, str]
+    lacking: dict[str, list[str]]
+    diverged: int
 
 
 @dataclass(frozen=True)
@@ -127,7 +133,11 @@ def _evaluation(path: Path) -> tuple[tuple, str, Evaluation]:
     first = {name: values[0] for name, values in columns.items()}
     settings = flatten(_mapping(meta, "settings", path)) | flatten(_mapping(meta, "network", path), "network.")
     test_set = convention(str(meta.get("convention", "unknown")))
-    return _key(first, KEYS), str(first["evaluation"]), Evaluation(results, test_set, settings)
+    lacking: dict[str, list[str]] = {}
+    for metric, reason in undefined.reasons(set(results), meta).items():
+        lacking.setdefault(reason, []).append(metric_words(metric))
+    diverged = sum(undefined.diverged(meta))
+    return _key(first, KEYS), str(first["evaluation"]), Evaluation(results, test_set, settings, lacking, diverged)
 
 
 def _result(values: Sequence[float], supports: Sequence[int]) -> Result:

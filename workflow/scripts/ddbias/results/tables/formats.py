@@ -20,10 +20,12 @@ CSV_COLUMNS = (
     *("dataset", "ratio", "distiller", "debias", "ipc", "evaluation", "metric"),
     *("mean", "std", "interval", "n", "networks", "published", "gap"),
     *("against", "difference", "difference_interval", "difference_n"),
-    *("converged", "moved", "first_conflicting", "scale"),
+    *("converged", "moved", "first_conflicting", "diverged", "scale"),
 )
 NOT_RUN, NOT_DEFINED, NOT_PAIRED = "not run yet", "not defined", "not paired"
 MARK = "†"  # behind a number that rests on a set that has not converged
+DIVERGED = "‡"  # behind one that rests on a network that diverged
+MARKS = {MARK: "not converged", DIVERGED: "a network diverged"}
 HTML_BEGIN, HTML_END = "<!-- table begins -->", "<!-- table ends -->"
 LOWER_IS_BETTER = (
     *("deo_max", "deo_mean", "equalized_odds"),
@@ -61,10 +63,14 @@ class Entry:
         Percent.
     state : str
         Why there is no mean, or an empty string.
+    why : str
+        Why it is not defined, where that is the state.
     converged : {"true", "false", ""}
         Whether the sets behind the number have; empty where there is nothing to judge or it is not known.
     moved, first_conflicting : float or None
         Mean change of a pixel in 0..255, mean number of conflicting samples among the first images.
+    diverged : int
+        How many networks behind the number have.
     difference : Difference or None
     """
 
@@ -78,10 +84,18 @@ class Entry:
     published: float | None = None
     published_std: float | None = None
     state: str = ""
+    why: str = ""
     converged: str = ""
     moved: float | None = None
     first_conflicting: float | None = None
+    diverged: int = 0
     difference: Difference | None = None
+
+    @property
+    def marks(self) -> str:
+        """What stands behind the number, in words in the notes of a table."""
+        marks = {MARK: self.converged == "false", DIVERGED: self.diverged > 0}
+        return "" if self.state else "".join(f" {mark}" for mark, holds in marks.items() if holds)
 
     @property
     def gap(self) -> float | None:
@@ -98,6 +112,13 @@ class Table:
     entries: list[Entry]
     notes: list[str]
     spread: str = "interval"
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics with a column of their own: not those that no cell has, unless there is no other."""
+        metrics = dict.fromkeys(entry.metric for entry in self.entries)
+        defined = {entry.metric for entry in self.entries if entry.state != NOT_DEFINED}
+        return [metric for metric in metrics if metric in defined] or list(metrics)
 
     @property
     def head(self) -> str:
@@ -124,6 +145,7 @@ def write_csv(path: str | Path, table: Table) -> None:
         other = entry.difference
         numbers += [other.against, fixed(other.mean, 2), fixed(other.interval, 2), other.n] if other else [""] * 4
         numbers += [entry.converged, fixed(entry.moved, 2), fixed(entry.first_conflicting, 1)]
+        numbers.append(entry.diverged if entry.n else "")
         writer.writerow([*entry.key.values(), entry.metric, *numbers, table.scale])
     store.write_bytes(path, text.getvalue().encode())
 
@@ -163,7 +185,7 @@ def lay_out(table: Table) -> Layout:
     same = {n: lines[0][0][n] for n in names if len({key[n] for key, _ in lines}) == 1} if len(lines) > 1 else {}
     keys = [name for name in names if name not in same]
     groups = []
-    for metric in dict.fromkeys(entry.metric for entry in table.entries):
+    for metric in table.metrics:
         shown = [entry for entry in table.entries if entry.metric == metric]
         others = dict.fromkeys(f"minus {entry.difference.against}" for entry in shown if entry.difference)
         compared = ("published", "gap") if any(entry.published is not None for entry in shown) else ()
@@ -177,8 +199,13 @@ def lay_out(table: Table) -> Layout:
 
 def metric_head(metric: str) -> str:
     """Return the name of a metric as people read it, with an arrow where lower is better."""
-    name = metric.replace("deo_", "DEO ").replace("_", " ")
+    name = metric_words(metric)
     return f"{name} ↓" if metric in LOWER_IS_BETTER else name
+
+
+def metric_words(metric: str) -> str:
+    """Return the name of a metric as people say it."""
+    return metric.replace("deo_", "DEO ").replace("_", " ")
 
 
 def _entry_texts(entry: Entry | None, heads: list[str], spread: str) -> list[str]:
@@ -192,8 +219,7 @@ def _entry_texts(entry: Entry | None, heads: list[str], spread: str) -> list[str
         other = entry.difference
         alone = f" ({seeds(1)})" if other.n == 1 < entry.n else ""
         texts[f"minus {other.against}"] = _with_spread(other.mean, other.interval, sign=True) + alone
-    mark = f" {MARK}" if entry.converged == "false" and not entry.state else ""
-    return [value + mark, *(texts.get(head, "") for head in heads)]
+    return [value + entry.marks, *(texts.get(head, "") for head in heads)]
 
 
 def seeds(number: int) -> str:
@@ -239,6 +265,7 @@ TEX = {
     "–": "--",
     "↓": r"$\downarrow$",
     MARK: r"$\dagger$",
+    DIVERGED: r"$\ddagger$",
 }
 
 

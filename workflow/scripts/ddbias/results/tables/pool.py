@@ -47,8 +47,8 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
     Returns
     -------
     Entry
-        In percent; without a value its ``state`` tells why: not run yet, not defined on this test set, or made of
-        cells that have no seed in common. ``converged`` is "false" if any set behind the number has not converged,
+        In percent; without a value its ``state`` tells that it is not run yet, not defined (``why`` says why), or made
+        of cells that have no seed in common. ``converged`` is "false" if any set behind the number has not converged,
         "true" if all that can be judged have; ``moved`` and ``first_conflicting`` are means over the cell's own sets.
     """
     found = _pooled(cells, row)
@@ -64,6 +64,8 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
         published=published.value if published else None,
         published_std=published.std if published else None,
         state=found.state,
+        why=found.why,
+        diverged=sum(_pooled(cells, part).diverged for part in _parts(row)),
         converged=_merged(one for part in _parts(row) for one in _sets(cells, part).get("converged", [])),
         moved=_known_mean(sets.get("moved", [])),
         first_conflicting=_known_mean(sets.get("first_conflicting", [])),
@@ -83,6 +85,8 @@ class _Pooled:
     values: np.ndarray = field(default_factory=lambda: np.empty(0))
     networks: int = 0
     state: str = ""
+    why: str = ""
+    diverged: int = 0
 
     @property
     def mean(self) -> float | None:
@@ -112,17 +116,23 @@ def _pooled(cells: Cells, row: Mapping) -> _Pooled:
         return _Pooled(state=NOT_RUN)
     found = runs[runs["metric"] == row["metric"]]
     if not len(found):
-        return _Pooled(state=NOT_DEFINED)
+        return _Pooled(state=NOT_DEFINED, why=why_undefined(runs, row["metric"]))
     by_seed = found.groupby("seed")["value"]
     seeds = {int(seed): 100 * float(value) for seed, value in by_seed.mean().items()}
-    return _Pooled(seeds, 100 * found["value"].to_numpy(float), int(by_seed.count().min()))
+    values, diverged = 100 * found["value"].to_numpy(float), int(found["diverged"].sum())
+    return _Pooled(seeds, values, int(by_seed.count().min()), diverged=diverged)
+
+
+def why_undefined(evaluations: pd.DataFrame, metric: str) -> str:
+    """Return why none of some evaluations, as `read_evaluations` returns them, has a metric; empty without any."""
+    return next((lacking[metric] for lacking in evaluations["lacking"] if metric in lacking), "")
 
 
 def _compared(metric: str, parts: Mapping[str, _Pooled]) -> _Pooled:
     """Put a metric together from its cells, seed by seed."""
-    state = max((part.state for part in parts.values()), key=STATES.index)
-    if state:
-        return _Pooled(state=state)
+    worst = max(parts.values(), key=lambda part: STATES.index(part.state))
+    if worst.state:
+        return _Pooled(state=worst.state, why=worst.why)
     common = _common(*parts.values())
     if not common:
         return _Pooled(state=NOT_PAIRED)

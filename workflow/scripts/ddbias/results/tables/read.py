@@ -11,14 +11,14 @@ import numpy as np
 from ddbias.base.cell import shortest
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.evaluation import records
+from ddbias.evaluation import records, undefined
 from ddbias.evaluation.images import image_metrics
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-FACTS = ("convention", "converged", "moved", "first_conflicting")
+FACTS = ("convention", "diverged", "lacking", "converged", "moved", "first_conflicting")
 
 
 def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
@@ -34,7 +34,8 @@ def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:
     DataFrame
         The columns of `ddbias.evaluation.records.COLUMNS` (``value`` in 0..1, or more for those of
         `ddbias.evaluation.images.image_metrics.ABOVE_ONE`; ``ratio`` and ``ipc`` are strings) and those of `FACTS`
-        from the file's metadata: ``convention``, that of the test split; and how far the set's distillation went:
+        from the file's metadata: ``convention``, that of the test split; ``diverged``, whether the network has;
+        ``lacking``, why the file has no value of a metric, by its name; and how far the set's distillation went:
         ``converged``, "true", "false" or, where there is nothing to judge or it is unknown, an empty string;
         ``moved`` (mean change of a pixel in 0..255) and ``first_conflicting`` (conflicting samples among the first
         images), NaN where unknown. Without a file it has no rows.
@@ -82,7 +83,14 @@ def _frame(path: str | Path) -> pd.DataFrame:
     frame = table.to_pandas()
     frame["ratio"] = [shortest(ratio) for ratio in frame["ratio"]]
     frame["ipc"] = frame["ipc"].astype(str)
-    return frame.assign(convention=str(meta.get("convention", "unknown")), **distillation(meta, path))
+    diverged = {network for network, one in enumerate(undefined.diverged(meta)) if one}
+    lacking = undefined.reasons(set(frame["metric"]), meta)
+    return frame.assign(
+        convention=str(meta.get("convention", "unknown")),
+        diverged=[network in diverged for network in frame["repeat"]],
+        lacking=[lacking] * len(frame),
+        **distillation(meta, path),
+    )
 
 
 def distillation(meta: Mapping, path: str | Path) -> dict[str, object]:

@@ -11,11 +11,13 @@ from ddbias.base.groups import CONVENTIONS
 from ddbias.evaluation import comparisons
 from ddbias.evaluation.images import image_metrics
 from ddbias.results.tables.formats import (
+    DIVERGED,
     MARK,
     NOT_DEFINED,
     NOT_PAIRED,
     Entry,
     Table,
+    metric_words,
     write_csv,
     write_html,
     write_markdown,
@@ -48,6 +50,10 @@ AGAINST = (
 MARKED = (
     f"{MARK} not converged: the loss of a distilled set behind the number was still falling when its iterations ended, "
     "so more of them would change it."
+)
+DIVERGED_NOTE = (
+    f"{DIVERGED} diverged: networks behind the number ended with weights that are no numbers and call every image the "
+    "same, so it says little about the set; lower the learning rate of the evaluation."
 )
 PAIRED = "Not paired: the cells that it is made of have no distillation seed in common."
 
@@ -124,6 +130,8 @@ def _reading(entries: list[Entry], spread: str) -> Iterator[str]:
     yield from (AGAINST.format(name) for name in {entry.difference.against: 0 for entry in entries if entry.difference})
     if any(entry.converged == "false" for entry in finished):
         yield MARKED
+    if any(entry.diverged for entry in finished):
+        yield DIVERGED_NOTE
     if any(entry.state == NOT_PAIRED for entry in entries):
         yield PAIRED
 
@@ -138,8 +146,7 @@ def _notes(
     shown = frame[frame["dataset"].isin({entry.key["dataset"] for entry in entries})]
     for kind, names in shown.groupby("convention")["dataset"].unique().items():
         notes.append(f"Test set {convention(kind)}: {', '.join(sorted(names))}.")
-    if any(entry.state == NOT_DEFINED for entry in entries):
-        notes.append("Not defined: the metric needs groups that this test set does not have.")
+    notes += _undefined(entries)
     if any(entry.metric in image_metrics.METRICS for entry in entries):
         notes.append(
             "Of the images themselves: draws of real images stand for networks; distances are percent of those of real "
@@ -148,6 +155,23 @@ def _notes(
     if sources:
         notes.append(f"Published: {'; '.join(dict.fromkeys(sources))}; gap = mean − published, in points.")
     return notes
+
+
+def _undefined(entries: list[Entry]) -> Iterator[str]:
+    """Say why metrics are not defined, once for all that have the same reason."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for metric in dict.fromkeys(entry.metric for entry in entries):
+        shown = [entry for entry in entries if entry.metric == metric]
+        reasons: dict[str, dict[str, None]] = {}
+        for entry in shown:
+            if entry.state == NOT_DEFINED:
+                reasons.setdefault(entry.why, {})[entry.key["dataset"]] = None
+        for reason, names in reasons.items():
+            found.setdefault((reason, tuple(names)), []).append(metric_words(metric))
+    several = len({entry.key["dataset"] for entry in entries}) > 1
+    for (reason, names), metrics in found.items():
+        where = f" on {', '.join(names)}" if several else ""
+        yield f"Not defined{where}: {', '.join(metrics)}: {reason}."
 
 
 def convention(kind: str) -> str:
