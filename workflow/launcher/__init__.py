@@ -1,11 +1,13 @@
 """What surrounds the jobs of a folder: starting Snakemake, its lock, its GPUs. Runs before there is an environment.
 
-Standard library only; of the library it uses the names of environment variables (`ddbias.base.environment`).
+Standard library only; of the library it uses `ddbias.base.environment` and `ddbias.base.escape`, which are no more.
 """
 
 from __future__ import annotations
 
 import sys
+
+from ddbias.base.escape import terminal
 
 
 class LaunchError(Exception):
@@ -14,4 +16,4 @@ class LaunchError(Exception):
 
 def say(line: str) -> None:
     """Tell the user one line."""
-    print(f"ddbias: {line}", file=sys.stderr, flush=True)
+    print(f"ddbias: {terminal(line)}", file=sys.stderr, flush=True)

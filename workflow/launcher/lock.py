@@ -37,7 +37,8 @@ def lock_work(workflow: object) -> None:
                 slurm_leftovers.cancel(say)
                 clear_stale_lock()
             except LaunchError as error:
-                sys.exit(f"ddbias: {error}")
+                say(str(error))
+                sys.exit(1)
         return execute(executor_plugin=executor_plugin, **settings)
 
     workflow.execute = execute_alone

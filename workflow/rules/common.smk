@@ -6,7 +6,7 @@ import sys
 SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
 sys.path[:0] = [SCRIPTS, os.path.dirname(SCRIPTS)]
 
-from ddbias.base import folders, lookup, plugins
+from ddbias.base import escape, folders, lookup, plugins
 from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
@@ -40,7 +40,8 @@ try:
     study = load(config)
 except DdbiasError as error:
     origins += [f"--config {key}" for key in workflow.config_settings.config]
-    sys.exit("\n".join(f"ddbias: {', '.join(origins)}: {line}" for line in str(error).splitlines()))
+    mistakes = [f"{', '.join(origins)}: {line}" for line in str(error).split("\n")]
+    sys.exit("\n".join(f"ddbias: {escape.terminal(line)}" for line in mistakes))
 
 # What captions and scripts may read; everything that changes a result reaches them as a parameter.
 config |= {key: study.config[key] for key in ("study", "scale", "data", "plugins")}

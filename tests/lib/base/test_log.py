@@ -97,3 +97,16 @@ def test_without_a_file_all_goes_to_the_screen(log_lines, capsys):
     log_to(None)
     logger.info("said")
     assert capsys.readouterr().err == "said\n"
+
+
+def test_what_a_name_holds_is_not_obeyed_by_the_terminal(tmp_path, capsys):
+    """Nor by the one that shows the log of a job that failed; a traceback keeps its lines and spaces."""
+    log_to(tmp_path / "log.txt")
+    logger.warning("class %s is empty\n    in\tline 2", "\x1b[31mred\x07" + "x" * 100_000)
+    log_to(None)
+    for text in (capsys.readouterr().err, (tmp_path / "log.txt").read_text()):
+        first, second = text.rstrip("\n").split("\n")
+        assert r"class \x1b[31mred\x07xxx" in first
+        assert len(first) <= 1000
+        assert first.endswith("x is empty")
+        assert second == "    in\tline 2"

@@ -124,3 +124,23 @@ def test_count_of_duplicates():
 def test_file(tmp_path):
     write_check(tmp_path / "check.md", ["# a", "ü"])
     assert (tmp_path / "check.md").read_text(encoding="utf-8") == "# a\nü"
+
+
+def test_names_are_text_in_the_report():
+    """Names of classes and attributes, endings of files: none adds a cell, a line or markup."""
+    names = ["a|b", "<script>x</script>", "two\nlines\n# head", "\x1b[31mred"]
+    meta = {"label_names": names, "attribute_names": names, "source": {"source": "toy", "files": {}}}
+    meta["source"]["files"]["train"] = {"left_out": {".a|<b>\n# c": 2}}
+    cells = np.eye(4, dtype=int) * 3
+    text, problems = checked(split_of(cells, **meta), split_of(cells * [[1], [1], [1], [0]], "balanced", **meta), ipc=5)
+    assert problems
+    assert "<" not in text
+    assert "\x1b" not in text
+    assert r"| a\|b | **3** | 0 | 0 | 0 | 3 |" in text
+    assert [line for line in text.splitlines() if line.startswith("#")] == [
+        "# toy, aligned ratio 0.9",
+        "## training split",
+        "## test split",
+        "## What would go wrong",
+    ]
+    assert all(line[:2] in ("- ", "# ", "##", "| ", "|-", "") for line in text.splitlines())

@@ -1,5 +1,7 @@
+import copy
 import io
 import itertools
+import warnings
 
 import matplotlib as mpl
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.results.figures import FILES, plot, style
+from ddbias.results.figures import FILES, names, plot, style
 from ddbias.results.figures import accuracy as accuracy_plot
 from ddbias.results.figures import amplification as amplification_plot
 from ddbias.results.figures import cost as cost_plot
@@ -19,6 +21,7 @@ from ddbias.results.figures import heatmap as heatmap_plot
 from ddbias.results.figures import images as images_plot
 from ddbias.results.figures import surrogate as surrogate_plot
 from ddbias.results.figures import weights as weights_plot
+from matplotlib import font_manager
 from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_digits
@@ -601,3 +604,136 @@ def test_data_sets_show_aligned_and_conflicting_images_of_every_class(tmp_path):
     assert set(shown[2]) == {0, 10, 20, 30, 40}  # the attribute is unknown: all images at the left
     assert shown[3] == [white] * 10
     assert {text.get_text() for text in figure.texts} >= {"toy\nratio 0.8", "own\nratio natural", "conflicting"}
+
+
+HOSTILE = [
+    "$0_$25k",
+    "a$^$b",
+    "a|b\nc",
+    "<script>",
+    "\x1b[31mred",
+    "50%&#_{}~^\\",
+    "x" * 10_000,
+    "שלום",
+    "猫と犬",
+    "_x",
+]
+CELL = ("dataset", "distiller", "debias")
+
+
+def nasty(name):
+    return f"_$x^{name}$\x1b\n<b>"
+
+
+@pytest.fixture(scope="module")
+def hostile(files, tmp_path_factory):
+    """The same files with other names, in the files and in the names of their folders."""
+    folder, made = tmp_path_factory.mktemp("hostile"), {name: list(paths) for name, paths in files.items()}
+
+    def renamed(meta):
+        meta = meta | ({"label_names": HOSTILE, "attribute_names": HOSTILE} if "label_names" in meta else {})
+        return meta | {name: nasty(meta[name]) for name in CELL if name in meta}
+
+    for kind in ("evaluations", "weights"):
+        made[kind] = []
+        for number, path in enumerate(files[kind]):
+            table, meta = store.read_table(path)
+            columns = {name: table[name].to_pylist() for name in table.column_names}
+            columns |= {name: list(map(nasty, columns[name])) for name in CELL if name in columns}
+            store.write_table(folder / f"{kind}{number}", columns, renamed(meta))
+            made[kind].append(folder / f"{kind}{number}")
+    (train,) = files["datasets"]
+    columns, meta = store.read_arrow(train)
+    columns["image"] = store.fixed_size_binary(columns["image"])
+    store.write_arrow(folder / "$a_$b" / "$0.9$" / "train.arrow", columns, renamed(meta))
+    made["datasets"] = [folder / "$a_$b" / "$0.9$" / "train.arrow"]
+    made["distilled"] = []
+    for number, path in enumerate(files["distilled"]):
+        tensors, meta = store.read_tensors(path)
+        made["distilled"].append(folder / str(number) / "distilled.safetensors")
+        store.write_tensors(made["distilled"][-1], tensors, renamed(meta) | {"ipc": "10"})
+        store.write_json(made["distilled"][-1].with_name("run.json"), {"seconds": 12.5, "peak_memory_mb": 400.0})
+    made["histories"] = [history(folder / "$d_$" / "0.95" / name) for name in ("_$s_$", "supcon")]
+    return made
+
+
+def hostile_settings(kind):
+    settings = copy.deepcopy(SETTINGS.get(kind, {}))
+    cells = [cell for row in settings.get("rows", []) for cell in (row, *row.get("terms", {}).values())]
+    for cell in {id(cell): cell for cell in cells}.values():
+        cell |= {name: nasty(cell[name]) for name in CELL}
+    if "kernels" in settings:
+        settings["kernels"] = {nasty(name): kernel for name, kernel in settings["kernels"].items()}
+    return settings
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", plugins.kinds("figure"))
+def test_names_are_text_in_figures(kind, hostile, tmp_path):
+    """No formula, no character that would be obeyed, none that no font has: matplotlib warns of these."""
+    settings = hostile_settings(kind)
+    outputs = {form: tmp_path / f"figure.{form}" for form in ("png", "svg")}
+    plot(kind=kind, outputs=outputs, settings=settings, **hostile)
+    with mpl.rc_context(style.rc()):
+        figure = plugins.module("figure", kind).draw(settings=settings, **hostile)
+        figure.savefig(io.BytesIO(), format="png")
+        box, size = figure.get_tightbbox(), figure.get_size_inches()
+    text = shown(figure)
+    assert "none of the runs" not in text
+    assert "\x1b" not in text
+    assert "$" not in text.replace(r"\$", "")
+    assert min(box.x0, box.y0) >= -0.01
+    assert box.x1 <= size[0] + 0.01
+    assert box.y1 <= size[1] + 0.01
+
+
+@pytest.mark.parametrize("kind", ["images", "embedding"])
+def test_a_class_that_no_font_can_write_is_a_number(kind, hostile, monkeypatch):
+    monkeypatch.setattr(names, "_installed", list)
+    names._fallbacks.cache_clear()
+    with mpl.rc_context(style.rc()):
+        figure = plugins.module("figure", kind).draw(settings=SETTINGS.get(kind, {}), **hostile)
+    words = shown(figure).split("\n")
+    assert "#9" in words
+    assert "שלום" in words
+    assert names.NUMBERED in words
+    names._fallbacks.cache_clear()
+
+
+def test_a_class_is_written_where_a_font_has_its_letters(tmp_path, monkeypatch):
+    """A font among those of the system is used for what the font of all figures lacks."""
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.pens.ttGlyphPen import TTGlyphPen
+
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0))
+    for corner in ((0, 700), (700, 700), (700, 0)):
+        pen.lineTo(corner)
+    pen.closePath()
+    builder, glyph = FontBuilder(1000, isTTF=True), pen.glyph()
+    builder.setupGlyphOrder([".notdef", "cat"])
+    builder.setupCharacterMap({ord("猫"): "cat"})
+    builder.setupGlyf({".notdef": glyph, "cat": glyph})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "cat": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Cats", "styleName": "Regular"})
+    builder.setupOS2(sTypoAscender=800, usWinAscent=800, usWinDescent=200)
+    builder.setupPost()
+    builder.save(tmp_path / "cats.ttf")
+    known = list(font_manager.fontManager.ttflist)
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(tmp_path / "cats.ttf")])
+    names._installed.cache_clear()
+    names._fallbacks.cache_clear()
+    try:
+        assert names.classes(["猫", "犬", "$"]) == (["猫", "#2", r"\$"], names.NUMBERED)
+        assert names.text("猫と") == "猫?"
+        figure = mpl.figure.Figure()
+        figure.text(0, 0, "猫 1")
+        names.write(figure)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            figure.savefig(io.BytesIO())
+    finally:
+        font_manager.fontManager.ttflist[:] = known
+        names._installed.cache_clear()
+        names._fallbacks.cache_clear()

@@ -2,6 +2,8 @@ import csv
 import html
 import html.parser
 import itertools
+import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -10,11 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from ddbias.base import escape
 from ddbias.base.cell import shortest
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.evaluation import protocol
-from ddbias.results.tables.formats import CSV_COLUMNS, fixed, tex_escape
+from ddbias.evaluation.metrics import METRICS
+from ddbias.results.tables.formats import CSV_COLUMNS, fixed
 from ddbias.results.tables.published import read_published, select_published
 from ddbias.results.tables.read import read_evaluations
 from ddbias.results.tables.tabulate import tabulate
@@ -227,7 +231,8 @@ def test_one_seed_has_no_interval_however_many_networks(tmp_path):
     (line,) = lines(texts["csv"])
     assert (line["std"], line["interval"], line["n"], line["networks"]) == ("12.50", "", "1", "2")
     assert "62.5 | 1 seed |" in texts["md"]
-    assert r"62.5 & 1 seed \\" in texts["tex"]
+    assert r"62.5 \\" in texts["tex"]
+    assert "n = 1 seed everywhere." in texts["tex"]
     assert "<td>62.5</td><td>1 seed</td>" in texts["html"]
     assert "the mean over 2 networks for each" in texts["md"]
     assert "62.5 ± 12.5 | 1 seed |" in make(tmp_path / "t", [file], [row()], spread="deviation")["md"]
@@ -421,6 +426,49 @@ def test_names_cannot_break_out_of_any_format(tmp_path):
     assert r"a\textbar{}b\_\textless{}script\textgreater{}" in texts["tex"]
 
 
+def test_a_table_without_a_caption_has_none(tmp_path, three_seeds):
+    texts = make(tmp_path / "t", three_seeds[0], [row()], caption="")
+    assert "**" not in texts["md"]
+    assert r"\caption" not in texts["tex"]
+    assert 'class="caption"' not in texts["html"].partition("<body>")[2]
+    assert 'aria-label="Results"' in texts["html"]
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="no LaTeX here")
+def test_latex_tables_fit_the_column(tmp_path, three_seeds):
+    """Many metrics, differences and published numbers, seeds that differ, a caption of many letters, in two columns."""
+    metrics, debias = [*METRICS, "unbiased_distillation_amplification"], "a_long_name_of_a_debias"
+    values = {metric: [0.5, 0.6] for metric in metrics}
+    files = [
+        evaluation(tmp_path / f"{d}{seed}", values, seed=seed, distiller=d, debias=debias)
+        for d, seed in (("dm", 0), ("dm", 1), ("dc", 0))
+    ]
+    wide = [row(metric=metric, distiller=d, debias=debias) for metric in metrics for d in ("dm", "dc")]
+    make(tmp_path / "wide", files, wide, caption="Erdős, 猫 & ąé ± $x_1$ \\section{} 50 % #")
+    other = [row(KDE_NUMBER, against=row(debias="uniform")), row(debias="uniform")]
+    make(tmp_path / "compared", three_seeds[0], other, caption="")
+    document = [r"\documentclass[twocolumn]{article}\usepackage{booktabs,graphicx}\begin{document}"]
+    document += [rf"\input{{{name}/main.tex}}" for name in ("wide", "compared")] + [r"\end{document}"]
+    (tmp_path / "a.tex").write_text("\n".join(document))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "a.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "a.log").read_text(errors="replace")
+    assert "Overfull" not in log
+    assert "Missing character" not in log
+
+
+def test_a_number_of_seeds_that_all_lines_share_is_said_once_in_latex(tmp_path, three_seeds):
+    files, _ = three_seeds
+    other = evaluation(tmp_path / "b", {"unbiased_accuracy": [0.5, 0.6]}, distiller="dc")
+    shared = make(tmp_path / "t", files, [row()])["tex"]
+    assert r"\begin{tabular}{llllllr}" in shared
+    assert "n = 3 everywhere." in shared
+    apart = make(tmp_path / "u", [*files, other], [row(), row(distiller="dc")])["tex"]
+    assert "everywhere" not in apart
+    assert re.search(r"& 3 \\\\\n.*& 1 seed \\\\", apart)
+
+
 def test_every_line_of_a_format_has_as_many_cells_as_its_head(tmp_path, three_seeds):
     files, _ = three_seeds
     rows = [row(KDE_NUMBER), row(metric="deo_max"), row(distiller="dc"), row(distiller="dc", metric="deo_max")]
@@ -439,7 +487,7 @@ def test_every_line_of_a_format_has_as_many_cells_as_its_head(tmp_path, three_se
 
 @given(st.text(alphabet="ab&%$#_{}\\~^<>|±–", max_size=30))
 def test_tex_escape_leaves_no_active_character(text):
-    escaped = tex_escape(text)
+    escaped = escape.latex(text)
     plain = escaped
     for command in ("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"):
         plain = plain.replace(f"\\{command}{{}}", "")

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias.base import plugins
+from ddbias.base import escape, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.data.split import Split
@@ -286,7 +286,7 @@ def main(paths: list[str]) -> int:
                 print(f"{kind} with {debias}: keeps the contract")
             except (AssertionError, DdbiasError) as error:
                 broken += 1
-                print(error)
+                print(escape.terminal(error))
     return broken
 
 
@@ -295,4 +295,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]) > 0)
     except DdbiasError as error:
-        sys.exit(f"ddbias: {error}")
+        sys.exit(f"ddbias: {escape.terminal(error)}")

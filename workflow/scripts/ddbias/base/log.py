@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ddbias.base import escape
+
 logger = logging.getLogger("ddbias")
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -18,14 +20,21 @@ def log_to(path: str | Path | None) -> None:
     logger.setLevel(logging.INFO)
     logger.propagate = False
     screen = logging.StreamHandler(sys.stderr)
-    screen.setFormatter(logging.Formatter("%(message)s"))
+    screen.setFormatter(_Lines("%(message)s"))
     logger.addHandler(screen)
     if path is not None:
         screen.setLevel(logging.WARNING)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         file = logging.FileHandler(path, mode="a")
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        file.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.addHandler(file)
+
+
+class _Lines(logging.Formatter):
+    """Writes a message as a terminal may show it: Snakemake prints the log of a job that failed."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(escape.terminal_line, super().format(record).split("\n")))
 
 
 class Progress:

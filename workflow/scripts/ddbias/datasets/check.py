@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ddbias.base import groups
+from ddbias.base import escape, groups
 from ddbias.data import store
 from ddbias.data.split import Split
 
@@ -35,13 +35,19 @@ def check_data(
         One line for each, also at the end of the report; empty when there is nothing to say.
     """
     repeated = duplicates(sources["train"][np.unique(train.index)], sources["test"][np.unique(test.index)])
-    lines = [f"# {title}", "", *_facts(train, test), f"- {_repeated(*repeated)}", ""]
+    facts = [*_facts(train, test), _repeated(*repeated)]
+    lines = [f"# {escape.markdown(title)}", "", *(f"- {escape.markdown(fact)}" for fact in facts), ""]
     for name, split in (("training", train), ("test", test)):
         lines += [f"## {name} split", "", *_table(split), ""]
     problems = [*_problems(train, test, ipc)]
     if repeated[0]:
         problems.append(f"{repeated[0]:,} test images are also training images: accuracy will be too high")
-    lines += ["## What would go wrong", "", *(f"- {problem}" for problem in problems or ["nothing found"]), ""]
+    lines += [
+        "## What would go wrong",
+        "",
+        *(f"- {escape.markdown(problem)}" for problem in problems or ["nothing found"]),
+        "",
+    ]
     return lines, problems
 
 
@@ -66,23 +72,23 @@ def _facts(train: Split, test: Split) -> list[str]:
     shape = "x".join(map(str, train.shape))
     convention = test.meta["convention"]
     lines = [
-        f"- source {train.meta['source'].get('source', 'unknown')}, bias {train.meta['bias']['kind']}",
-        f"- {len(train):,} training and {len(test):,} test images, {shape} (channels first)",
-        f"- test convention: {convention} ({groups.CONVENTIONS[convention]})",
-        "- mean and standard deviation of the training pixels, per channel: "
+        f"source {train.meta['source'].get('source', 'unknown')}, bias {train.meta['bias']['kind']}",
+        f"{len(train):,} training and {len(test):,} test images, {shape} (channels first)",
+        f"test convention: {convention} ({groups.CONVENTIONS[convention]})",
+        "mean and standard deviation of the training pixels, per channel: "
         + ", ".join(f"{m:.4f} ± {s:.4f}" for m, s in zip(train.meta["own_mean"], train.meta["own_std"], strict=True)),
-        "- networks see pixels less "
+        "networks see pixels less "
         + ", ".join(f"{m:.4f} over {s:.4f}" for m, s in zip(train.meta["mean"], train.meta["std"], strict=True)),
     ]
     for split, files in (train.meta["source"].get("files") or {}).items():
         if isinstance(files, Mapping) and files.get("left_out"):
             others = ", ".join(f"{count:,} {ending}" for ending, count in files["left_out"].items())
-            lines.append(f"- left out of the {split} folder, since it is no image that can be read: {others}")
+            lines.append(f"left out of the {split} folder, since it is no image that can be read: {others}")
     for name, split in (("training", train), ("test", test)):
         if split.conflicting is not None:
             conflicting = int(split.conflicting.sum())
             lines.append(
-                f"- {name} split: {len(split) - conflicting:,} aligned, {conflicting:,} conflicting "
+                f"{name} split: {len(split) - conflicting:,} aligned, {conflicting:,} conflicting "
                 f"(aligned ratio {1 - conflicting / len(split):.4g})"
             )
     return lines
@@ -90,11 +96,11 @@ def _facts(train: Split, test: Split) -> list[str]:
 
 def _table(split: Split) -> list[str]:
     """Return images by label and attribute as a Markdown table, the aligned cells in bold."""
-    labels = split.meta["label_names"]
+    labels = list(map(escape.markdown, split.meta["label_names"]))
     if split.attributes is None:
         sizes = np.bincount(split.labels, minlength=len(labels))
         return ["| label | images |", "|---|--:|", *(f"| {n} | {c:,} |" for n, c in zip(labels, sizes, strict=True))]
-    names = split.meta["attribute_names"]
+    names = list(map(escape.markdown, split.meta["attribute_names"]))
     table = groups.counts(split.labels, split.attributes, len(labels), len(names))
     aligned = groups.aligned_cells(split.meta.get("pairing", groups.IDENTITY), len(names), len(labels))
     lines = [f"| label | {' | '.join(names)} | all |", "|---|" + "--:|" * (len(names) + 1)]

@@ -11,6 +11,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from ddbias.base import escape
+
 NONE = "–"  # in a cell of the table of rows: nothing to say; report.js sorts it last
 
 
@@ -28,7 +30,12 @@ def render(template: Path, **shown: object) -> str:
 
     loader = FileSystemLoader(template.parent)
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=loader,
+        autoescape=True,
+        finalize=lambda value: escape.visible(value) if type(value) is str else value,  # not what is HTML already
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     style, script = ((template.parent / f"report.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
     return environment.get_template(template.name).render(

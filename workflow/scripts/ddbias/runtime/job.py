@@ -11,7 +11,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from ddbias.base import environment, paths, plugins
+from ddbias.base import environment, escape, paths, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import log_to, logger
 from ddbias.runtime import gpu_slots
@@ -122,7 +122,7 @@ def run(main: Callable, snakemake: object) -> None:
                 traceback.format_exc(),
             )
         else:
-            logger.error("ddbias: %s", line)
+            logger.error("ddbias: %s", escape.line(line))
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is written and the state deleted: too late to fail

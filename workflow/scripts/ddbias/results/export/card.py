@@ -9,6 +9,7 @@ from string import Template
 
 import yaml
 
+from ddbias.base import escape
 from ddbias.data import store
 from ddbias.results.export.sets import CELL, METRICS, Accuracy, ExportedSet, different
 
@@ -97,9 +98,10 @@ def _sources(sets: Sequence[ExportedSet]) -> str:
     lines = []
     for dataset in different(entry.meta["dataset"] for entry in sets):
         source = next(entry.source for entry in sets if entry.meta["dataset"] == dataset)
-        credit = f"- `{dataset}`: images of {source.get('source', 'an unknown source')}"
+        credit = f"images of {source.get('source', 'an unknown source')}"
         credit += f" ({source['citation']})" if "citation" in source else ""
-        lines.append(f"{credit}; licence: {source.get('licence', 'unknown')}.")
+        credit += f"; licence: {source.get('licence', 'unknown')}."
+        lines.append(f"- {escape.markdown_code(dataset)}: {escape.markdown(credit)}")
     return "\n".join(lines)
 
 
@@ -107,9 +109,11 @@ def _set_table(sets: Sequence[ExportedSet]) -> str:
     rows = []
     for entry in sets:
         channels, height, width = entry.distilled.images.shape[1:]
-        cell = [str(entry.meta[key]) for key in CELL]
-        rows.append([f"`{entry.name}`", *cell, str(len(entry.distilled)), f"{channels} x {height} x {width}"])
-        rows[-1] += [f"{100 * entry.clipped:.1f} %", entry.commit]
+        cell = [escape.markdown(entry.meta[key]) for key in CELL]
+        rows.append(
+            [escape.markdown_code(entry.name), *cell, str(len(entry.distilled)), f"{channels} x {height} x {width}"]
+        )
+        rows[-1] += [f"{100 * entry.clipped:.1f} %", escape.markdown(entry.commit)]
     return _table(["subset", *CELL, "images", "shape", "clipped", "commit"], rows)
 
 
@@ -119,7 +123,14 @@ def _accuracy_table(sets: Sequence[ExportedSet]) -> str:
         for evaluation in different(accuracy.evaluation for accuracy in entry.accuracies):
             found = {a.metric: a for a in entry.accuracies if a.evaluation == evaluation}
             values = [_percent(found[metric]) if metric in found else "" for metric in METRICS]
-            rows.append([f"`{entry.name}`", evaluation, *values, str(max(a.n for a in found.values()))])
+            rows.append(
+                [
+                    escape.markdown_code(entry.name),
+                    escape.markdown(evaluation),
+                    *values,
+                    str(max(a.n for a in found.values())),
+                ]
+            )
     if not rows:
         return "None of these sets has been evaluated."
     return _table(["subset", "evaluation", *(metric.replace("_", " ") for metric in METRICS), "networks"], rows)
@@ -132,7 +143,7 @@ def _percent(accuracy: Accuracy) -> str:
 
 
 def _selected(sets: Sequence[ExportedSet]) -> str:
-    names = [f"`{entry.name}`" for entry in sets if entry.selected]
+    names = [escape.markdown_code(entry.name) for entry in sets if entry.selected]
     if not names:
         return "No subset is a plain selection of training images."
     return f"These subsets are real images of the (biased) training set, not synthetic ones: {', '.join(names)}."
@@ -146,7 +157,8 @@ def _settings(sets: Sequence[ExportedSet]) -> str:
             used = [entry.meta["settings"] for entry in sets if entry.meta[kind] == name]
             for settings in different(_used(kind, each) for each in used):
                 block = json.dumps(settings, sort_keys=True, indent=2, ensure_ascii=False)
-                parts.append(f"{kind} `{name}`:\n\n```json\n{block}\n```")
+                head = f"{kind} {escape.markdown_code(name)}:"
+                parts.append(f"{head}\n\n{escape.markdown_block(block, 'json')}")
     return "\n\n".join(parts)
 
 
@@ -159,7 +171,8 @@ def _used(kind: str, settings: Mapping) -> Mapping:
 def _made(sets: Sequence[ExportedSet]) -> str:
     lines = []
     for facts in different(_facts(entry) for entry in sets):
-        lines.append("- " + ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items()))
+        words = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in facts.items())
+        lines.append(f"- {escape.markdown(words)}")
     return "\n".join(lines)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ddbias.base import escape
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.export import dd_ranking, hub
@@ -69,12 +70,12 @@ def _summary(
     lines = [
         f"# Export of {study}, scale {scale}",
         "",
-        f"- {folder / HUB}: {count} for Hugging Face, Croissant and safetensors; "
-        f'`datasets.load_dataset("{folder / HUB}", "{sets[0].name}")`',
-        f"- {folder / DD_RANKING}: the same for the evaluators of DD-Ranking",
+        f"- {escape.markdown(folder / HUB)}: {count} for Hugging Face, Croissant and safetensors; "
+        + escape.markdown_code(f'datasets.load_dataset("{folder / HUB}", "{sets[0].name}")'),
+        f"- {escape.markdown(folder / DD_RANKING)}: the same for the evaluators of DD-Ranking",
     ]
     if missing:
         lines.append(
             f"- missing: {missing} of {missing + len(sets) + len(left_out)} sets of the study are not finished"
         )
-    return lines + [f"- left out: {line}" for line in left_out]
+    return lines + [f"- left out: {escape.markdown(line)}" for line in left_out]

@@ -51,7 +51,7 @@ def plot(
     """
     import matplotlib as mpl
 
-    from ddbias.results.figures import style
+    from ddbias.results.figures import names, style
 
     draw = plugins.module("figure", kind).draw
     for form in outputs:
@@ -62,6 +62,7 @@ def plot(
     present = {name: [path for path in files.get(name, ()) if Path(path).is_file()] for name in FILES}
     with mpl.rc_context(style.rc()):
         figure = draw(**present, settings=dict(settings or {}))
+        names.write(figure)
         for form, path in outputs.items():
             with store.whole(path) as part:
                 figure.savefig(part, format=form, **FORMATS[form])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddbias.results.figures import style
+from ddbias.results.figures import names, style
 from ddbias.results.tables.pool import half_interval, why_undefined
 from ddbias.results.tables.read import read_evaluations
 
@@ -62,10 +62,12 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     columns = axes[0].get_gridspec().ncols
     for axis in axes[::columns]:
         axis.set_ylabel(f"{metric.replace('_', ' ')} (%)")
-    figure.suptitle(common)
+    style.title(figure, common)
     marks = {"hollow": (frame["converged"] == "false").any(), "crossed": frame["diverged"].any()}
     handles, labels = style.legend(axes[0], *_legend(looks, axes[0]), **marks)
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 4), title="debias")
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(4, style.columns(figure, labels)), title="debias"
+    )
     return figure
 
 
@@ -86,12 +88,11 @@ def _slots(frame) -> list[tuple[str, str]]:
 
 
 def _panel(axis, rows, slots: list[tuple[str, str]], looks: dict[str, dict]) -> None:
-    names = list(looks)
-    step = min(GROUP / len(names), WIDEST)
+    step = min(GROUP / len(looks), WIDEST)
     for (distiller, ipc, debias), found in rows.groupby(["distiller", "ipc", "debias"]):
         percent = 100 * found["value"].to_numpy(float)
         of_seeds = 100 * found.groupby("seed")["value"].mean()
-        here = [n for n in names if n in set(rows.loc[_same(rows, distiller, ipc), "debias"])]
+        here = [n for n in looks if n in set(rows.loc[_same(rows, distiller, ipc), "debias"])]
         centre = slots.index((distiller, ipc)) + step * (here.index(debias) - (len(here) - 1) / 2)
         look, open_ = looks[debias], (found["converged"] == "false").any()
         # Seaborn's strip plot shifts dots at random from the global generator; a fixed ramp keeps the bytes equal.
@@ -103,9 +104,13 @@ def _panel(axis, rows, slots: list[tuple[str, str]], looks: dict[str, dict]) -> 
         )  # fmt: skip
         if found["diverged"].any():
             style.cross(axis, [centre + 0.26 * step], [of_seeds.mean()])
-    axis.set_xticks(range(len(slots)), [d if i == "all" else f"{d}\nIPC {i}" for d, i in slots])
+    axis.set_xticks(range(len(slots)), [_slot(*slot) for slot in slots])
     axis.set_xlim(-0.5, len(slots) - 0.5)
     axis.grid(axis="x", visible=False)
+
+
+def _slot(distiller: str, ipc: str) -> str:
+    return names.text(distiller) if ipc == "all" else f"{names.text(distiller)}\nIPC {names.text(ipc)}"
 
 
 def _same(rows, distiller: str, ipc: str):
@@ -118,4 +123,4 @@ def _legend(looks: dict[str, dict], axis) -> tuple[list, list[str]]:
         axis.plot([], [], linestyle="none", markersize=6, **style.marker(look["color"]), **look)[0]
         for look in looks.values()
     ]
-    return handles, list(looks)
+    return handles, list(map(names.text, looks))

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.evaluation import comparisons
-from ddbias.results.figures import style
+from ddbias.results.figures import names, style
 from ddbias.results.tables.formats import MARKS, Entry
 from ddbias.results.tables.pool import by_cell, summarise
 from ddbias.results.tables.read import read_evaluations
@@ -71,7 +71,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     images = sorted({cell[0].key["ipc"] for cell in cells}, key=int)
     panels = [[cell for cell in cells if cell[0].key["ipc"] == ipc] for ipc in images]
     longest = max(map(len, panels))
-    figure, axes = style.panels(len(panels), width=4.6, height=0.9 + 0.55 * longest, columns=2, sharex=True)
+    width = max(4.6, 2.6 + style.LETTER * names.longest(map(_label, cells)))
+    figure, axes = style.panels(len(panels), width=width, height=0.9 + 0.55 * longest, columns=2, sharex=True)
     for axis, ipc, panel in zip(axes, images, panels, strict=True):
         _panel(axis, panel, longest)
         axis.set_title(f"IPC {ipc}")
@@ -103,7 +104,7 @@ def _panel(axis, cells: list[tuple[Entry, Entry]], room: int) -> None:
 
 def _label(cell: tuple[Entry, Entry]) -> str:
     key, total = cell[0].key, f"{sum(entry.mean for entry in cell):+.1f}".replace("-", "−")
-    return f"{key['distiller']}, {key['debias']}{_marks(cell)}\ntogether {total}"
+    return f"{names.text(key['distiller'])}, {names.text(key['debias'])}{_marks(cell)}\ntogether {total}"
 
 
 def _marks(cell: tuple[Entry, Entry]) -> str:

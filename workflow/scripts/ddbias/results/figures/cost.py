@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ddbias.data import store
-from ddbias.results.figures import style
+from ddbias.results.figures import names, style
 from ddbias.results.tables.pool import why_undefined
 from ddbias.results.tables.read import read_evaluations
 
@@ -75,7 +75,7 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
             axis.plot(*place, markersize=6, linestyle="none", **look)
             if point.diverged:
                 style.cross(axis, *place)
-            text = f"{point.distiller} {point.ipc}"
+            text = names.text(f"{point.distiller} {point.ipc}")
             axis.annotate(text, place, xytext=(5, 4), textcoords="offset points", fontsize=7, color=".25")
         axis.margins(x=0.25, y=0.1)
         axis.set_xlabel(label)
@@ -87,7 +87,7 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
         for look in looks.values()
     ]
     marks = {"hollow": points["hollow"].any(), "crossed": points["diverged"].any()}
-    handles, labels = style.legend(axes[0], handles, list(looks), **marks)
+    handles, labels = style.legend(axes[0], handles, list(map(names.text, looks)), **marks)
     style.title(figure, style.describe(dict(zip(SET[:2], key, strict=True)) for key, _ in frame.groupby(SET[:2]))[1])
     figure.legend(handles, labels, loc="outside lower center", ncols=style.columns(figure, labels), title="debias")
     return figure

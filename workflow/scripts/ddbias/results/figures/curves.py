@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.base.cell import WHOLE
-from ddbias.results.figures import style
+from ddbias.results.figures import names, style
 from ddbias.results.tables.pool import by_cell, summarise
 from ddbias.results.tables.read import read_evaluations
 
@@ -87,9 +87,10 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
             lines.setdefault((cell.key["distiller"], cell.key["debias"]), []).append(cell)
     for number, ((distiller, debias), line) in enumerate(lines.items()):
         dash = DASHES[distillers.index(distiller) % len(DASHES)]
-        _line(axis, line, places, field, shift[number], linestyle=dash, label=f"{distiller}, {debias}", **looks[debias])
+        label_of = f"{names.text(distiller)}, {names.text(debias)}"
+        _line(axis, line, places, field, shift[number], linestyle=dash, label=label_of, **looks[debias])
     for marker, (distiller, line) in zip(itertools.cycle(MARKERS), whole.items()):
-        name = "whole training set" if len(whole) == 1 else f"whole training set, {distiller}"
+        name = "whole training set" if len(whole) == 1 else f"whole training set, {names.text(distiller)}"
         if field == "ratio":
             _line(axis, line, places, field, 0, label=name, marker=marker, **WHOLE_SET)
         for cell in line if field == "ipc" else []:
@@ -98,7 +99,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
                 style.cross(axis, [0], [cell.mean])
     if "amplification" in metric:
         axis.axhline(0, color=".4", linewidth=0.8)
-    axis.set_xticks(range(len(places)), places)
+    axis.set_xticks(range(len(places)), map(names.text, places))
     axis.set_xlabel(label)
     axis.set_ylabel(f"{words} ({'points' if 'amplification' in metric else '%'})")
     axis.grid(axis="x", visible=False)
@@ -115,8 +116,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
 def _common(cells: list, field: str) -> str:
     """Word what all points of the figure have in common."""
     same = [cell for cell in cells if cell.key["ipc"] != WHOLE] or cells
-    names = ["dataset", "ipc" if field == "ratio" else "ratio", "evaluation"]
-    return style.describe([{name: same[0].key[name] for name in names}])[1]
+    fields = ["dataset", "ipc" if field == "ratio" else "ratio", "evaluation"]
+    return style.describe([{name: same[0].key[name] for name in fields}])[1]
 
 
 def _number(text: str) -> tuple:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ddbias.base import groups
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.results.figures import style
+from ddbias.results.figures import names, style
 
 PLUGIN = {
     "figure": {
@@ -44,7 +44,7 @@ def draw(*, datasets: Sequence[str | Path], settings: dict, **_: object) -> Figu
     if not datasets:
         return style.nothing_yet("data set")
     rows = [_row(Path(path)) for path in datasets]
-    left = 0.2 + LETTER * max(len(line) for label, _ in rows for line in label.split("\n"))
+    left = 0.2 + LETTER * names.longest(label for label, _ in rows)
     block = COLUMNS * TILE
     width, height = left + 2 * block + GAP + 0.1, TOP + len(rows) * (TILE + BETWEEN) + 0.05
     figure = Figure(figsize=(width, height))
@@ -70,7 +70,7 @@ def _row(path: Path) -> tuple[str, list[np.ndarray]]:
     images, labels = data["image"].reshape(-1, *meta["shape"]), data["label"]
     conflicting = groups.conflicting(labels, data.get("attribute"), meta.get("pairing", groups.IDENTITY))
     masks = (np.ones(len(labels), bool), None) if conflicting is None else (~conflicting, conflicting)
-    label = f"{path.parent.parent.name}\nratio {path.parent.name}"
+    label = f"{names.text(path.parent.parent.name)}\nratio {names.text(path.parent.name)}"
     return label, [_tiles(images, labels, mask, len(meta["label_names"])) for mask in masks]
 
 

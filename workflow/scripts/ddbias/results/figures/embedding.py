@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ddbias.base import groups
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.results.figures import style
+from ddbias.results.figures import names, style
 
 PLUGIN = {
     "figure": {
@@ -68,7 +68,10 @@ def draw(*, embeddings: Sequence[str | Path], datasets: Sequence[str | Path], se
     chosen = _choice(len(labels), int(settings.get("samples", SAMPLES)))
     places, labels = _map(embedding[chosen]), labels[chosen]
     figure, axes = style.panels(1 if conflicting is None else 2, width=3.6, height=4.2)
-    _by_label(axes[0], places, labels, _names(datasets))
+    classes, note = _names(datasets)
+    _by_label(axes[0], places, labels, classes)
+    if note:
+        figure.supxlabel(note, fontsize=8, color=".4")
     if conflicting is not None:
         _by_conflict(axes[1], places, conflicting[chosen])
     middle, half = (places.max(0) + places.min(0)) / 2, 0.54 * np.ptp(places, 0).max()
@@ -110,13 +113,14 @@ def _map(embedding: np.ndarray) -> np.ndarray:
         return TSNE(2, perplexity=perplexity, init="pca", random_state=SEED).fit_transform(reduced)
 
 
-def _names(datasets: Sequence[str | Path]) -> list[str] | None:
+def _names(datasets: Sequence[str | Path]) -> tuple[list[str] | None, str]:
+    """Return the names of the classes, None where they are not known, and what has to be said of them."""
     for path in datasets:
-        return [str(name) for name in store.read_arrow(path)[1]["label_names"]]
-    return None
+        return names.classes(store.read_arrow(path)[1]["label_names"])
+    return None, ""
 
 
-def _by_label(axis, places: np.ndarray, labels: np.ndarray, names: list[str] | None) -> None:
+def _by_label(axis, places: np.ndarray, labels: np.ndarray, classes: list[str] | None) -> None:
     """Draw a colour for each class, with its name in the middle of its samples, since colours do not print in grey."""
     from matplotlib.patheffects import withStroke
 
@@ -127,7 +131,7 @@ def _by_label(axis, places: np.ndarray, labels: np.ndarray, names: list[str] | N
         if len(present) <= NAMED:
             # The place of a sample: a median may lie between two clusters.
             centre = mine[np.argmin(np.abs(mine - np.median(mine, 0)).sum(1))]
-            text = names[label] if names else str(label)
+            text = classes[label] if classes else str(label)
             halo = [withStroke(linewidth=2.5, foreground="white")]
             axis.text(*centre, text, ha="center", va="center", weight="bold", path_effects=halo)
     axis.set_title("by label")

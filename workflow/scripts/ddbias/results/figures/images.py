@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from ddbias.base import groups
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.results.figures import style
+from ddbias.results.figures import names, style
 
 PLUGIN = {
     "figure": {
@@ -63,19 +63,19 @@ def draw(*, datasets: Sequence[str | Path], distilled: Sequence[str | Path], set
     sets = [item for item in (_read(path) for path in distilled) if item is not None]
     if not sets and not datasets:
         return style.nothing_yet("images")
-    names, blocks = None, []
+    classes, blocks = None, []
     for path in datasets[:1]:
-        names, blocks = _real(path, rows, columns)
+        classes, blocks = _real(path, rows, columns)
     common = ""
     if sets:
         labels, common = style.describe([{n: meta[n] for n in NAMES} for _, _, meta in sets], ("distiller", "debias"))
-        names = names or [str(name) for name in sets[0][2]["label_names"]]
-        for label, (images, classes, _) in zip(labels, sets, strict=True):
-            blocks.append(Block(label.replace(", ", "\n"), _tiles(images, classes, rows, min(columns, len(names)))))
-    shown = names[:columns]
-    if len(shown) < len(names):
-        common = ", ".join(filter(None, [common, f"first {len(shown)} of {len(names)} classes"]))
-    return _grid([block for block in blocks if len(block.tiles)], shown, common)
+        classes = classes or list(sets[0][2]["label_names"])
+        for label, (images, of, _) in zip(labels, sets, strict=True):
+            blocks.append(Block(label.replace(", ", "\n"), _tiles(images, of, rows, min(columns, len(classes)))))
+    shown, note = names.classes(classes[:columns])
+    if len(shown) < len(classes):
+        common = ", ".join(filter(None, [common, f"first {len(shown)} of {len(classes)} classes"]))
+    return _grid([block for block in blocks if len(block.tiles)], shown, common, note)
 
 
 def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict] | None:
@@ -98,14 +98,14 @@ def _real(path: str | Path, rows: int, columns: int) -> tuple[list[str], list[Bl
     missing = {"image", "label"} - set(data)
     if missing or "shape" not in meta or "label_names" not in meta:
         raise DdbiasError(f"{path} is not a split: synthesize the data set again")
-    names = [str(name) for name in meta["label_names"]]
+    classes = list(meta["label_names"])
     images, labels = data["image"].reshape(-1, *meta["shape"]).transpose(0, 2, 3, 1), data["label"]
     wanted = {"real": np.ones(len(labels), bool)}
     conflicting = groups.conflicting(labels, data.get("attribute"), meta.get("pairing", groups.IDENTITY))
     if conflicting is not None:
         wanted = {"real,\naligned": ~conflicting, "real,\nconflicting": conflicting}
-    columns = min(columns, len(names))
-    return names, [Block(label, _tiles(images, labels, rows, columns, mask)) for label, mask in wanted.items()]
+    columns = min(columns, len(classes))
+    return classes, [Block(label, _tiles(images, labels, rows, columns, mask)) for label, mask in wanted.items()]
 
 
 def _tiles(images: np.ndarray, labels: np.ndarray, rows: int, columns: int, mask: np.ndarray | None = None):
@@ -119,42 +119,45 @@ def _tiles(images: np.ndarray, labels: np.ndarray, rows: int, columns: int, mask
     return tiles[:most]
 
 
-def _grid(blocks: list[Block], names: list[str], title: str) -> Figure:
-    """Put the blocks below each other, class names on top and set names at the left.
+def _grid(blocks: list[Block], classes: list[str], title: str, note: str) -> Figure:
+    """Put the blocks below each other, class names on top and set names at the left, and a note below all.
 
     Placed by hand, in inches: with square pixels the automatic layouts cut long names and leave uneven gaps.
     """
-    tile = TILE if len(names) <= 12 else TILE * 2 / 3
-    longest = max(len(name) for name in names)
+    tile = TILE if len(classes) <= 12 else TILE * 2 / 3
+    longest = names.longest(classes)
     slanted = longest > 5
-    left = 0.25 + LETTER * max(len(line) for block in blocks for line in block.label.split("\n"))
+    left = 0.25 + LETTER * names.longest(block.label for block in blocks)
     top = 0.4 + (0.25 if not slanted else 0.2 + 0.7 * LETTER * longest)
     right = 0.1 if not slanted else max(0.1, 0.75 * LETTER * longest - tile / 2)
-    width = max(left + tile * len(names) + right, left + LETTER * len(title))
+    width = max(left + tile * len(classes) + right, left + LETTER * names.width(title), 0.2 + 0.75 * LETTER * len(note))
     rows = sum(len(block.tiles) for block in blocks)
-    height = top + tile * rows + BETWEEN * (len(blocks) - 1) + 0.1
+    bottom = 0.35 if note else 0.1
+    height = top + tile * rows + BETWEEN * (len(blocks) - 1) + bottom
     figure = Figure(figsize=(width, height))
     edge = height - top
     for number, block in enumerate(blocks):
         tall = tile * len(block.tiles)
         edge -= tall
-        rect = (left / width, edge / height, tile * len(names) / width, tall / height)
+        rect = (left / width, edge / height, tile * len(classes) / width, tall / height)
         axis = figure.add_axes(rect)
-        _mosaic(axis, block, names if number == 0 else [], slanted)
+        _mosaic(axis, block, classes if number == 0 else [], slanted)
         edge -= BETWEEN
-    figure.text((left + tile * len(names) / 2) / width, 1 - 0.1 / height, title, ha="center", va="top", fontsize=11)
+    figure.text((left + tile * len(classes) / 2) / width, 1 - 0.1 / height, title, ha="center", va="top", fontsize=11)
+    if note:
+        figure.text(0.1 / width, 0.1 / height, note, fontsize=8, color=".4")
     return figure
 
 
-def _mosaic(axis, block: Block, names: list[str], slanted: bool) -> None:
-    """Show one block as a single picture; `names` are written above its columns."""
+def _mosaic(axis, block: Block, classes: list[str], slanted: bool) -> None:
+    """Show one block as a single picture; `classes` are written above its columns."""
     rows, columns, height, width, _ = block.tiles.shape
     padded = np.pad(block.tiles, ((0, 0), (0, 0), (0, GAP), (0, GAP), (0, 0)), constant_values=255)
     mosaic = padded.transpose(0, 2, 1, 3, 4).reshape(rows * (height + GAP), columns * (width + GAP), 3)
     axis.imshow(mosaic[:-GAP, :-GAP], interpolation="nearest", aspect="auto")
     axis.set_axis_off()
     axis.text(-0.1 / TILE * (width + GAP), mosaic.shape[0] / 2, block.label, ha="right", va="center")
-    for column, name in enumerate(names):
+    for column, name in enumerate(classes):
         centre = column * (width + GAP) + (width - 1) / 2
         turn = {"rotation": 40, "ha": "left", "rotation_mode": "anchor"} if slanted else {"ha": "center"}
         axis.text(centre, -0.12 * height, name, va="bottom", **turn)

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from matplotlib.figure import Figure
 
+from ddbias.results.figures import names
 from ddbias.results.tables.formats import metric_words
 
 KNOWN = {  # debias: (colour of the palette, marker)
@@ -34,7 +35,7 @@ def rc() -> dict:
     return {
         **seaborn.axes_style("whitegrid"),
         "font.family": ["sans-serif"],
-        "font.sans-serif": ["DejaVu Sans"],
+        "font.sans-serif": [names.FONT],
         "font.size": 9,
         "axes.titlesize": 10,
         "axes.labelsize": 9,
@@ -55,11 +56,11 @@ def colour(position: int) -> tuple[float, float, float]:
     return seaborn.color_palette("colorblind", 10)[position % 10]
 
 
-def debias_styles(names: Iterable[str]) -> dict[str, dict]:
+def debias_styles(debias: Iterable[str]) -> dict[str, dict]:
     """Return ``{"color", "marker"}`` for each debias name: fixed by the name, and different within one figure."""
     order = list(KNOWN)
     styles, taken = {}, set()
-    for name in sorted(set(names), key=lambda name: (order.index(name) if name in KNOWN else len(order), name)):
+    for name in sorted(set(debias), key=lambda name: (order.index(name) if name in KNOWN else len(order), name)):
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
         look = KNOWN.get(name) or _other_look(number)
         while look in taken and len(taken) < len(OTHER_COLOURS) * len(OTHER_MARKERS):
@@ -118,14 +119,14 @@ def title(figure: Figure, text: str) -> None:
     room, lines = figure.get_figwidth() / LETTER, [""]
     for part in text.split(", "):
         longer = ", ".join(filter(None, [lines[-1], part]))
-        lines = [*lines[:-1], longer] if not lines[-1] or len(longer) <= room else [*lines, part]
+        lines = [*lines[:-1], longer] if not lines[-1] or names.width(longer) <= room else [*lines, part]
     figure.suptitle("\n".join(lines))
 
 
 def columns(figure: Figure, labels: Iterable[str]) -> int:
     """Return how many columns of a legend with these labels fit a figure."""
     labels = list(labels)
-    return max(1, min(len(labels), int(figure.get_figwidth() / (0.6 + LETTER * max(map(len, labels))))))
+    return max(1, min(len(labels), int(figure.get_figwidth() / (0.6 + LETTER * names.longest(labels)))))
 
 
 def nothing_yet(what: str) -> Figure:
@@ -173,4 +174,4 @@ def describe(keys: Iterable[dict], always: tuple[str, ...] = ()) -> tuple[list[s
 
 def _word(name: str, value: object) -> str:
     prefix = {"ratio": "ratio ", "ipc": "IPC ", "seed": "seed ", "test": "test set "}.get(name, "")
-    return f"{prefix}{value}"
+    return f"{prefix}{names.text(value)}"

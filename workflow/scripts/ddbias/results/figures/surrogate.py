@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
-from ddbias.results.figures import style
+from ddbias.results.figures import names, style
 
 PLUGIN = {
     "figure": {
@@ -98,7 +98,7 @@ def _order(key: tuple[str, str, str]) -> tuple:
     return dataset, (1, 0.0) if ratio == "natural" else (0, float(ratio)), seed
 
 
-def _looks(names: Sequence[str]) -> dict[str, dict]:
+def _looks(surrogates: Sequence[str]) -> dict[str, dict]:
     """Return a colour, dashes and a marker for each surrogate, which differ in grey, too."""
     colours = (0, 1, 2, 4, 3, 5, 9)
     return {
@@ -107,7 +107,7 @@ def _looks(names: Sequence[str]) -> dict[str, dict]:
             "linestyle": DASHES[i % len(DASHES)],
             "marker": MARKERS[i % len(MARKERS)],
         }
-        for i, name in enumerate(names)
+        for i, name in enumerate(surrogates)
     }
 
 
@@ -140,5 +140,5 @@ def _panel(axis, kind: str, runs: dict[str, dict], looks: dict[str, dict]) -> No
 def _legend(figure: Figure, axis, looks: dict[str, dict]) -> None:
     handles = [axis.plot([], [], markersize=4, linewidth=1.3, **look)[0] for look in looks.values()]
     largest = axis.plot([], [], "o", markersize=8, color=".8", markeredgecolor="black", linestyle="none")[0]
-    labels = [*looks, "largest separation"]
+    labels = [*map(names.text, looks), "largest separation"]
     figure.legend([*handles, largest], labels, loc="outside lower center", ncols=style.columns(figure, labels))

@@ -60,7 +60,7 @@ def draw(*, weights: Sequence[str | Path], settings: dict, **_: object) -> Figur
         axis.set_ylabel("share of the group (%)")
     for axis in axes:
         axis.set_xlim(low, high)
-    figure.suptitle(common)
+    style.title(figure, common)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure

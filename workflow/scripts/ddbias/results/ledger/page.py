@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ddbias.base import paths
+from ddbias.base import escape, paths
 from ddbias.data import store
 from ddbias.results import offline_page
 from ddbias.results.ledger.asked import Asked
 from ddbias.results.ledger.ours import Ours, find, read_kept
 from ddbias.results.ledger.reasons import reasons
 from ddbias.results.offline_page import NONE
-from ddbias.results.tables.formats import LOWER_IS_BETTER, fixed, markdown_escape
+from ddbias.results.tables.formats import LOWER_IS_BETTER, fixed
 from ddbias.results.tables.published import PUBLISHED_KEYS, Published, read_published, select_published
 
 TEMPLATE = paths.RESOURCES / "ledger.html.j2"
@@ -160,20 +160,20 @@ def markdown(ledger: Ledger, commit: str) -> str:
     tables = _tables(ledger.lines)
     commands = {line.asked.command: 0 for line in ledger.lines if not line.ours}
     commands = {command: number for number, command in enumerate(commands, 1)}
-    text = [f"# {TITLE}", "", markdown_escape(_summary(ledger, commit)), ""]
+    text = [f"# {TITLE}", "", escape.markdown(_summary(ledger, commit)), ""]
     for note in NOTES:
-        text += [markdown_escape(note), ""]
+        text += [escape.markdown(note), ""]
     text += ["## What is covered", ""]
     text += _table(("source", "table", "published", "covered", "run"), 2, _coverage(ledger, tables))
     source = ""
     for (name, table), lines in tables.items():
         if name != source:
             source = name
-            text += [f"## {markdown_escape(name)}", ""]
-        text += [f"### {markdown_escape(table)}", "", *_published_table(lines, commands)]
+            text += [f"## {escape.markdown(name)}", ""]
+        text += [f"### {escape.markdown(table)}", "", *_published_table(lines, commands)]
     if commands:
         text += ["## Commands of what was not run", ""]
-        text += [f"{number}. `{command}`" for command, number in commands.items()]
+        text += [f"{number}. {escape.markdown_code(command)}" for command, number in commands.items()]
     return "\n".join([*text, ""])
 
 
@@ -204,14 +204,14 @@ def _published_table(lines: Sequence[Line], commands: Mapping[str, int]) -> list
         rows.append([*(key[name] for name in names), *line.numbers.values(), why])
     said = ", ".join(f"{name} {value}" for name, value in same.items() if value)
     head = [*names, *lines[0].numbers, "why they may differ, and where ours is from"]
-    return [*([f"In every line: {markdown_escape(said)}.", ""] if said else []), *_table(head, len(names), rows)]
+    return [*([f"In every line: {escape.markdown(said)}.", ""] if said else []), *_table(head, len(names), rows)]
 
 
 def _table(head: Sequence[str], texts: int, rows: Iterable[Sequence[str]]) -> list[str]:
     """Return a GitHub table: `texts` columns to the left, numbers to the right, and any text after them to the left."""
     numbers = {"published", "covered", "run", "ours", "gap", "seeds"}
     rules = [":--" if place < texts or name not in numbers else "--:" for place, name in enumerate(head)]
-    body = [[markdown_escape(text) for text in row] for row in rows]
+    body = [[escape.markdown(text) for text in row] for row in rows]
     return [*(f"| {' | '.join(row)} |" for row in (head, rules, *body)), ""]
 
 

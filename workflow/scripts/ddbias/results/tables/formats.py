@@ -7,12 +7,13 @@ every line is said once above the table. All bytes follow from the table alone.
 from __future__ import annotations
 
 import csv
-import html
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ddbias.base import escape
 from ddbias.data import store
 from ddbias.evaluation import comparisons
 
@@ -235,67 +236,75 @@ def write_markdown(path: str | Path, table: Table) -> None:
     """Write a GitHub table with the caption above and the notes below."""
     layout = lay_out(table)
     keys = len(layout.keys)
-    rows = [layout.heads, [" :-- "] * keys + [" --: "] * (len(layout.heads) - keys), *layout.lines]
-    lines = [f"**{markdown_escape(table.caption)}**", ""]
-    lines += [markdown_escape(layout.constant), ""] if layout.constant else []
-    for number, row in enumerate(rows):
-        cells = [cell.strip() if number == 1 else markdown_escape(cell) for cell in row]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *(f"- {markdown_escape(note)}" for note in table.notes), ""]
+    rows = [layout.heads, *layout.lines]
+    cells = [f"| {' | '.join(map(escape.markdown, row))} |" for row in rows]
+    cells.insert(1, f"|{'|'.join([' :-- '] * keys + [' --: '] * (len(layout.heads) - keys))}|")
+    lines = [f"**{escape.markdown(table.caption)}**", ""] if table.caption.strip() else []
+    lines += [escape.markdown(layout.constant), ""] if layout.constant else []
+    lines += [*cells, "", *(f"- {escape.markdown(note)}" for note in table.notes), ""]
     store.write_bytes(path, "\n".join(lines).encode())
-
-
-def markdown_escape(text: str) -> str:
-    """Escape what Markdown would take for markup (in names such as ``group_balanced`` nothing is, inside a word)."""
-    for character in ("\\", "|", "`", "*", "<", "["):
-        text = text.replace(character, f"\\{character}")
-    return " ".join(text.split())
-
-
-TEX = {
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "±": r"$\pm$",
-    "−": "$-$",
-    "–": "--",
-    "↓": r"$\downarrow$",
-    MARK: r"$\dagger$",
-    DIVERGED: r"$\ddagger$",
-}
-
-
-def tex_escape(text: str) -> str:
-    """Escape every character that LaTeX would take for a command."""
-    return "".join(TEX.get(character, character) for character in " ".join(text.split()))
 
 
 def write_tex(path: str | Path, table: Table) -> None:
-    r"""Write a ``table`` environment; the document needs ``\usepackage{booktabs}`` and nothing else."""
-    layout = lay_out(table)
+    r"""Write a ``table`` environment as wide as the column at most; it needs ``booktabs`` and ``graphicx``, no more.
+
+    Heads are broken into lines, a number of seeds that all lines share is said below, and what is still wider than the
+    column is made smaller.
+    """
+    layout, same = _without_common_seeds(lay_out(table))
     column = len(layout.keys)
-    rules = []
+    rules, plain = [], all(len(heads) == 1 for _, heads in layout.groups)
     for _, heads in layout.groups:
         rules.append(rf"\cmidrule(lr){{{column + 1}-{column + len(heads)}}}")
         column += len(heads)
-    first = [""] * len(layout.keys)
-    first += [rf"\multicolumn{{{len(heads)}}}{{c}}{{{tex_escape(heads[0])}}}" for _, heads in layout.groups]
-    second = layout.keys + [text for _, heads in layout.groups for text in (table.head, *heads[1:])]
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{tex_escape(table.caption)}}}"]
+    metrics = [_stacked(heads[0], 7 + 7 * len(heads)) for _, heads in layout.groups]
+    if plain:
+        head = [_tex_row([*map(escape.latex, layout.keys), *metrics])]
+    else:
+        first = [""] * len(layout.keys)
+        first += [
+            rf"\multicolumn{{{len(heads)}}}{{c}}{{{metric}}}"
+            for metric, (_, heads) in zip(metrics, layout.groups, strict=True)
+        ]
+        second = layout.keys + [text for _, heads in layout.groups for text in ("mean", *heads[1:])]
+        head = [_tex_row(first), " ".join(rules), _tex_row([_stacked(text, 10) for text in second])]
+    lines = [r"% \usepackage{booktabs,graphicx}", r"\begin{table}", r"\centering\small"]
+    lines += [rf"\caption{{{escape.latex(table.caption)}}}"] if table.caption.strip() else []
+    lines += [r"\smallskip\setlength{\tabcolsep}{4pt}%", rf"\resizebox{{{_NARROWER}}}{{!}}{{%"]
     lines += [rf"\begin{{tabular}}{{{'l' * len(layout.keys)}{'r' * (column - len(layout.keys))}}}", r"\toprule"]
-    lines += [rf"{' & '.join(first)} \\", " ".join(rules), _tex_row(second), r"\midrule"]
-    lines += [_tex_row(line) for line in layout.lines]
-    lines += [r"\bottomrule", r"\end{tabular}", "", r"\smallskip\footnotesize"]
-    lines += [tex_escape(" ".join(filter(None, [layout.constant, *table.notes]))), r"\end{table}", ""]
+    lines += [*head, r"\midrule"]
+    lines += [_tex_row(map(escape.latex, line)) for line in layout.lines]
+    lines += [r"\bottomrule", r"\end{tabular}}", "", r"\smallskip\raggedright\footnotesize"]
+    notes = filter(None, [layout.constant, same, *table.notes])
+    lines += [escape.latex(" ".join(notes)), r"\end{table}", ""]
     store.write_bytes(path, "\n".join(lines).encode())
 
 
-def _tex_row(cells: list[str]) -> str:
-    return rf"{' & '.join(map(tex_escape, cells))} \\"
+_NARROWER = r"\ifdim\width>\linewidth\linewidth\else\width\fi"
+
+
+def _without_common_seeds(layout: Layout) -> tuple[Layout, str]:
+    """Take out the columns of the number of seeds where it is the same everywhere; return what says it instead."""
+    heads = [*layout.keys, *(head if place else "" for _, group in layout.groups for place, head in enumerate(group))]
+    numbers = {line[place] for line in layout.lines for place, head in enumerate(heads) if head == "n"} - {""}
+    if len(numbers) != 1:
+        return layout, ""
+    groups = [(metric, [head for head in group if head != "n"]) for metric, group in layout.groups]
+    kept = [place for place, head in enumerate(heads) if head != "n"]
+    lines = [[line[place] for place in kept] for line in layout.lines]
+    return replace(layout, groups=groups, lines=lines), f"n = {numbers.pop()} everywhere."
+
+
+def _stacked(text: str, width: int) -> str:
+    """Return a head of a column as LaTeX, its words in lines of about so many letters."""
+    together = text.replace(" ↓", "\N{NO-BREAK SPACE}↓")
+    lines = [escape.latex(line) for line in textwrap.wrap(together, width, break_long_words=False)]
+    stacked = r" \\ ".join(lines)
+    return rf"\shortstack{{{stacked}}}" if len(lines) > 1 else stacked
+
+
+def _tex_row(cells: Iterable[str]) -> str:
+    return rf"{' & '.join(cells)} \\"
 
 
 STYLE = """\
@@ -310,22 +319,23 @@ STYLE = """\
 
 def html_fragment(table: Table) -> str:
     """Return the table and its notes as HTML with every text escaped, without page or style around it."""
-    layout, escape = lay_out(table), html.escape
-    heads = [f'<th scope="col" rowspan="2" class="key">{escape(name)}</th>' for name in layout.keys]
-    heads += [f'<th scope="colgroup" colspan="{len(group)}">{escape(group[0])}</th>' for _, group in layout.groups]
-    second = [f'<th scope="col">{escape(h)}</th>' for _, group in layout.groups for h in (table.head, *group[1:])]
-    body, caption = [], escape(table.caption)
+    layout, html = lay_out(table), escape.html
+    heads = [f'<th scope="col" rowspan="2" class="key">{html(name)}</th>' for name in layout.keys]
+    heads += [f'<th scope="colgroup" colspan="{len(group)}">{html(group[0])}</th>' for _, group in layout.groups]
+    second = [f'<th scope="col">{html(h)}</th>' for _, group in layout.groups for h in (table.head, *group[1:])]
+    body, caption = [], html(table.caption)
     for line in layout.lines:
-        cells = [f'<td class="key">{escape(text)}</td>' for text in line[: len(layout.keys)]]
+        cells = [f'<td class="key">{html(text)}</td>' for text in line[: len(layout.keys)]]
         for text in line[len(layout.keys) :]:
             unfinished = ' class="open"' if text.startswith("not ") else ""
-            cells.append(f"<td{unfinished}>{escape(text)}</td>")
+            cells.append(f"<td{unfinished}>{html(text)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
-    notes = "".join(f"<li>{escape(note)}</li>" for note in filter(None, [layout.constant, *table.notes]))
+    notes = "".join(f"<li>{html(note)}</li>" for note in filter(None, [layout.constant, *table.notes]))
     return "\n".join(
         [
             # Not a <caption>: in the scrolling part it would be cut on a telephone.
-            f'<p class="caption">{caption}</p><div class="result"><table aria-label="{caption}">',
+            f'<p class="caption">{caption}</p>' if caption else "",
+            f'<div class="result"><table aria-label="{caption or "Results"}">',
             f"<thead><tr>{''.join(heads)}</tr><tr>{''.join(second)}</tr></thead>",
             "<tbody>",
             *body,
@@ -340,7 +350,7 @@ def write_html(path: str | Path, table: Table) -> None:
     page = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
-        f"<title>{html.escape(table.caption)}</title><style>{STYLE}</style></head><body>",
+        f"<title>{escape.html(table.caption) or 'Results'}</title><style>{STYLE}</style></head><body>",
         HTML_BEGIN,
         html_fragment(table),
         HTML_END,
