@@ -66,6 +66,7 @@ def make_folder(folder):
         "base/__init__",
         "base/environment",
         "base/errors",
+        "base/terminal",
         "planning/__init__",
         "planning/study_file",
     )

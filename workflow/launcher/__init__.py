@@ -1,13 +1,13 @@
 """What surrounds the jobs of a folder: starting Snakemake, its lock, its GPUs. Runs before there is an environment.
 
-Standard library only; of the library it uses `ddbias.base.environment` and `ddbias.base.escape`, which are no more.
+Standard library only; of the library it uses `ddbias.base.environment` and `ddbias.base.terminal`.
 """
 
 from __future__ import annotations
 
 import sys
 
-from ddbias.base.escape import terminal
+from ddbias.base.terminal import terminal
 
 
 class LaunchError(Exception):

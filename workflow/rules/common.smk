@@ -6,9 +6,10 @@ import sys
 SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
 sys.path[:0] = [SCRIPTS, os.path.dirname(SCRIPTS)]
 
-from ddbias.base import escape, folders, lookup, plugins
+from ddbias.base import folders, lookup, plugins
 from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.base.errors import DdbiasError
+from ddbias.base.terminal import terminal
 from ddbias.data import store
 from ddbias.planning import code_digest, metric_kinds
 from ddbias.planning.costs.report import summary
@@ -41,7 +42,7 @@ try:
 except DdbiasError as error:
     origins += [f"--config {key}" for key in workflow.config_settings.config]
     mistakes = [f"{', '.join(origins)}: {line}" for line in str(error).split("\n")]
-    sys.exit("\n".join(f"ddbias: {escape.terminal(line)}" for line in mistakes))
+    sys.exit("\n".join(f"ddbias: {terminal(line)}" for line in mistakes))
 
 # What captions and scripts may read; everything that changes a result reaches them as a parameter.
 config |= {key: study.config[key] for key in ("study", "scale", "data", "plugins")}

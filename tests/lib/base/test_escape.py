@@ -6,7 +6,7 @@ import shutil
 import subprocess
 
 import pytest
-from ddbias.base import escape
+from ddbias.base import escape, terminal
 
 NAMES = {
     "dollars": "$a_b$ a$^$b $0_$25k",
@@ -42,22 +42,22 @@ def plain(name):
 
 @each_name
 def test_terminal(name):
-    shown = escape.terminal(name)
+    shown = terminal.terminal(name)
     assert shown.isprintable()
-    assert len(shown) <= escape.LONGEST_LINE
+    assert len(shown) <= terminal.LONGEST_LINE
     if len(name) < 1000:
         assert shown == plain(name)
 
 
 def test_a_long_line_keeps_its_cause_and_its_remedy():
-    shown = escape.terminal(f"the cause is {'x' * 100_000}; the remedy")
+    shown = terminal.terminal(f"the cause is {'x' * 100_000}; the remedy")
     assert shown.startswith("the cause is x")
     assert shown.endswith("x; the remedy")
     assert "… (100,025 characters) …" in shown
 
 
 def test_lines_of_a_traceback_keep_their_spaces():
-    assert escape.terminal_line("    a  \x1bb") == r"    a  \x1bb"
+    assert terminal.terminal_line("    a  \x1bb") == r"    a  \x1bb"
 
 
 @each_name

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias.base import escape, plugins
+from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
+from ddbias.base.terminal import terminal
 from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.datasets.synthesis import synthesize_dataset
@@ -286,7 +287,7 @@ def main(paths: list[str]) -> int:
                 print(f"{kind} with {debias}: keeps the contract")
             except (AssertionError, DdbiasError) as error:
                 broken += 1
-                print(escape.terminal(error))
+                print(terminal(error))
     return broken
 
 
@@ -295,4 +296,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]) > 0)
     except DdbiasError as error:
-        sys.exit(f"ddbias: {escape.terminal(error)}")
+        sys.exit(f"ddbias: {terminal(error)}")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddbias.base import escape
+from ddbias.base.terminal import terminal_line
 
 logger = logging.getLogger("ddbias")
 SECONDS_BETWEEN_LINES = 10.0
@@ -34,7 +34,7 @@ class _Lines(logging.Formatter):
     """Writes a message as a terminal may show it: Snakemake prints the log of a job that failed."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return "\n".join(map(escape.terminal_line, super().format(record).split("\n")))
+        return "\n".join(map(terminal_line, super().format(record).split("\n")))
 
 
 class Progress:

@@ -24,7 +24,7 @@ SCRIPTS = paths.SCRIPTS
 # Packages and modules that change no result: how a job lives, what is planned, what is said and shown beside it.
 WITHOUT_EFFECT = (
     *("runtime", "planning"),
-    *("base.environment", "base.errors", "base.log", "base.paths", "base.plugins", "data.preview"),
+    *("base.environment", "base.errors", "base.log", "base.paths", "base.plugins", "base.terminal", "data.preview"),
     "base.versions",  # the versions themselves count
 )
 

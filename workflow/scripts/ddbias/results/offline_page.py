@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from ddbias.base import escape
+from ddbias.base.terminal import visible
 
 NONE = "–"  # in a cell of the table of rows: nothing to say; report.js sorts it last
 
@@ -32,7 +32,7 @@ def render(template: Path, **shown: object) -> str:
     environment = Environment(
         loader=loader,
         autoescape=True,
-        finalize=lambda value: escape.visible(value) if type(value) is str else value,  # not what is HTML already
+        finalize=lambda value: visible(value) if type(value) is str else value,  # not what is HTML already
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

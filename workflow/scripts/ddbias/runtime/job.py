@@ -11,9 +11,10 @@ import time
 import traceback
 from collections.abc import Callable
 
-from ddbias.base import environment, escape, paths, plugins
+from ddbias.base import environment, paths, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import log_to, logger
+from ddbias.base.terminal import line as on_one_line
 from ddbias.runtime import gpu_slots
 
 TERMINATED = 128 + signal.SIGTERM  # 143: what a shell says of a process that SIGTERM ended
@@ -122,7 +123,7 @@ def run(main: Callable, snakemake: object) -> None:
                 traceback.format_exc(),
             )
         else:
-            logger.error("ddbias: %s", escape.line(line))
+            logger.error("ddbias: %s", on_one_line(line))
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is written and the state deleted: too late to fail

@@ -65,9 +65,9 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     style.title(figure, common)
     marks = {"hollow": (frame["converged"] == "false").any(), "crossed": frame["diverged"].any()}
     handles, labels = style.legend(axes[0], *_legend(looks, axes[0]), **marks)
-    figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, style.columns(figure, labels)), title="debias"
-    )
+    ncols = min(4, style.columns(figure, labels))
+    figure.set_figheight(figure.get_figheight() + 0.19 * max(0, -(-len(labels) // ncols) - 2))  # room for its lines
+    figure.legend(handles, labels, loc="outside lower center", ncols=ncols, title="debias")
     return figure
 
 

@@ -79,7 +79,10 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     places = sorted({cell.key[field] for cell in cells if cell.key[field] != WHOLE}, key=_number)
     looks = style.debias_styles(cell.key["debias"] for cell in cells)
     distillers = sorted({cell.key["distiller"] for cell in cells if cell.key["ipc"] != WHOLE})
-    figure, (axis,) = style.panels(1, width=max(5.4, 3.4 + 0.6 * len(places)), height=3.2)
+    legend = 0.4 + style.LETTER * max(
+        len(distiller) + len(debias) for distiller in distillers or [""] for debias in looks
+    )
+    figure, (axis,) = style.panels(1, width=max(5.4, 2.4 + legend + 0.6 * len(places)), height=3.2)
     shift = np.linspace(-0.06, 0.06, max(2, len(distillers) * len(looks)))
     lines: dict[tuple, list] = {}
     for cell in cells:
@@ -109,7 +112,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
         "crossed": any(cell.diverged for cell in cells),
     }
     handles, labels = style.legend(axis, *axis.get_legend_handles_labels(), **marks)
-    figure.legend(handles, labels, loc="outside right upper", title="distiller, debias")
+    figure.legend(handles, labels, loc="outside right center", title="distiller, debias")
     return figure
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
 
-from ddbias.base import escape
+from ddbias.base.terminal import line, shortened
 
 FONT = "DejaVu Sans"  # ships with matplotlib
 LONGEST = 40  # letters of a name
@@ -28,7 +28,7 @@ def text(value: object) -> str:
     >>> print(text("$a_b$"))
     \$a_b\$
     """
-    shown = escape.shortened(escape.line(value), LONGEST)
+    shown = shortened(line(value), LONGEST)
     missing = fallbacks(shown)[1]
     shown = "".join("?" if character in missing else character for character in shown).replace("$", r"\$")
     return f"\N{ZERO WIDTH SPACE}{shown}" if shown.startswith("_") else shown  # else a legend would leave it out
@@ -39,7 +39,7 @@ def classes(names: Sequence[object]) -> tuple[list[str], str]:
 
     A name in letters that no font has is the number of the class.
     """
-    lines = [escape.shortened(escape.line(name), LONGEST) for name in names]
+    lines = [shortened(line(name), LONGEST) for name in names]
     missing = fallbacks("".join(lines))[1]
     shown = [f"#{place}" if missing & set(line) else text(line) for place, line in enumerate(lines, 1)]
     return shown, NUMBERED if missing else ""
