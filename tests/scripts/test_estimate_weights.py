@@ -110,6 +110,7 @@ def test_a_broken_embedding_is_one_line_and_leaves_no_output(rule, splits, embed
     with pytest.raises(SystemExit):
         job.run(script.main, rule(splits.train_split, embedding))
     message = capsys.readouterr().err
-    assert message.startswith("ddbias: the embedding has values that are not finite")
+    assert message.startswith(f"ddbias: {tmp_path}/embeddings.arrow is damaged")
+    assert "embedding holds values that are not finite numbers" in message
     assert message.count("\n") == 1
     assert not (tmp_path / "weights").exists()

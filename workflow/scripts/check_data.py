@@ -13,8 +13,8 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     raw = sources.load(params.source, data=snakemake.config["data"], size=params.size)
     lines, _ = check_data(
-        load_split(snakemake.input.train),
-        load_split(snakemake.input.test),
+        load_split(snakemake.input.train, "train", verify=True),
+        load_split(snakemake.input.test, "test", verify=True),
         {split: part.images for split, part in raw.items()},
         title=f"{wildcards.dataset}, aligned ratio {wildcards.ratio}",
         ipc=params.ipc,

@@ -17,7 +17,7 @@ def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
     run = write.Run()
     where = device.prepare(params.device, params.threads, params.precision)
-    split = load_split(snakemake.input.train)
+    split = load_split(snakemake.input.train, "train")
     real = real_settings(params.debias, split, snakemake.input.weights)
     provenance = device.provenance(where, params.threads, params.precision)
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))

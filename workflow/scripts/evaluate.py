@@ -18,7 +18,7 @@ from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
     where = device.prepare(params.device, params.threads)
-    test = load_split(snakemake.input.test)
+    test = load_split(snakemake.input.test, "test")
     images, labels = training_set(snakemake.input.distilled, snakemake.input.train)
     if params.settings["grey"]:
         images, test = grey_copies(images, test.meta["mean"], test.meta["std"]), grey_split(test)

@@ -14,7 +14,7 @@ from ddbias.runtime import job
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
     where = device.prepare(params.device, params.threads)
-    train, test = load_split(snakemake.input.train), load_split(snakemake.input.test)
+    train, test = load_split(snakemake.input.train, "train"), load_split(snakemake.input.test, "test")
     model = attribute_model.load(snakemake.input.attribute_model, params.network, test)
     stored, labels = training_set(snakemake.input.distilled, snakemake.input.train)
     images = measures.shown(stored, labels, train, params.seed)

@@ -16,7 +16,7 @@ def main(snakemake):
     where = device.prepare(params.device, params.threads)
     provenance = device.provenance(where, params.threads, "exact")
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
-    split = load_split(snakemake.input.train)
+    split = load_split(snakemake.input.train, "train")
     weights = None
     if params.debias is not None:
         weights = real_settings(params.debias, split, snakemake.input.weights).weights

@@ -12,7 +12,7 @@ from ddbias.runtime import job
 def main(snakemake):
     params = snakemake.params
     where = device.prepare(params.device, params.threads)
-    train, test = load_split(snakemake.input.train), load_split(snakemake.input.test)
+    train, test = load_split(snakemake.input.train, "train"), load_split(snakemake.input.test, "test")
     model = attribute_model.train_attribute_model(
         train, test, network=params.network, settings=params.settings, device=where
     )

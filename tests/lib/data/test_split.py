@@ -98,7 +98,7 @@ def test_missing_and_foreign_files_are_one_line(tmp_path):
     (tmp_path / "text.arrow").write_text("hello\n")
     one_line(tmp_path / "text.arrow", "damaged or not a ddbias file")
     store.write_arrow(tmp_path / "other.arrow", {"weight": np.ones(3)}, {})
-    one_line(tmp_path / "other.arrow", "is not a split: it lacks image, index, label")
+    one_line(tmp_path / "other.arrow", "is not a split: it lacks image, label, index")
 
 
 def interrupted_write(path):

@@ -544,7 +544,7 @@ def test_a_foreign_file_of_a_surrogate_is_one_line(kind, tmp_path):
     else:
         store.write_arrow(path, {"label": np.arange(2)}, {})
         given = {"embeddings": [path]}
-    with pytest.raises(DdbiasError, match=r"it lacks (separation, auc, conflicting_share|embedding); train it again"):
+    with pytest.raises(DdbiasError, match=r"it lacks (separation, auc, conflicting_share|embedding); delete it"):
         plot(kind=kind, outputs={"png": tmp_path / "f.png"}, **given)
 
 

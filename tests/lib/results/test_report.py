@@ -399,7 +399,7 @@ def test_damaged_files_are_one_line_and_leave_no_page(tmp_path):
         "distilled.safetensors": [(b"x", "damaged")],
         "run.json": [
             (b"{", "damaged"),
-            (b"[1]", "not the record"),
+            (b"[1]", "holds no mapping"),
             (b'{"seconds": "long"}', "not the record"),
             (b'{"probe": {"iteration": [1]}}', "not the record"),
             (b'{"probe": {"iteration": [1, 0], "loss": [1, 2], "standard_error": [0, 0]}}', "not the record"),

@@ -534,7 +534,11 @@ def test_damaged_and_foreign_evaluations_are_one_line(tmp_path):
     store.write_table(foreign, {"x": [1]}, {})
     evaluation(percent, {"accuracy": [91.5]})
     torn.write_bytes(percent.read_bytes()[:100])
-    for path, words in ((foreign, "lacks the columns study, scale"), (percent, "outside 0..1"), (torn, "damaged")):
+    for path, words in (
+        (foreign, "not an evaluation: it lacks study"),
+        (percent, "outside 0..1"),
+        (torn, "damaged"),
+    ):
         with pytest.raises(DdbiasError, match=words) as caught:
             read_evaluations([path])
         assert "\n" not in str(caught.value)

@@ -155,7 +155,7 @@ def load_distilled(path: str | Path) -> DistilledSet:
     if path.is_dir():
         path = path / FILE_NAME
     tensors, meta = store.read_tensors(path)
-    if not isinstance(meta, dict) or meta.get("kind") != "distilled":
+    if meta.get("kind") != "distilled":
         raise DdbiasError(f"{path} is not a distilled set; choose a {FILE_NAME} that the stage distill has written")
     if "images" not in tensors and "index" in tensors:
         raise IndicesOnlyError(
@@ -169,10 +169,8 @@ def load_distilled(path: str | Path) -> DistilledSet:
 def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
     """Raise `DdbiasError` unless images, labels and metadata fit together."""
     images, labels = tensors.get("images"), tensors.get("labels")
-    lacking = [name for name in ("images", "labels") if name not in tensors]
-    lacking += [name for name in ("mean", "std", "label_names") if name not in meta]
-    if lacking:
-        raise DdbiasError(f"{path} is damaged: it lacks {', '.join(lacking)}; delete it and distill again")
+    store.require(path, "a distilled set", [*tensors, *meta], ("images", "labels", "mean", "std", "label_names"))
+    store.require_finite(path, "images", images.numpy())
     fits = (
         images.ndim == 4
         and images.dtype == torch.float32

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from ddbias.base import groups
-from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 
 
@@ -111,13 +110,21 @@ def save_split(path: str | Path, split: Split) -> None:
     store.write_arrow(path, columns, {**split.meta, "shape": list(split.shape)})
 
 
-def load_split(path: str | Path) -> Split:
+def load_split(path: str | Path, part: str | None = None, *, verify: bool = False) -> Split:
     """Memory-map a split that `save_split` wrote: milliseconds for any size, nothing is copied.
+
+    Parameters
+    ----------
+    path : path
+    part : {"train", "test"}, optional
+        The split that is meant: another one is refused.
+    verify : bool
+        Whether to compare the images with their checksum, too, which reads all of them.
 
     Raises
     ------
     DdbiasError
-        If the file is missing, truncated, or not a split.
+        If the file is missing, damaged, not a split, or another one.
 
     Examples
     --------
@@ -126,14 +133,27 @@ def load_split(path: str | Path) -> Split:
     >>> split.images.shape, split.labels[:3], round(float(split.conflicting.mean()), 2)
     ((1200, 3, 16, 16), array([0, 2, 3]), 0.05)
     """
-    columns, meta = store.read_arrow(path)
-    missing = {"image", "label", "index"} - set(columns)
-    if missing or "shape" not in meta:
-        raise DdbiasError(f"{path} is not a split: it lacks {', '.join(sorted(missing)) or 'its shape'}")
+    columns, meta = store.read_arrow(path, unverified=() if verify else ("image",))
+    store.require(path, "a split", [*columns, *meta], ("image", "label", "index", "shape", "label_names"))
+    if part and meta.get("split", part) != part:
+        raise store.damaged(path, f"it holds the split {meta['split']} instead of {part}")
+    try:
+        images = columns["image"].reshape(-1, *meta["shape"])
+    except (TypeError, ValueError):
+        raise store.damaged(path, f"its images are no {meta['shape']}") from None
+    for name, names in (("label", meta["label_names"]), ("attribute", meta.get("attribute_names"))):
+        values = columns.get(name)
+        if values is not None and names is not None and not _within(values, len(names)):
+            raise store.damaged(path, f"it has {len(names)} {name}s and others among those of its images")
     return Split(
-        images=columns["image"].reshape(-1, *meta["shape"]),
+        images=images,
         labels=columns["label"],
         attributes=columns.get("attribute"),
         index=columns["index"],
         meta=meta,
     )
+
+
+def _within(numbers: np.ndarray, count: int) -> bool:
+    """Tell whether all are whole numbers from 0 to `count` - 1."""
+    return numbers.dtype == np.int64 and (not len(numbers) or 0 <= numbers.min() <= numbers.max() < count)

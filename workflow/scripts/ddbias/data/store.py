@@ -3,6 +3,9 @@
 Every writer writes to ``.<name>.part`` beside its target and renames it, so a killed job leaves at most a part
 file that the next attempt overwrites. Metadata is one key, ``ddbias``, holding sorted JSON: with several keys
 the bytes of a safetensors file differ from save to save.
+
+That JSON also holds a checksum of itself and of every column or tensor, which the readers compare and take out again.
+Files of earlier versions have none and are read as they are.
 """
 
 from __future__ import annotations
@@ -10,7 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import stat
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,6 +25,8 @@ import pyarrow as pa
 from ddbias.base.errors import DdbiasError
 
 META_KEY = "ddbias"
+FORMAT_KEY, CHECKSUM_KEY, CHECKSUMS_KEY = "format", "checksum", "checksums"  # of the metadata
+FORMAT = 2  # of the metadata: the first one with checksums
 
 
 def canonical_json(value: object) -> str:
@@ -65,26 +72,142 @@ def write_json(path: str | Path, value: object) -> None:
     write_bytes(path, (json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: str | Path) -> object:
-    """Read a JSON file; a damaged one raises `DdbiasError`."""
+def read_json(path: str | Path) -> dict:
+    """Read a JSON file that holds a mapping; a damaged one raises `DdbiasError`."""
     with _damage(path):
-        return json.loads(Path(path).read_text())
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no mapping")
+        return found
+
+
+def damaged(path: str | Path, reason: object) -> DdbiasError:
+    """Build the error for a file whose content is not what the stage that writes it had written."""
+    return DdbiasError(f"{path} is damaged or not a ddbias file ({reason}); delete it and run again")
+
+
+def require(path: str | Path, what: str, present: Collection[str], wanted: Iterable[str]) -> None:
+    """Raise `DdbiasError` unless the names of columns, tensors or metadata in a file hold all that are wanted.
+
+    Parameters
+    ----------
+    path : path
+    what : str
+        What the file should be, e.g. ``"a file of weights"``.
+    present, wanted : collection of str
+    """
+    lacking = [name for name in wanted if name not in present]
+    if lacking:
+        raise DdbiasError(f"{path} is not {what}: it lacks {', '.join(lacking)}; delete it and run again")
+
+
+def require_finite(path: str | Path, what: str, values: np.ndarray) -> None:
+    """Raise `DdbiasError` unless all of a file's `values` are numbers, neither infinite nor NaN."""
+    if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        raise damaged(path, f"{what} holds values that are not finite numbers")
+
+
+def load_state(path: str | Path, model: object, tensors: Mapping[str, object]) -> None:
+    """Give a network the parameters that were read from `path`; those of another network, or NaN, are refused."""
+    for name, tensor in tensors.items():
+        require_finite(path, name, tensor.numpy())
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise damaged(path, "its tensors are not those of this network") from None
 
 
 @contextmanager
 def _damage(path: str | Path) -> Iterator[None]:
-    """Turn what the readers raise for a damaged file into one line."""
+    """Turn what the readers raise for a damaged file, or for what is no file, into one line."""
     from safetensors import SafetensorError
 
-    if not Path(path).is_file():
-        raise DdbiasError(f"no file {path}; has the stage that writes it run?")
+    _require_file(path)
     try:
         yield
-    except (pa.ArrowInvalid, SafetensorError, ValueError, KeyError, OSError) as error:
+    except MemoryError:  # Arrow's, too
+        raise
+    except (pa.ArrowException, SafetensorError, ValueError, LookupError, TypeError, OSError, RecursionError) as error:
         if isinstance(error, OSError) and error.errno:  # a full disk or a missing right is not damage
             raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DdbiasError(f"{path} is damaged or not a ddbias file ({reason}); delete it and run again") from error
+        raise damaged(path, str(error).partition("\n")[0] or type(error).__name__) from error
+
+
+def _require_file(path: str | Path) -> None:
+    """Raise `DdbiasError` unless `path` is a file; nothing is opened, which would wait for ever at a FIFO."""
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        if os.path.islink(path):
+            raise DdbiasError(f"{path} is a link to nothing; delete it and run again") from None
+        raise DdbiasError(f"no file {path}; has the stage that writes it run?") from None
+    except OSError as error:  # a circle of links, a folder that may not be entered
+        raise DdbiasError(f"{path} cannot be opened ({error.strerror}); delete it and run again") from None
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
+        raise DdbiasError(f"{path} is {what}, where a file is expected; remove it and run again")
+
+
+# ---- metadata and checksums ---------------------------------------------------------------------------------------
+
+
+def _with_checksums(meta: Mapping[str, object], columns: Mapping[str, object]) -> str:
+    """Return metadata as JSON with the checksums of itself and of every column."""
+    plain = json.loads(canonical_json(meta))  # as it is read: keys are strings
+    sums = {name: _checksum(name, values) for name, values in columns.items()}
+    facts = {**plain, FORMAT_KEY: FORMAT, CHECKSUMS_KEY: sums}
+    return canonical_json({**facts, CHECKSUM_KEY: _crc32(canonical_json(facts).encode())})
+
+
+def _read_meta(text: str | bytes | None) -> tuple[dict, dict[str, str] | None]:
+    """Return metadata and the checksums of the columns, None for a file of an earlier version."""
+    if text is None:
+        raise ValueError("it has no metadata of ddbias")
+    meta = json.loads(text)
+    if not isinstance(meta, dict):
+        raise ValueError("its metadata is no mapping")
+    # Two keys say that there are checksums, so that no single damaged one makes a file an earlier version's.
+    if not meta.keys() & {FORMAT_KEY, CHECKSUM_KEY}:
+        return meta, None
+    stored = meta.pop(CHECKSUM_KEY, None)
+    if _crc32(canonical_json(meta).encode()) != stored:
+        raise ValueError("its metadata does not have the checksum it was written with")
+    del meta[FORMAT_KEY]
+    return meta, meta.pop(CHECKSUMS_KEY)
+
+
+def _verify(columns: Mapping[str, object], sums: Mapping[str, str] | None, expected: Collection[str]) -> None:
+    """Raise `ValueError` unless the columns are the expected ones and have the checksums they were written with."""
+    if sums is None:
+        return
+    if columns.keys() != set(expected):
+        raise ValueError(f"it does not hold {', '.join(sorted(columns.keys() ^ set(expected)))} as it was written")
+    for name, values in columns.items():
+        if _checksum(name, values) != sums[name]:
+            raise ValueError(f"{name} does not have the checksum it was written with")
+
+
+def _checksum(name: str, values: object) -> str:
+    """Return the CRC-32 of an array's, a tensor's or an Arrow column's name, type, shape and content."""
+    if isinstance(values, (pa.Array, pa.ChunkedArray)):
+        numeric = pa.types.is_primitive(values.type) and not values.null_count
+        if not numeric:  # texts, lists, nulls: how these lie in memory, their values do not tell
+            return _crc32(f"{name} {values.to_pylist()!r}".encode(errors="surrogatepass"))
+        values = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
+    head = f"{name} {str(values.dtype).removeprefix('torch.')} {tuple(values.shape)}".encode()
+    if not isinstance(values, np.ndarray):  # a tensor, perhaps of a type that NumPy lacks
+        import torch
+
+        values = values.reshape(-1).view(torch.uint8).numpy()  # reshape: a scalar has no bytes to view
+    return _crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8), zlib.crc32(head))
+
+
+def _crc32(content: object, start: int = 0) -> str:
+    """Return a CRC-32 in hexadecimal: it finds every flipped bit, for a fifth of the cost of a cryptographic hash."""
+    return f"{zlib.crc32(content, start):08x}"
+
+
+# ---- formats ------------------------------------------------------------------------------------------------------
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, object], meta: Mapping[str, object]) -> None:
@@ -92,7 +215,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, object], meta: Mapping
     from safetensors.torch import save
 
     content = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(content, metadata={META_KEY: canonical_json(meta)}))
+    write_bytes(path, save(content, metadata={META_KEY: _with_checksums(meta, content)}))
 
 
 def read_tensors(path: str | Path, framework: str = "pt", *, prefix: str | None = "") -> tuple[dict, dict]:
@@ -110,9 +233,12 @@ def read_tensors(path: str | Path, framework: str = "pt", *, prefix: str | None 
     from safetensors import safe_open
 
     with _damage(path), safe_open(str(path), framework=framework) as file:
-        meta = json.loads((file.metadata() or {})[META_KEY])
-        names = [] if prefix is None else [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
-        return {name: file.get_tensor(name) for name in names}, meta
+        meta, sums = _read_meta((file.metadata() or {}).get(META_KEY))
+        if prefix is None:
+            return {}, meta
+        tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
+        _verify(tensors, sums, [name for name in sums or () if name.startswith(prefix)])
+        return tensors, meta
 
 
 def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, meta: Mapping[str, object]) -> None:
@@ -120,7 +246,7 @@ def write_table(path: str | Path, columns: Mapping[str, object] | pa.Table, meta
     from pyarrow import parquet
 
     table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
-    table = table.replace_schema_metadata({META_KEY: canonical_json(meta)})
+    table = table.replace_schema_metadata({META_KEY: _with_checksums(meta, _columns(table))})
     with whole(path) as part:
         parquet.write_table(table, part, compression="zstd")
 
@@ -130,8 +256,15 @@ def read_table(path: str | Path) -> tuple[pa.Table, dict]:
     from pyarrow import parquet
 
     with _damage(path):
-        table = parquet.read_table(path)
-        return table, json.loads(table.schema.metadata[META_KEY.encode()])
+        with parquet.ParquetFile(path) as file:  # `read_table` takes columns from a path such as seed=0/, too
+            table = file.read()
+        meta, sums = _read_meta((table.schema.metadata or {}).get(META_KEY.encode()))
+        _verify(_columns(table), sums, sums or ())
+        return table, meta
+
+
+def _columns(table: pa.Table | pa.RecordBatch) -> dict[str, pa.Array | pa.ChunkedArray]:
+    return dict(zip(table.schema.names, table.columns, strict=True))
 
 
 def fixed_size_binary(rows: np.ndarray) -> pa.FixedSizeBinaryArray:
@@ -143,29 +276,43 @@ def fixed_size_binary(rows: np.ndarray) -> pa.FixedSizeBinaryArray:
 
 def write_arrow(path: str | Path, columns: Mapping[str, object], meta: Mapping[str, object]) -> None:
     """Write columns and JSON metadata as an uncompressed Arrow IPC file that can be memory-mapped."""
-    table = pa.table(dict(columns)).replace_schema_metadata({META_KEY: canonical_json(meta)})
-    table = table.combine_chunks()
+    table = pa.table(dict(columns)).combine_chunks()
+    batch = {name: _array(column.chunk(0)) for name, column in _columns(table).items() if column.num_chunks}
+    table = table.replace_schema_metadata({META_KEY: _with_checksums(meta, batch)})
     with whole(path) as part, pa.ipc.new_file(str(part), table.schema) as writer:
         writer.write_table(table)
 
 
-def read_arrow(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
+def read_arrow(path: str | Path, *, unverified: Collection[str] = ("image",)) -> tuple[dict[str, np.ndarray], dict]:
     """Memory-map an Arrow IPC file: read-only arrays that share the file's pages, and the metadata.
 
     Fixed-size binary columns come back as ``(N, width)`` uint8, the others with their own dtype.
+
+    Parameters
+    ----------
+    path : path
+    unverified : collection of str
+        Columns whose checksum is not compared, since that reads them: the images of a split are nearly all of it, and
+        `make check-data` compares them.
     """
     with _damage(path):
         reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        meta = json.loads(reader.schema.metadata[META_KEY.encode()])
+        meta, sums = _read_meta((reader.schema.metadata or {}).get(META_KEY.encode()))
         if reader.num_record_batches != 1:
             raise ValueError(f"{reader.num_record_batches} record batches instead of 1")
         batch = reader.get_batch(0)
-        columns = {}
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            if pa.types.is_fixed_size_binary(column.type):
-                width = column.type.byte_width
-                flat = np.frombuffer(column.buffers()[1], np.uint8, len(column) * width, column.offset * width)
-                columns[name] = flat.reshape(len(column), width)
-            else:
-                columns[name] = column.to_numpy(zero_copy_only=True)
+        batch.validate()
+        columns = {name: _array(column) for name, column in _columns(batch).items()}
+        compared = {name: values for name, values in columns.items() if name not in unverified}
+        _verify(compared, sums, [name for name in sums or () if name not in unverified])
         return columns, meta
+
+
+def _array(column: pa.Array) -> np.ndarray:
+    """View an Arrow column without nulls as an array, fixed-size binary as ``(N, width)`` uint8."""
+    if not pa.types.is_fixed_size_binary(column.type):
+        return column.to_numpy(zero_copy_only=True)
+    width = column.type.byte_width
+    return np.frombuffer(column.buffers()[1], np.uint8, len(column) * width, column.offset * width).reshape(
+        len(column), width
+    )

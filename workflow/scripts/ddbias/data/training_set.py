@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias.data import formation, store
+from ddbias.data import store
+from ddbias.data.distilled import IndicesOnlyError, load_distilled
 from ddbias.data.split import load_split
 
 
@@ -17,13 +18,15 @@ def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tens
     Images are normalised float32 (N, C, H, W), decoded where a stored image holds several (`ddbias.data.formation`), or
     raw uint8 taken from the training split at `train` when the distilled set holds rows only.
     """
-    tensors, meta = store.read_tensors(path)
-    if "images" in tensors:
-        factor = meta.get("formation", 1)
-        images = formation.decode(tensors["images"], factor, mean=meta["mean"], std=meta["std"])
-        return images, formation.decode_labels(tensors["labels"], factor)
-    images = np.array(load_split(train).images[tensors["rows"].numpy()])
-    return torch.from_numpy(images), tensors["labels"]
+    try:
+        return load_distilled(path).tensors()
+    except IndicesOnlyError:
+        tensors, _ = store.read_tensors(path)
+    store.require(path, "a distilled set", tensors, ("rows", "labels"))
+    split, rows = load_split(train, "train"), tensors["rows"].numpy()
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(split):
+        raise store.damaged(path, f"it names rows that {train} has not")
+    return torch.from_numpy(np.array(split.images[rows])), tensors["labels"]
 
 
 def learned_rate(path: str | Path) -> float | None:

@@ -52,7 +52,8 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
     Raises
     ------
     DdbiasError
-        If the file belongs to another split, a debias that needs one has none, or it cannot work without attributes.
+        If the file is damaged or belongs to another split, a debias that needs one has none, or it cannot work
+        without attributes.
     """
     method = plugins.module("debias", settings["kind"])
     pooling = getattr(method, "POOLING", "mean")
@@ -76,7 +77,10 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
 def _read(path: str | Path, split: Split) -> tuple[np.ndarray, np.ndarray | None]:
     """Return weights and groups, if any, of a weights file."""
     table, _ = store.read_table(path)
+    store.require(path, "a file of weights", table.column_names, ("index", "weight"))
+    weights = table["weight"].to_numpy()
+    store.require_finite(path, "weight", weights)
     if not np.array_equal(table["index"].to_numpy(), split.index):
         raise DdbiasError(f"{path} belongs to another training split; delete it and run again")
     groups = table["group"].to_numpy() if "group" in table.column_names else None
-    return table["weight"].to_numpy(), groups
+    return weights, groups

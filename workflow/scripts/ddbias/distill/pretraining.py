@@ -235,6 +235,8 @@ class Member:
                 f"{self.path} has no snapshot of epoch {epoch}, only of {self.epochs[0]} to {self.epochs[-1]}"
             )
         tensors, _ = store.read_tensors(self.path, prefix=f"{epoch}.")
+        for name, tensor in tensors.items():
+            store.require_finite(self.path, name, tensor.numpy())
         return _part(tensors, f"{epoch}.")
 
 
@@ -250,4 +252,5 @@ def open_member(path: str | Path) -> Member:
     if meta.get("kind") != KIND:
         raise DdbiasError(f"{path} is not a member of a pool of models; name files of the stage pretrain_models")
     wanted = ("network", "settings", "member", "channels", "size", "classes")
+    store.require(path, "a member of a pool of models", meta, ("epochs", *wanted))
     return Member(path=Path(path), epochs=tuple(meta["epochs"]), **{name: meta[name] for name in wanted})

@@ -105,6 +105,16 @@ def load_embeddings(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
         ``embedding`` (float32, (N, D)), ``index`` and ``label`` (int64), and where the file has them ``attribute``
         (int64), ``logits`` (float32, (N, K)) and ``difficulty`` (float32).
     meta : dict
+
+    Raises
+    ------
+    DdbiasError
+        If the file is missing, damaged, something else, or holds values that are not finite.
     """
     columns, meta = store.read_arrow(path)
-    return columns | {name: columns[name].view(np.float32) for name in MATRICES if name in columns}, meta
+    store.require(path, "the embedding of a surrogate", columns, ("embedding", "index", "label"))
+    for name in columns.keys() & {*MATRICES, "difficulty"}:
+        if name in MATRICES:
+            columns[name] = columns[name].view(np.float32)
+        store.require_finite(path, name, columns[name])
+    return columns, meta

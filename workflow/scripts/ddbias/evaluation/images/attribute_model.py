@@ -174,8 +174,9 @@ def save(path: str | Path, model: AttributeModel | None, meta: Mapping) -> None:
 def load(path: str | Path, network: Mapping, split: Split) -> AttributeModel | None:
     """Read what `save` wrote of a classifier of the attributes of `split`; None if there is none."""
     tensors, meta = store.read_tensors(path)
+    store.require(path, "a classifier of attributes", meta, ("accuracy", "support"))
     if meta["accuracy"] is None:
         return None
     model = build(network, split)
-    model.load_state_dict(tensors)
+    store.load_state(path, model, tensors)
     return AttributeModel(model, meta["accuracy"], meta["support"])

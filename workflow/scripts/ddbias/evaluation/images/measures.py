@@ -170,10 +170,11 @@ def untrained(network: Mapping, split: Split, seed: int, device: torch.device) -
 def learnt(path: str, split: Split, device: torch.device) -> Callable[[int], Embedding]:
     """Return the embedding of the trained surrogate in a file, the same in every repeat."""
     tensors, meta = store.read_tensors(path)
+    store.require(path, "a surrogate", meta, ("settings", "network", "seed"))
     objective = plugins.module("surrogate", meta["settings"]["kind"]).Objective(
         split, meta["network"], meta["settings"], meta["seed"]
     )
-    objective.model.load_state_dict(tensors)
+    store.load_state(path, objective.model, tensors)
     objective.to(device).model.eval()
     return lambda repeat: lambda images: objective.read(images)["embedding"]
 

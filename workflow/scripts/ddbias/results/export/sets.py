@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from ddbias.base.errors import DdbiasError
 from ddbias.data import png, store
 from ddbias.data.distilled import DistilledSet, IndicesOnlyError, load_distilled
 from ddbias.results.tables.read import read_evaluations
@@ -115,9 +114,7 @@ def read_sets(
         except IndicesOnlyError:
             left_out.append(f"{path.parent}: it holds only indices of training samples, no images")
             continue
-        lacking = [key for key in ("study", "scale", "settings", "provenance", *CELL) if key not in loaded.meta]
-        if lacking:
-            raise DdbiasError(f"{path} is damaged: it lacks {', '.join(lacking)}; delete it and distill again")
+        store.require(path, "a distilled set", loaded.meta, ("study", "scale", "settings", "provenance", *CELL))
         if loaded.images.shape[1] not in png.CHANNELS:
             left_out.append(f"{path.parent}: its images have {loaded.images.shape[1]} channels, which PNG has not")
             continue

@@ -105,5 +105,6 @@ def _costs(distilled: Sequence[str | Path]):
             facts["seconds"] = facts.get("processor_seconds", facts.get("seconds"))
         if all(facts.get(cost) is not None for cost in COSTS):
             _, meta = store.read_tensors(path, framework="np", prefix=None)
+            store.require(path, "a distilled set", meta, SET)
             rows.append([*(str(meta[name]) for name in SET), *(float(facts[cost]) for cost in COSTS)])
     return pd.DataFrame(rows, columns=[*SET, *COSTS])

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.base import groups
-from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import names, style
 
@@ -65,8 +64,7 @@ def draw(*, datasets: Sequence[str | Path], settings: dict, **_: object) -> Figu
 def _row(path: Path) -> tuple[str, list[np.ndarray]]:
     """Return the name of a data set and its two blocks of tiles (COLUMNS, H, W, 3)."""
     data, meta = store.read_arrow(path)
-    if {"image", "label"} - set(data) or "shape" not in meta or "label_names" not in meta:
-        raise DdbiasError(f"{path} is not a split: synthesize the data set again")
+    store.require(path, "a split", [*data, *meta], ("image", "label", "shape", "label_names"))
     images, labels = data["image"].reshape(-1, *meta["shape"]), data["label"]
     conflicting = groups.conflicting(labels, data.get("attribute"), meta.get("pairing", groups.IDENTITY))
     masks = (np.ones(len(labels), bool), None) if conflicting is None else (~conflicting, conflicting)

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.base import groups
-from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import names, style
 
@@ -87,11 +86,11 @@ def draw(*, embeddings: Sequence[str | Path], datasets: Sequence[str | Path], se
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return the embedding (N, D), the labels (N,) and which samples conflict (N,), None where that is unknown."""
     columns, meta = store.read_arrow(path)
-    missing = [name for name in ("embedding", "label") if name not in columns]
-    if missing:
-        raise DdbiasError(f"{path} is not the embedding of a surrogate: it lacks {', '.join(missing)}; train it again")
+    store.require(path, "the embedding of a surrogate", columns, ("embedding", "label"))
+    embedding = columns["embedding"].view(np.float32)
+    store.require_finite(path, "embedding", embedding)
     conflicting = groups.conflicting(columns["label"], columns.get("attribute"), meta.get("pairing", groups.IDENTITY))
-    return columns["embedding"].view(np.float32), columns["label"], conflicting
+    return embedding, columns["label"], conflicting
 
 
 def _choice(count: int, samples: int) -> np.ndarray:
@@ -116,7 +115,9 @@ def _map(embedding: np.ndarray) -> np.ndarray:
 def _names(datasets: Sequence[str | Path]) -> tuple[list[str] | None, str]:
     """Return the names of the classes, None where they are not known, and what has to be said of them."""
     for path in datasets:
-        return names.classes(store.read_arrow(path)[1]["label_names"])
+        meta = store.read_arrow(path)[1]
+        store.require(path, "a split", meta, ("label_names",))
+        return names.classes(meta["label_names"])
     return None, ""
 
 

@@ -11,7 +11,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.base import groups
-from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import names, style
 
@@ -84,9 +83,8 @@ def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict] | None:
     if "images" not in tensors:
         logger.info("%s holds indices instead of images and is left out of the figure", path)
         return None
-    missing = [name for name in (*NAMES, "mean", "std", "label_names") if name not in meta]
-    if missing:
-        raise DdbiasError(f"{path} is not a distilled set: its metadata lacks {', '.join(missing)}; distill again")
+    store.require(path, "a distilled set", [*tensors, *meta], ("labels", *NAMES, "mean", "std", "label_names"))
+    store.require_finite(path, "images", tensors["images"])
     mean, std = (np.reshape(meta[name], (-1, 1, 1)).astype(np.float32) for name in ("mean", "std"))
     pixels = np.clip(np.rint((tensors["images"] * std + mean) * 255), 0, 255).astype(np.uint8)
     return pixels.transpose(0, 2, 3, 1), tensors["labels"], meta
@@ -95,10 +93,8 @@ def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict] | None:
 def _real(path: str | Path, rows: int, columns: int) -> tuple[list[str], list[Block]]:
     """Return the class names and the blocks of real images."""
     data, meta = store.read_arrow(path)
-    missing = {"image", "label"} - set(data)
-    if missing or "shape" not in meta or "label_names" not in meta:
-        raise DdbiasError(f"{path} is not a split: synthesize the data set again")
-    classes = list(meta["label_names"])
+    store.require(path, "a split", [*data, *meta], ("image", "label", "shape", "label_names"))
+    classes = [str(name) for name in meta["label_names"]]
     images, labels = data["image"].reshape(-1, *meta["shape"]).transpose(0, 2, 3, 1), data["label"]
     wanted = {"real": np.ones(len(labels), bool)}
     conflicting = groups.conflicting(labels, data.get("attribute"), meta.get("pairing", groups.IDENTITY))

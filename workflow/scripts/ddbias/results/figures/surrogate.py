@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import names, style
 
@@ -85,9 +84,7 @@ def draw(*, histories: Sequence[str | Path], settings: dict, **_: object) -> Fig
 def _read(path: Path) -> dict[str, np.ndarray]:
     """Return the steps at which something was measured, and what."""
     table, _ = store.read_table(path)
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise DdbiasError(f"{path} is not the history of a surrogate: it lacks {', '.join(missing)}; train it again")
+    store.require(path, "the history of a surrogate", table.column_names, COLUMNS)
     columns = {name: table[name].to_numpy().astype(float) for name in COLUMNS}
     measured = np.isfinite(columns["separation"])
     return {name: values[measured] for name, values in columns.items()}

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.base import groups
-from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.results.figures import style
 
@@ -68,9 +67,7 @@ def draw(*, weights: Sequence[str | Path], settings: dict, **_: object) -> Figur
 
 def _read(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     table, meta = store.read_table(path)
-    missing = [n for n in ("label", "weight") if n not in table.column_names] + [n for n in PANEL if n not in meta]
-    if missing:
-        raise DdbiasError(f"{path} is not a file of weights: it lacks {', '.join(missing)}; estimate the weights again")
+    store.require(path, "a file of weights", [*table.column_names, *meta], ("label", "weight", *PANEL))
     return {name: table[name].to_numpy() for name in table.column_names}, meta
 
 

@@ -150,10 +150,7 @@ def _result(values: Sequence[float], supports: Sequence[int]) -> Result:
 def _weights(path: Path) -> tuple[tuple, Weights]:
     """Return what a file of weights is for, and what it says."""
     table, meta = store.read_table(path)
-    lacking = [name for name in ("label", "weight") if name not in table.column_names]
-    lacking += [name for name in WEIGHTS_KEYS if name not in meta]
-    if lacking:
-        raise DdbiasError(f"{path} is not a file of weights: it lacks {', '.join(lacking)}; estimate the weights again")
+    store.require(path, "a file of weights", [*table.column_names, *meta], ("label", "weight", *WEIGHTS_KEYS))
     label, weight = table["label"].to_numpy(), table["weight"].to_numpy()
     attribute = table["attribute"].to_numpy() if "attribute" in table.column_names else None
     conflicting = groups.conflicting(label, attribute, meta.get("pairing", groups.IDENTITY))
@@ -204,9 +201,7 @@ def _percent(share: float | None) -> str:
 def _run(folder: Path, sharing: int, results: Mapping[tuple, dict], weights: Mapping[tuple, Weights]) -> Run:
     path = folder / "distilled.safetensors"
     _, meta = store.read_tensors(path, framework="np", prefix=None)
-    lacking = [name for name in KEYS if name not in meta]
-    if lacking:
-        raise DdbiasError(f"{path} is not a distilled set: it lacks {', '.join(lacking)}; distill again")
+    store.require(path, "a distilled set", meta, KEYS)
     seconds, facts, command, probe = _record(folder / "run.json")
     found = distillation(meta, path)
     key = dict(zip(KEYS, _key(meta, KEYS), strict=True))

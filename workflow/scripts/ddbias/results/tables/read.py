@@ -68,9 +68,7 @@ def read_evaluation(path: str | Path) -> tuple[pa.Table, dict]:
         If the file is damaged, lacks a column or holds a value outside 0..1.
     """
     table, meta = store.read_table(path)
-    missing = [name for name in records.COLUMNS if name not in table.column_names]
-    if missing:
-        raise DdbiasError(f"{path} is not an evaluation: it lacks the columns {', '.join(missing)}; evaluate again")
+    store.require(path, "an evaluation", table.column_names, records.COLUMNS)
     value, metric = table["value"].to_numpy(), np.array(table["metric"].to_pylist())
     most = np.where(np.isin(metric, image_metrics.ABOVE_ONE), np.inf, 1)
     if not ((value >= 0) & (value <= most)).all():  # False for NaN too
