@@ -300,6 +300,27 @@ def test_celeba_damaged_lists(celeba, tmp_path, file, old, new, message):
     fails(message, tmp_path, CELEBA)
 
 
+@pytest.mark.parametrize("ending", [".csv", ".txt"])  # people rename them
+@pytest.mark.parametrize("nested", [False, True])
+def test_kaggles_copy_of_celeba_is_the_same_data(celeba, tmp_path, ending, nested):
+    before = load(tmp_path, CELEBA)
+    lines = [",".join([name, *map(str, codes[1:])]) for name, codes in CODES.items()]
+    (celeba / ATTR).unlink()
+    (celeba / PART).unlink()
+    (celeba / ATTR).with_suffix(ending).write_text("image_id,Attractive,Male,Smiling\n" + "\n".join(lines))
+    lines = [f"{name},{codes[0]}" for name, codes in CODES.items()]
+    (celeba / PART).with_suffix(ending).write_text("image_id,partition\n" + "\n".join(lines) + "\n")
+    if nested:
+        (celeba / IMG).rename(celeba / "x")
+        (celeba / IMG).mkdir()
+        (celeba / "x").rename(celeba / IMG / IMG)
+    after = load(tmp_path, CELEBA)
+    for split, part in after.items():
+        for name in ("images", "labels", "attributes"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(before[split], name))
+    assert set(after["train"].provenance["files"]) >= {f"list_attr_celeba{ending}", f"list_eval_partition{ending}"}
+
+
 @pytest.mark.parametrize("name", [ATTR, PART, IMG])
 def test_celeba_missing_parts(celeba, tmp_path, name):
     (celeba / name).rename(tmp_path / "away")

@@ -333,3 +333,99 @@ def test_file_names_that_are_not_text(good, name):
     except OSError:
         pytest.skip("the file system takes no such names")
     fails("the file name 'cat/b_.* is not UTF-8 or holds a line break", good)
+
+
+# --- tables as people have them ----------------------------------------------------------------------------------
+
+BIRDS = [f"{i % 3:03d}.Bird_{i % 3}/Bird_{i:04d}.jpg" for i in range(12)]
+WILDS = {
+    "from": "csv",
+    "file": "birds/metadata.csv",
+    "path": "img_filename",
+    "label": "y",
+    "attribute": "place",
+    "split": "split",
+}
+
+
+def birds(root, text="{i},{name},{y},{split},{place},/o/ocean/{i}.jpg", folder="birds", split=lambda i: i % 3):
+    """Write a tree as Waterbirds has it: one folder, and one table that says all."""
+    write(root / folder, BIRDS)
+    rows = [
+        text.format(i=i, name=name, y=i % 2, split=split(i), place=(i // 2) % 2) for i, name in enumerate(sorted(BIRDS))
+    ]
+    head = text.translate(str.maketrans("", "", "{}")).replace("/o/ocean/i.jpg", "place_filename")
+    head = head.replace("name,y", "img_filename,y").replace("i,img", "img_id,img")
+    (root / folder / "metadata.csv").write_text("\n".join([head, *rows]))
+    return sorted(BIRDS)
+
+
+@pytest.mark.parametrize("words", [str, lambda i: ("train", "val", "Test")[i]])
+def test_waterbirds_as_distributed(tmp_path, words):
+    names = birds(tmp_path, split=lambda i: words(i % 3))
+    parts = load(tmp_path, WILDS, train="birds", test="birds")
+    for split, number in (("train", 0), ("test", 2)):
+        rows = [i for i in range(12) if i % 3 == number]
+        check_rows(parts[split], [names[i] for i in rows])
+        assert parts[split].labels.tolist() == [i % 2 for i in rows]
+        assert parts[split].attributes.tolist() == [(i // 2) % 2 for i in rows]
+    assert parts["train"].label_names == parts["train"].attribute_names == ["0", "1"]
+    assert parts["train"].provenance["files"]["train"]["images"] == 4
+
+
+def test_one_folder_for_both_splits(tmp_path):
+    birds(tmp_path)
+    both = {"train": "birds", "test": "birds"}
+    without = {key: value for key, value in WILDS.items() if key != "split"}
+    for attribute in (None, without):
+        fails("birds is named for both splits; name two folders, or the column", tmp_path, attribute, **both)
+    fails("has no column 'part'; it has: img_id, img_filename", tmp_path, {**WILDS, "split": "part"}, **both)
+    table = tmp_path / "birds/metadata.csv"
+    whole = table.read_text()
+    table.write_text(
+        whole.replace(",1,0,0,", ",1,7,0,").replace(
+            "\n0,000.Bird_0/Bird_0000.jpg,0,0", "\n0,000.Bird_0/Bird_0000.jpg,0,5"
+        )
+    )
+    fails(
+        "column 'split' of .*metadata.csv says '5' of 000.Bird_0/Bird_0000.jpg; it must be 0 or train",
+        tmp_path,
+        WILDS,
+        **both,
+    )
+    birds(tmp_path, split=lambda i: 0)
+    fails("column 'split' of .* says test of no image in .*birds", tmp_path, WILDS, **both)
+    table.write_text(whole)
+    (tmp_path / "birds" / sorted(BIRDS)[0]).unlink()
+    fails(
+        r"1 images of .*metadata.csv are missing, as 000.Bird_0/Bird_0000.jpg; complete the copy",
+        tmp_path,
+        WILDS,
+        **both,
+    )
+    (tmp_path / "birds/new.jpg").write_bytes((tmp_path / "birds" / sorted(BIRDS)[1]).read_bytes())
+    fails("new.jpg is not in column 'img_filename' of .*, which has such as '000.Bird_0/", tmp_path, WILDS, **both)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda root, path: path,
+        lambda root, path: path.removesuffix(".png"),
+        lambda root, path: f"{root}/{path}",
+        lambda root, path: f"{root.name}/{path}",
+        lambda root, path: f"./{path}",
+        lambda root, path: path.replace("/", "\\"),
+        lambda root, path: path.rpartition("/")[2].removesuffix(".png"),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_a_table_may_call_an_image(tmp_path, key, delimiter):
+    write(tmp_path / "train", ["a/1.png", "b/2.png"])
+    write(tmp_path / "test", ["a/3.png", "b/4.png"])
+    paths = ["train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png"]
+    rows = [delimiter.join([key(tmp_path, path), "fmmf"[i], "x"]) for i, path in enumerate(paths)]
+    (tmp_path / "list.csv").write_text("\n".join([delimiter.join(["path", "sex", "note"]), *rows]))
+    parts = load(tmp_path, CSV)
+    assert parts["train"].attribute_names == ["f", "m"]
+    assert (parts["train"].attributes.tolist(), parts["test"].attributes.tolist()) == ([0, 1], [1, 0])

@@ -120,6 +120,8 @@ def _parquet(source: Mapping, data: Mapping) -> tuple[int, int, int, object]:
 def _image_folder(source: Mapping, data: Mapping) -> tuple[int, int, int, object]:
     """Return the number of files of both folders, that of the first's folders, which are the classes, and a file."""
     places = [lookup.find_folder(source[part], data) for part in ("train", "test")]
+    if places[0] == places[1]:
+        raise LookupError("a table tells which image is in which split; here it is not read")
     train, test = (folders.listing(place).images for place in places)
     return len(train), len(test), len({name.split("/")[0] for name in train}), places[0] / train[0]
 

@@ -47,8 +47,10 @@ PLUGIN = {
 }
 NORMALISE = {"celeba": (0.5, 0.5)}  # FairDD
 
-IMAGES, ATTRIBUTES, PARTITION = "img_align_celeba", "list_attr_celeba.txt", "list_eval_partition.txt"
+IMAGES, ATTRIBUTES, PARTITION = "img_align_celeba", "list_attr_celeba", "list_eval_partition"
+ENDINGS = (".txt", ".csv")  # of the lists: as distributed, and as Kaggle's copy has them
 SPLITS = {"train": "0", "test": "2"}  # 1 is the validation part
+KAGGLE_HEAD = "image_id"  # the name of the first column
 CROP, SIZE = 178, 64
 
 
@@ -66,7 +68,8 @@ def load_celeba(
     ----------
     folder : str
         Holds ``img_align_celeba/*.jpg``, ``list_attr_celeba.txt`` and ``list_eval_partition.txt``, as torchvision
-        does; looked for in the working directory, then as `ddbias.base.lookup.places` says.
+        does, or Kaggle's copy, ``img_align_celeba/img_align_celeba/*.jpg`` and lists ``.csv``; looked for in the
+        working directory, then as `ddbias.base.lookup.places` says.
     label, attribute : str
         Which of the 40 attributes are the label and the bias attribute; 0 is no, 1 is yes.
     size : int or None
@@ -81,20 +84,19 @@ def load_celeba(
     """
     check_size(size)
     root = lookup.find_folder(folder, data)
-    for name in (ATTRIBUTES, PARTITION):
-        if not (root / name).is_file():
-            raise DdbiasError(f"{root} has no {name}; CelebA has {IMAGES}/, {ATTRIBUTES} and {PARTITION}")
+    lists = {name: _find_list(root, name) for name in (ATTRIBUTES, PARTITION)}
     if label == attribute:
         raise DdbiasError(f"label and attribute are both '{label}'; choose two of CelebA's attributes")
-    codes = _codes(root / ATTRIBUTES, label, attribute)
-    names = _splits(root, codes)
-    paths = {split: [root / IMAGES / name for name in part] for split, part in names.items()}
+    codes = _codes(lists[ATTRIBUTES], label, attribute)
+    faces = root / IMAGES / IMAGES if (root / IMAGES / IMAGES).is_dir() else root / IMAGES
+    names = _splits(faces, lists[PARTITION], codes)
+    paths = {split: [faces / name for name in part] for split, part in names.items()}
     images = decode_splits(paths, size=size or SIZE, crop=CROP, mode="RGB")
     provenance = {
         "source": "celeba",
         "files": {
-            **{split: fingerprint(root / IMAGES, part) for split, part in names.items()},
-            **{name: store.file_sha256(root / name) for name in (ATTRIBUTES, PARTITION)},
+            **{split: fingerprint(faces, part) for split, part in names.items()},
+            **{path.name: store.file_sha256(path) for path in lists.values()},
         },
         "citation": "Z. Liu, P. Luo, X. Wang, X. Tang, Deep learning face attributes in the wild, arXiv:1411.7766",
         "licence": "non-commercial research only",
@@ -107,12 +109,20 @@ def load_celeba(
     }
 
 
+def _find_list(root: Path, name: str) -> Path:
+    found = next((root / (name + ending) for ending in ENDINGS if (root / (name + ending)).is_file()), None)
+    if found is None:
+        wanted = f"{IMAGES}/, {ATTRIBUTES}.txt and {PARTITION}.txt, or the same lists as .csv"
+        raise DdbiasError(f"{root} has no {name}.txt; CelebA has {wanted}")
+    return found
+
+
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and fields of every line that is not empty."""
+    """Yield number and fields, between blanks or commas, of every line that is not empty."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, 1):
-                fields = line.split()
+                fields = line.replace(",", " ").split()
                 if fields:
                     yield number, fields
     except UnicodeDecodeError as error:
@@ -120,10 +130,14 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _codes(path: Path, label: str, attribute: str) -> dict[str, tuple[int, int]]:
-    """Return label and attribute by file name: a line with the count, one with the names, then -1 or 1 for each."""
+    """Return label and attribute by file name: a line with the count, one with the names, then -1 or 1 for each.
+
+    Kaggle's list has one line ``image_id,<names>`` instead of the first two.
+    """
     lines = _lines(path)
     try:
-        count, known = int(next(lines)[1][0]), next(lines)[1]
+        first = next(lines)[1]
+        count, known = (None, first[1:]) if first[0] == KAGGLE_HEAD else (int(first[0]), next(lines)[1])
     except (StopIteration, ValueError) as error:
         raise DdbiasError(f"{path} does not begin with a count and a line of names; take an intact copy") from error
     for name in (label, attribute):
@@ -138,19 +152,20 @@ def _codes(path: Path, label: str, attribute: str) -> dict[str, tuple[int, int]]
                 f"line {number} of {path} is not a name and {len(known)} values -1 or 1; take an intact one"
             )
         codes[fields[0]] = (int(values[0] == "1"), int(values[1] == "1"))
-    if len(codes) != count:
+    if count not in (None, len(codes)):
         raise DdbiasError(f"{path} announces {count:,} images and lists {len(codes):,}; take an intact copy")
     return codes
 
 
-def _splits(root: Path, codes: Mapping[str, tuple[int, int]]) -> dict[str, list[str]]:
+def _splits(faces: Path, path: Path, codes: Mapping[str, tuple[int, int]]) -> dict[str, list[str]]:
     """Return the file names of both splits in the order of the list, all of them with attributes and an image."""
-    if not (root / IMAGES).is_dir():
-        raise DdbiasError(f"{root} has no folder {IMAGES}; unpack img_align_celeba.zip there")
-    there = {path.name for path in (root / IMAGES).iterdir()}
+    if not faces.is_dir():
+        raise DdbiasError(f"{faces.parent} has no folder {IMAGES}; unpack img_align_celeba.zip there")
+    there = {path.name for path in faces.iterdir()}
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
-    path = root / PARTITION
     for number, fields in _lines(path):
+        if number == 1 and fields[0] == KAGGLE_HEAD:
+            continue
         if len(fields) != 2 or fields[1] not in ("0", "1", "2"):
             raise DdbiasError(f"line {number} of {path} is not a file name and 0, 1 or 2; take an intact copy")
         split = next((split for split, code in SPLITS.items() if code == fields[1]), None)
@@ -159,7 +174,7 @@ def _splits(root: Path, codes: Mapping[str, tuple[int, int]]) -> dict[str, list[
         if fields[0] not in codes:
             raise DdbiasError(f"{fields[0]}, in line {number} of {path}, is not in {ATTRIBUTES}; take an intact copy")
         if fields[0] not in there:
-            raise DdbiasError(f"{root / IMAGES / fields[0]}, in line {number} of {path}, is missing; complete the copy")
+            raise DdbiasError(f"{faces / fields[0]}, in line {number} of {path}, is missing; complete the copy")
         names[split].append(fields[0])
     for split, part in names.items():
         if not part:

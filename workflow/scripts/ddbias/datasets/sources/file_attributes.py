@@ -13,7 +13,11 @@ from pathlib import Path, PurePosixPath
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest, unknown
 
-LABEL, ATTRIBUTE = "label", "attribute"
+LABEL, ATTRIBUTE, SPLIT = "label", "attribute", "split"
+# What a table calls the split of an image; WILDS has numbers. Those for validation are left out.
+TRAIN, VALIDATION, TEST = ("0", "train", "training"), ("1", "val", "valid", "validation"), ("2", "test", "testing")
+PARTS = dict.fromkeys(TRAIN, "train") | dict.fromkeys(VALIDATION) | dict.fromkeys(TEST, "test")
+DELIMITERS = ",;\t"
 SECONDS, SECONDS_PER_FILE = 20.0, 0.001  # far more than any sensible pattern takes
 # Python's matcher cannot be stopped from within, and a pattern like (a+)+b takes years for some names.
 _MATCHER = """
@@ -34,8 +38,8 @@ def read_fields(settings: Mapping[str, object] | None, splits: Splits, data: Map
     ----------
     settings : mapping or None
         ``{"from": "folder"}``: the folder below the label's is the attribute. ``{"from": "csv", "file", "path",
-        "attribute"[, "label"]}``: columns of a CSV file; a path is relative to the split's folder, may start with that
-        folder's name, or is the file's name alone. ``{"from": "name", "pattern"}``: groups ``attribute`` and perhaps
+        "attribute"[, "label", "split"]}``: columns of a CSV file, see `_keys` for what a path may be; ``split`` is
+        for `divide`. ``{"from": "name", "pattern"}``: groups ``attribute`` and perhaps
         ``label`` of a regular expression that the whole file name matches. None: no attribute is known.
     splits : mapping
         Folder and image files (relative paths) of every split.
@@ -136,6 +140,74 @@ def _match(pattern: str, names: Sequence[str]) -> list[dict[str, str | None] | N
     return json.loads(done.stdout)
 
 
+def divide(settings: Mapping[str, object] | None, splits: Splits, data: Mapping[str, object]) -> Splits:
+    """Return the images of each split, told apart by a column of a table where both lie in one folder.
+
+    Parameters
+    ----------
+    settings, splits, data
+        As of `read_fields`. Without a column ``split``, the splits are returned as they are.
+
+    Raises
+    ------
+    DdbiasError
+        If one folder is named for both splits and no column tells them apart, a value of that column is not among
+        `PARTS`, a split has no image, or an image of the table is missing.
+    """
+    column = settings.get(SPLIT) if settings and settings.get("from") == "csv" else None
+    if column is None:
+        (folder, _), (other, _) = splits.values()
+        if folder.resolve() == other.resolve():
+            raise DdbiasError(
+                f"{folder} is named for both splits; name two folders, or the column of a CSV file that tells the "
+                "split of an image: attribute: {from: csv, split: ...}"
+            )
+        return splits
+    path = lookup.find(settings["file"], data)
+    rows = _read_csv(path, settings["path"], {SPLIT: column})
+    for key, row in rows.items():
+        if row[SPLIT].casefold() not in PARTS:
+            raise DdbiasError(
+                f"column '{column}' of {path} says '{row[SPLIT]}' of {key}; it must be 0 or train, 1 or val, 2 or test"
+            )
+    divided, seen = {}, set()
+    for split, (folder, names) in splits.items():
+        found = {name: _key(folder, name, rows) for name in names}
+        seen |= {*found.values()}
+        for name, key in found.items():
+            if key is None:
+                raise _not_listed(folder / name, settings["path"], path, rows)
+        there = [name for name, key in found.items() if PARTS[rows[key][SPLIT].casefold()] == split]
+        if not there:
+            raise DdbiasError(f"column '{column}' of {path} says {split} of no image in {folder}; correct the table")
+        divided[split] = folder, there
+    missing = [key for key, row in rows.items() if key not in seen and PARTS[row[SPLIT].casefold()]]
+    if missing:
+        raise DdbiasError(f"{len(missing):,} images of {path} are missing, as {missing[0]}; complete the copy")
+    return divided
+
+
+def _keys(folder: Path, name: str) -> list[str]:
+    """Return what a table may call an image, the most telling first: any end of its whole path, such as
+    ``/data/birds/train/a/1.png``, ``train/a/1.png`` or ``1.png``; then the same without the file ending.
+    """
+    whole = PurePosixPath(folder.absolute().as_posix(), name)
+    parts = whole.parts[1:]
+    ends = [str(whole), *("/".join(parts[start:]) for start in range(len(parts)))]
+    ending = whole.suffix
+    return ends + ([end.removesuffix(ending) for end in ends] if ending else [])
+
+
+def _key(folder: Path, name: str, rows: Mapping[str, object]) -> str | None:
+    """Return what a table calls an image, None if it does not hold it."""
+    return next((key for key in _keys(folder, name) if key in rows), None)
+
+
+def _not_listed(image: Path, column: str, table: Path, rows: Mapping[str, object]) -> DdbiasError:
+    like = next((f", which has such as '{key}'" for key in rows), "")
+    return DdbiasError(f"{image} is not in column '{column}' of {table}{like}; add or remove it")
+
+
 def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fields]:
     path = lookup.find(settings["file"], data)
     columns = {key: settings[key] for key in (ATTRIBUTE, LABEL) if key in settings}
@@ -145,10 +217,9 @@ def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fie
     for split, (folder, names) in splits.items():
         found[split] = []
         for name in names:
-            keys = (f"{folder.name}/{name}", name, PurePosixPath(name).name)
-            key = next((key for key in keys if key in rows), None)
+            key = _key(folder, name, rows)
             if key is None:
-                raise DdbiasError(f"{folder / name} is not in column '{settings['path']}' of {path}; add or remove it")
+                raise _not_listed(folder / name, settings["path"], path, rows)
             if key in taken:
                 raise DdbiasError(
                     f"'{key}' in column '{settings['path']}' of {path} may mean {taken[key]} or {folder / name}; "
@@ -165,7 +236,9 @@ def _read_csv(path: Path, key: str, columns: Mapping[str, str]) -> dict[str, dic
     rows: dict[str, dict[str, str | None]] = {}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file, strict=True)
+            head = file.readline()
+            file.seek(0)
+            table = csv.DictReader(file, strict=True, delimiter=max(DELIMITERS, key=head.count))
             header = table.fieldnames or []
             for name in (key, *columns.values()):
                 if name not in header:
@@ -183,12 +256,14 @@ def _read_csv(path: Path, key: str, columns: Mapping[str, str]) -> dict[str, dic
                 rows[place] = values
     except (UnicodeDecodeError, csv.Error) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
-        raise DdbiasError(f"{path} cannot be read as a CSV file ({reason}); store it as UTF-8 with commas") from error
+        raise DdbiasError(
+            f"{path} cannot be read as a CSV file ({reason}); store it as UTF-8 with commas, semicolons or tabs"
+        ) from error
     return rows
 
 
 _READERS: dict[str, tuple[Callable[..., dict[str, Fields]], tuple[str, ...], tuple[str, ...]]] = {
     "folder": (_from_folders, (), ()),
-    "csv": (_from_csv, ("file", "path", ATTRIBUTE), (LABEL,)),
+    "csv": (_from_csv, ("file", "path", ATTRIBUTE), (LABEL, SPLIT)),
     "name": (_from_names, ("pattern",), ()),
 }

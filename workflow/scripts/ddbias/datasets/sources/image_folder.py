@@ -10,7 +10,7 @@ import numpy as np
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest
 from ddbias.data import store
-from ddbias.datasets.sources.file_attributes import ATTRIBUTE, LABEL, Fields, Splits, read_fields
+from ddbias.datasets.sources.file_attributes import ATTRIBUTE, LABEL, Fields, Splits, divide, read_fields
 from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.datasets.sources.images import check_size
 from ddbias.datasets.sources.record import RawImages
@@ -38,16 +38,18 @@ PLUGIN = {
                         "path": {"type": "string"},
                         "attribute": {"type": "string"},
                         "label": {"type": "string"},
+                        "split": {"type": "string"},
                         "pattern": {"type": "string"},
                     },
                     "default": None,
                     "description": (
                         "{from: folder} reads it from <label>/<attribute>/<file>. {from: csv, file:, path:, "
-                        "attribute:, label:} names a CSV file and its columns; a path is relative to the "
-                        "split's folder, may start with that folder's name, or is the file's name alone; label:"
-                        " may be left out. {from: name, pattern:} is a regular expression that the whole file "
-                        "name matches, with groups (?P<attribute>...) and perhaps (?P<label>...). null: the "
-                        "attribute is unknown."
+                        "attribute:, label:, split:} names a CSV file and its columns; a path is any end of the "
+                        "image's own, or its name alone, with or without file ending; label: and split: may be left "
+                        "out. split: tells the images of one folder that is named for train and test apart (0 or "
+                        "train, 2 or test; 1 or val is left out). {from: name, pattern:} is a regular expression "
+                        "that the whole file name matches, with groups (?P<attribute>...) and perhaps "
+                        "(?P<label>...). null: the attribute is unknown."
                     ),
                 },
                 "label_names": {"$ref": "#/$defs/file_names"},
@@ -75,7 +77,8 @@ def load_image_folder(
     Parameters
     ----------
     train, test : str
-        Folders; relative ones are looked for in the working directory, then as `ddbias.base.lookup.places` says. Layout
+        Folders, the same one where a CSV file tells the splits apart; relative ones are looked for in the working
+        directory, then as `ddbias.base.lookup.places` says. Layout
         ``<label>/<file>``, or ``<label>/<attribute>/<file>``; any when a CSV file or a pattern tells the label.
     attribute : mapping or None
         Where the bias attribute is found, see `ddbias.datasets.sources.file_attributes.read_fields`; None if it is
@@ -95,7 +98,8 @@ def load_image_folder(
     """
     check_size(size)
     folders = {"train": lookup.find_folder(train, data), "test": lookup.find_folder(test, data)}
-    splits = {split: (folder, list_images(folder)) for split, folder in folders.items()}
+    listed = {folder: list_images(folder) for folder in dict.fromkeys(folders.values())}
+    splits = divide(attribute, {split: (folder, listed[folder]) for split, folder in folders.items()}, data)
     fields = read_fields(attribute, splits, data)
     labels, label_names = _encode(LABEL, fields, splits, label_names)
     _check_same_labels(labels, label_names, folders)
