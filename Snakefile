@@ -4,6 +4,10 @@ from snakemake.utils import min_version
 
 min_version("9.27")
 
+
+include: "workflow/rules/working_folder.smk"
+
+
 # A study file is complete: the default one is read only when no other is given, since two would be merged.
 if not workflow.overwrite_configfiles:
 

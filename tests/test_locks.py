@@ -1,5 +1,6 @@
 """Anybody can install the lock files, they agree with each other, and `.venv` is never taken for more than it is."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -174,3 +175,24 @@ def test_missing_venv_module_is_one_line_with_a_remedy(install, monkeypatch, cap
     assert said.count("\n") == 1
     assert "ensurepip is not available. (on Debian and Ubuntu: apt-get install python3-venv" in said
     assert not Path(".venv").exists()
+
+
+def test_what_snakemakes_report_imports_is_in_the_runtime_lock():
+    """Snakemake does not name all of it among its dependencies."""
+    report = Path(importlib.util.find_spec("snakemake").origin).parent / "report"
+    imported = {
+        name.split(".")[0]
+        for path in report.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+    }
+    packages = metadata.packages_distributions()
+    outside = sorted(imported - sys.stdlib_module_names)
+    assert "pygments" in outside
+    assert {normalised(packages[name][0]) for name in outside} <= RUN.keys()

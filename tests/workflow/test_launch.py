@@ -1,5 +1,7 @@
 """The launcher: one run per folder, stale locks cleared, live ones respected, nothing lost in folders with a space."""
 
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -7,10 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from launcher import LaunchError, arguments, lock
-from launcher.start import use_writable_cache
+from launcher.start import clean, use_writable_cache
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEFILE = """\
@@ -272,6 +275,61 @@ def test_lock_is_exclusive_and_ends_with_its_descriptor(folder):
         lock.take_lock()
     os.close(descriptor)
     os.close(lock.take_lock())
+
+
+def test_strangers_cannot_open_the_lock(folder):
+    """Who can open a file, be it to read, can lock it; files of earlier versions were open to all."""
+    for made_before in (False, True):
+        if made_before:
+            lock.LOCK.chmod(0o644)
+        os.close(lock.take_lock())
+        assert lock.LOCK.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_told_and_works(folder, monkeypatch, capsys, number):
+    def flock(descriptor, how):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    left = lock.SNAKEMAKE_LOCKS / "0.input.lock"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    executed = []
+    workflow = SimpleNamespace(is_main_process=True, execute=lambda **given: executed.append(given))
+    lock.lock_work(workflow)
+    plugin = SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=False))
+    workflow.execute(executor_plugin=plugin)
+    assert len(executed) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f"its file system has none ({os.strerror(number)}): start one run at a time" in said
+    assert left.exists(), "perhaps of a run that is alive"
+    clean()
+    assert not Path(".snakemake").exists()
+
+
+@pytest.mark.parametrize("way", ["--directory", "from elsewhere", "module"])
+def test_another_working_folder_is_one_line(tmp_path, way):
+    """Until it works, it must not look like a missing file."""
+    snakemake = [sys.executable, "-m", "snakemake", "-n"]
+    if way == "--directory":
+        call, here = [*snakemake, "--directory", tmp_path], ROOT
+    elif way == "from elsewhere":
+        call, here = [*snakemake, "-s", ROOT / "Snakefile"], tmp_path
+    else:
+        (tmp_path / "study.yaml").write_text((ROOT / "config.yaml").read_text())
+        lines = ['configfile: "study.yaml"', "module d:", f'    snakefile: "{ROOT}/Snakefile"', "    config: config"]
+        (tmp_path / "Snakefile").write_text("\n".join([*lines, "use rule * from d", ""]))
+        call, here = snakemake, tmp_path
+    done = subprocess.run(call, cwd=here, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("ddbias: ")]
+    assert len(said) == 1
+    assert "Traceback" not in done.stderr
+    wanted = "cannot be a module of another one yet" if way == "module" else f"cd {ROOT} without --directory"
+    assert wanted in said[0]
+    assert not (tmp_path / "results").exists()
 
 
 def test_users_arguments_win():

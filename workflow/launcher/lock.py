@@ -3,6 +3,9 @@
 An exclusive ``flock`` on `.snakemake/ddbias.lock` ends exactly when the run ends, however it ends. The Snakefile has it
 taken (`lock_work`), so that a `snakemake` started by hand holds it, too. Who holds it may clear the lock files that a
 killed Snakemake left behind, which Snakemake alone cannot tell from those of a live run.
+
+Only the owner of a folder may open the file: whoever can open a file, be it to read, can lock it for ever. Where the
+file system has no locks (Lustre without ``-o flock``, NFS without ``lockd``), a run goes on without, and says so.
 """
 
 from __future__ import annotations
@@ -33,9 +36,9 @@ def lock_work(workflow: object) -> None:
     def execute_alone(*, executor_plugin: object, **settings: object) -> object:
         if workflow.is_main_process and not executor_plugin.common_settings.dryrun_exec:
             try:
-                take_lock()  # held until the process ends; jobs do not inherit it
-                slurm_leftovers.cancel(say)
-                clear_stale_lock()
+                if take_lock() is not None:  # held until the process ends; jobs do not inherit it
+                    slurm_leftovers.cancel(say)
+                    clear_stale_lock()
             except LaunchError as error:
                 say(str(error))
                 sys.exit(1)
@@ -44,8 +47,10 @@ def lock_work(workflow: object) -> None:
     workflow.execute = execute_alone
 
 
-def take_lock(path: str | os.PathLike = LOCK) -> int:
+def take_lock(path: str | os.PathLike = LOCK) -> int | None:
     """Take the exclusive lock on `path` and return the descriptor that holds it until it is closed.
+
+    None where the file system has no locks, which is told: without one, nothing says that no other run is alive.
 
     The file holds the owner's process id, for the message to others. A killed owner keeps the lock until the last of
     its threads is gone, so a taken lock is tried again for a moment. Raises `LaunchError` when another process holds
@@ -56,7 +61,7 @@ def take_lock(path: str | os.PathLike = LOCK) -> int:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise LaunchError(
                 f"cannot write {path} ({error.strerror}); give this folder to the user who runs, or work in a copy"
@@ -70,9 +75,18 @@ def take_lock(path: str | os.PathLike = LOCK) -> int:
                 time.sleep(0.05)
                 continue
             raise LaunchError(f"another run (pid {owner}) is working in this folder; wait for it or stop it") from None
+        except OSError as error:
+            os.close(descriptor)
+            say(
+                f"no lock on this folder, since its file system has none ({error.strerror}): start one run at a time "
+                "here, and after a killed one `snakemake --unlock`"
+            )
+            return None
         if _is_open_on(descriptor, path):
             break
         os.close(descriptor)  # the file was removed (make clean) between opening and locking it
+    if os.fstat(descriptor).st_uid == os.geteuid():
+        os.fchmod(descriptor, 0o600)  # earlier versions let everybody read it
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor

@@ -46,7 +46,8 @@ def clean() -> None:
             folder.unlink()
         elif folder.exists():
             shutil.rmtree(folder)
-    os.close(descriptor)
+    if descriptor is not None:
+        os.close(descriptor)
 
 
 def use_writable_cache() -> None:
