@@ -13,6 +13,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "scripts")]  # also where Python leaves the folder of a script out (`-I`)
 
+from ddbias.base import environment
 from launcher import LaunchError, say
 from launcher.arguments import parse
 from launcher.start import clean, launch
@@ -25,6 +26,8 @@ def main(arguments: list[str]) -> int:
             clean()
         else:
             options, extra = parse(arguments)
+            if wrong := environment.problems():
+                raise LaunchError(wrong[0])
             check(options["config"] or "config.yaml")
             launch(options, extra)
     except LaunchError as error:

@@ -13,7 +13,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from ddbias.base.environment import GPU_SLOTS, GPUS, JOBS_PER_GPU
+from ddbias.base.environment import GPU_SLOTS, GPUS, JOBS_PER_GPU, problem
 
 from launcher import LaunchError
 
@@ -45,12 +45,9 @@ def count() -> int:
 
 def jobs_per_gpu() -> int:
     """Return how many jobs may use one GPU at once; anything but a positive number raises `LaunchError`."""
-    given = os.environ.get(JOBS_PER_GPU) or "1"
-    if not (given.isdecimal() and int(given) > 0):
-        raise LaunchError(
-            f"{JOBS_PER_GPU}={given} is not a positive number; set how many jobs share a GPU, or unset it"
-        )
-    return int(given)
+    if wrong := problem(JOBS_PER_GPU):
+        raise LaunchError(wrong)
+    return int(os.environ.get(JOBS_PER_GPU) or 1)
 
 
 def devices() -> list[str]:

@@ -6,7 +6,7 @@ import sys
 SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
 sys.path[:0] = [SCRIPTS, os.path.dirname(SCRIPTS)]
 
-from ddbias.base import folders, lookup, plugins
+from ddbias.base import environment, folders, lookup, plugins
 from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.base.errors import DdbiasError
 from ddbias.base.terminal import terminal
@@ -21,6 +21,8 @@ from ddbias.results.export.folder import is_exported
 from ddbias.runtime import compile_cache
 from launcher import gpus, job_environment, lock
 
+if not workflow.subprocess_exec and (wrong := environment.problems()):
+    sys.exit("\n".join(f"ddbias: {line}" for line in wrong))
 lock.lock_work(workflow)
 job_environment.quote_executable()
 job_environment.put_library_first(SCRIPTS)

@@ -141,7 +141,7 @@ def test_seconds_come_from_the_environment(path, monkeypatch):
     assert Checkpoint(path).every == 0.5
     assert Checkpoint(path, every=3).every == 3
     monkeypatch.setenv(STATE_SECONDS, "often")
-    with pytest.raises(DdbiasError, match="DDBIAS_STATE_SECONDS is 'often'; it must be a number of seconds"):
+    with pytest.raises(DdbiasError, match="DDBIAS_STATE_SECONDS=often is not a number of seconds, 0 or more; correct"):
         Checkpoint(path)
 
 

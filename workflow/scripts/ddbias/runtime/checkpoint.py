@@ -97,8 +97,6 @@ class Checkpoint:
 
 
 def _seconds() -> float:
-    text = os.environ.get(environment.STATE_SECONDS, "15")
-    try:
-        return float(text)
-    except ValueError:
-        raise DdbiasError(f"{environment.STATE_SECONDS} is '{text}'; it must be a number of seconds") from None
+    if wrong := environment.problem(environment.STATE_SECONDS):
+        raise DdbiasError(wrong)
+    return float(os.environ.get(environment.STATE_SECONDS) or 15)
