@@ -277,6 +277,19 @@ def test_lock_is_exclusive_and_ends_with_its_descriptor(folder):
     os.close(lock.take_lock())
 
 
+def test_a_full_disk_is_one_line(folder, monkeypatch):
+    def full(*given):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    said = r"cannot write .*ddbias\.lock \(No space left on device\); free some space and run again"
+    with pytest.raises(LaunchError, match=said):
+        lock.take_lock()
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    os.close(lock.take_lock())
+
+
 def test_strangers_cannot_open_the_lock(folder):
     """Who can open a file, be it to read, can lock it; files of earlier versions were open to all."""
     for made_before in (False, True):

@@ -10,6 +10,7 @@ file system has no locks (Lustre without ``-o flock``, NFS without ``lockd``), a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import sys
@@ -63,9 +64,7 @@ def take_lock(path: str | os.PathLike = LOCK) -> int | None:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise LaunchError(
-                f"cannot write {path} ({error.strerror}); give this folder to the user who runs, or work in a copy"
-            ) from None
+            raise _unwritable(path, error) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -87,9 +86,19 @@ def take_lock(path: str | os.PathLike = LOCK) -> int | None:
         os.close(descriptor)  # the file was removed (make clean) between opening and locking it
     if os.fstat(descriptor).st_uid == os.geteuid():
         os.fchmod(descriptor, 0o600)  # earlier versions let everybody read it
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(descriptor)
+        raise _unwritable(path, error) from None
     return descriptor
+
+
+def _unwritable(path: Path, error: OSError) -> LaunchError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    remedy = "free some space and run again" if full else "give this folder to the user who runs, or work in a copy"
+    return LaunchError(f"cannot write {path} ({error.strerror}); {remedy}")
 
 
 def _is_open_on(descriptor: int, path: Path) -> bool:

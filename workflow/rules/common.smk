@@ -1,5 +1,6 @@
 # Reads and checks the study. The functions of the rules are in code, inputs, params, resources, shown and targets.
 import functools
+import logging
 import os
 import sys
 
@@ -21,6 +22,8 @@ from ddbias.results.export.folder import is_exported
 from ddbias.runtime import compile_cache
 from launcher import gpus, job_environment, lock
 
+# On a full disk, a line that Snakemake cannot write to its log is on the screen all the same, without a traceback.
+logging.raiseExceptions = False
 if not workflow.subprocess_exec and (wrong := environment.problems()):
     sys.exit("\n".join(f"ddbias: {line}" for line in wrong))
 lock.lock_work(workflow)

@@ -1,15 +1,20 @@
 """Files between the stages that are not what they should be: flipped bits, another stage's file, no file at all."""
 
+import errno
 import json
+import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 from ddbias.base import paths
+from ddbias.base.environment import RUN_PID
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.data.distilled import load_distilled
@@ -19,6 +24,7 @@ from ddbias.debias import apply, surrogate
 from ddbias.distill import pretraining
 from ddbias.evaluation.images import attribute_model, measures
 from ddbias.results.tables.read import read_evaluation
+from ddbias.runtime import job
 from pyarrow import parquet
 
 CELL = {"study": "s", "scale": "quick", "dataset": "d", "ratio": "0.95", "distiller": "dm", "debias": "kde"}
@@ -189,6 +195,38 @@ def test_metadata_comes_back_as_it_was_given(tmp_path):
     assert tensors["x"] == 3
 
 
+def test_a_full_disk_is_one_line_with_the_file(files, tmp_path, monkeypatch, capsys):
+    """Neither the writers, whose errors name no file, nor the log file, which is full as well, may say more."""
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def write(*given, **more):
+        raise full
+
+    def refuse(handler):
+        raise full
+
+    monkeypatch.delenv(RUN_PID, raising=False)
+    monkeypatch.setattr(logging.FileHandler, "flush", refuse)
+    monkeypatch.setattr(Path, "write_bytes", write)
+    monkeypatch.setattr(os, "fsync", write)
+    path = tmp_path / "data"
+    writers = [
+        lambda given: weights(path, files[1], np.ones(8)),
+        lambda given: save_split(path, files[1]),
+        lambda given: distilled(path, torch.zeros(3, 3, 2, 2)),
+        lambda given: store.write_json(path, {}),
+    ]
+    for number, main in enumerate(writers):
+        full.filename = None
+        given = SimpleNamespace(rule="r", log=[str(tmp_path / f"log{number}.txt")], config={"plugins": []})
+        with pytest.raises(SystemExit):
+            job.run(main, given)
+        said = f"ddbias: the disk is full while writing {path}; free some space and run again, finished work is kept\n"
+        assert capsys.readouterr().err == said
+        assert not path.exists()
+        assert not path.with_name(".data.part").exists()
+
+
 # ---- another stage's file, or none ---------------------------------------------------------------------------------
 
 
@@ -263,6 +301,7 @@ def test_what_is_no_such_file_is_one_line_and_never_waited_for(files, tmp_path, 
         odd(tmp_path / name / name, kind)
     program = f"""
 import sys; sys.path[:0] = [{str(paths.SCRIPTS)!r}]
+from ddbias.base.environment import RUN_PID
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 for name in {names!r}:

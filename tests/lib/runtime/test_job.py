@@ -110,7 +110,7 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys,
     def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", "logs/log.txt")
 
-    monkeypatch.setattr("logging.FileHandler", refuse)
+    monkeypatch.setattr("logging.FileHandler._open", refuse)
     with pytest.raises(SystemExit):
         run(None, tmp_path / "log.txt", monkeypatch)
     assert (

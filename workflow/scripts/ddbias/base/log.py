@@ -14,6 +14,14 @@ logger = logging.getLogger("ddbias")
 SECONDS_BETWEEN_LINES = 10.0
 
 
+class _LogFile(logging.FileHandler):
+    """A log file that is left as it is when the disk is full: the screen still says why the job ends."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def log_to(path: str | Path | None) -> None:
     """Send the package's messages to the file `path` (warnings also to stderr), or all to stderr when None."""
     logger.handlers.clear()
@@ -25,7 +33,7 @@ def log_to(path: str | Path | None) -> None:
     if path is not None:
         screen.setLevel(logging.WARNING)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(path, mode="a")
+        file = _LogFile(path, mode="a")
         file.setFormatter(_Lines("%(asctime)s %(message)s", "%H:%M:%S"))
         logger.addHandler(file)
 

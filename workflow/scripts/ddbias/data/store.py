@@ -56,8 +56,10 @@ def whole(path: str | Path) -> Iterator[Path]:
         with open(part, "rb") as file:
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno and not error.filename:  # a full disk, while writing
+            error.filename = str(path)
         raise
 
 
