@@ -150,7 +150,7 @@ NASTY = '<img src=x onerror="alert(1)">&\'"' + 40 * "wide"
 def made(folder, *, debias="kde", seed=0, accuracy=None, seconds=60.0):
     """A set as the page shows it; its preview is in `folder`."""
     results = {} if accuracy is None else {"accuracy": Result(accuracy, 1.0, 3, "600")}
-    evaluation = Evaluation(results, "balanced", {"epochs": "150"})
+    evaluation = Evaluation(results, "balanced", {"epochs": "150"}, {}, 0)
     return Run(
         folder=folder,
         key={"dataset": "digits", "ratio": "0.95", "distiller": "dm", "debias": debias, "ipc": "10", "seed": str(seed)},
