@@ -1,12 +1,14 @@
 """Hostile names in every medium: what is shown is the name, and nothing of it is obeyed."""
 
+import html
 import html.parser
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
-from ddbias.base import escape, terminal
+from ddbias.base import escape, paths, terminal
 
 NAMES = {
     "dollars": "$a_b$ a$^$b $0_$25k",
@@ -121,3 +123,22 @@ def test_latex_compiles(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
         assert done.returncode == 0, done.stdout[-2000:]
     assert "Missing character" not in (tmp_path / "a.log").read_text(errors="replace")
+
+
+@each_name
+@pytest.mark.parametrize("template", ["table", "figure"])
+def test_captions_in_the_report_of_snakemake(name, template):
+    """They are reStructuredText, which has a directive for raw HTML."""
+    from docutils.core import publish_parts
+    from jinja2 import Template
+
+    text = (paths.RESOURCES.parent / "report" / f"{template}.rst").read_text()
+    for caption in (name, f".. raw:: html\n\n   {name}"):
+        params = SimpleNamespace(caption=caption, kind="weights")
+        job = SimpleNamespace(params=params, wildcards=SimpleNamespace(table="main", study="digits", scale="quick"))
+        rst = Template(text).render(snakemake=job).replace("\ud800", "")
+        body = publish_parts(rst, writer="html", settings_overrides={"report_level": 5})["body"]
+        shown = re.match("<p>(.*?)</p>", body, re.DOTALL)[1]
+        assert "<" not in shown
+        wanted = " ".join(caption.replace("\ud800", "").split())
+        assert html.unescape(shown).strip() == (f"{wanted[:1997]}..." if len(wanted) > 2000 else wanted)
