@@ -243,3 +243,34 @@ def test_other_scale_has_its_own_folder(finished):
         changed(finished, lambda s, a=section, b=name, c=keys: s[a][b].update(dict.fromkeys(c, 3)))
     assert finished.planned("tiny.yaml", "--config", "scale=fast").total() == 17
     assert (finished / "results/tiny/quick/tables/main.csv").exists()
+
+
+def test_a_deleted_file_is_named_and_made_again_without_what_follows(finished):
+    results = finished / "results/tiny/quick"
+    gone = [
+        results / "weights/digits_fg/0.95/kde/seed0/weights.parquet",
+        results / "data/digits_fg/0.95/test.arrow",
+        results / "distilled/digits_fg/0.95/random/uniform/ipc1/seed0/preview.png",
+    ]
+    before = [path.read_bytes() for path in gone]
+    assert "deleted" not in finished.run("tiny.yaml", "--dry-run")[1]
+    for path in gone:
+        path.unlink()
+    status, output = finished.run("tiny.yaml", "--dry-run")
+    assert status == 0, output
+    (line,) = [line for line in output.splitlines() if "ARGS=deleted" in line]
+    assert "and 2 more were deleted, but not what was made from it" in line
+    assert "Nothing to be done" in output, "Snakemake does not notice"
+    status, output = finished.run("tiny.yaml", "deleted")
+    assert status == 0, output
+    assert [path.read_bytes() for path in gone] == before
+    assert finished.planned("tiny.yaml") == {}
+
+
+def test_a_deleted_evaluation_is_made_again_with_what_shows_it(finished):
+    (evaluation,) = (finished / "results/tiny/quick/evaluations").rglob("random/uniform/ipc1/seed0/convnet.parquet")
+    evaluation.unlink()
+    planned = finished.planned("tiny.yaml")
+    assert planned["evaluate"] == planned["make_table"] == planned["write_report"] == 1
+    assert set(planned) <= {"evaluate", *SHOWN}
+    assert not finished.planned("tiny.yaml", "--config", "unfinished=show")["evaluate"]

@@ -7,6 +7,8 @@ import sys
 SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
 sys.path[:0] = [SCRIPTS, os.path.dirname(SCRIPTS)]
 
+from snakemake.iocontainers import Wildcards
+
 from ddbias.base import environment, folders, lookup, plugins
 from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.base.errors import DdbiasError
