@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run estimate check-data report export ledger config-reference test test-fast test-slurm lint bench clean distclean env env-dev env-slurm env-profile
+.PHONY: help run estimate check-data report export ledger config-reference test test-fast test-slurm lint bench lock audit clean distclean env env-dev env-slurm env-audit env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -33,6 +33,12 @@ define INSTALL
 { [ -z "$$PYTHON" ] && $(VENV_PYTHON) -I -S envs/install.py --check $(1) 2>/dev/null; } || \
 { $(FIND_PYTHON); exec "$$py" -I envs/install.py $(1); }
 endef
+
+# What writes a lock: the newest versions that fit all platforms and Pythons, with the hashes of all their files.
+# pip and setuptools are in envs/bootstrap.lock only; torch and what it brings for a GPU have no hashes.
+LOCK := $(VENV_PYTHON) -m uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+  --fork-strategy fewest --no-annotate --custom-compile-command "make lock" --excludes envs/requirements-torch.lock
+LOCKED_BEFORE := --no-emit-package pip --no-emit-package setuptools
 
 help: ## list the targets
 	@awk -F ' ## ' '/^[a-z-]+:.* ## /{split($$1, t, ":"); printf "make %-12s %s\n", t[1], $$2}' Makefile
@@ -83,6 +89,21 @@ bench: env-dev ## measure speed and memory against plain reference loops
 	  echo "ddbias: running $$b"; $(VENV_PYTHON) "$$b" || exit 1; \
 	done
 
+lock: env-audit ## renew envs/*.lock from envs/*.in (torch and torchvision by hand)
+	@$(LOCK) envs/bootstrap.in -o envs/bootstrap.lock
+	@$(LOCK) envs/requirements.in envs/requirements-torch.in -o envs/requirements.lock $(LOCKED_BEFORE)
+	@agreed="-c envs/requirements.lock"; for kind in dev slurm audit; do \
+	  $(LOCK) envs/requirements.in envs/requirements-$$kind.in $$agreed \
+	    -o envs/requirements-$$kind.lock $(LOCKED_BEFORE) \
+	    $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' envs/requirements.lock) || exit 1; \
+	  agreed="$$agreed -c envs/requirements-$$kind.lock"; \
+	done
+
+audit: env-audit ## ask whether a locked package has a known vulnerability
+	@status=0; for lock in envs/*.lock; do \
+	  $(VENV_PYTHON) -m pip_audit --strict --disable-pip --no-deps --progress-spinner off -r "$$lock" || status=1; \
+	done; exit $$status
+
 clean: ## remove results/ and .snakemake/
 	@$(FIND_PYTHON); "$$py" -I workflow/launch.py --clean
 
@@ -98,6 +119,9 @@ env-dev:
 
 env-slurm:
 	@$(call INSTALL,slurm)
+
+env-audit:
+	@$(call INSTALL,audit)
 
 # A profile that submits to SLURM needs a package more.
 env-profile:

@@ -1,8 +1,12 @@
 """Keep `.venv` equal to a lock file: run by the Makefile, standard library only.
 
-``python envs/install.py KIND``, run, dev or slurm, builds what is missing, ``--check`` only answers by its exit status.
-A stamp inside `.venv` holds the lock's text and the Python version it was installed for, and is written last: an
-interrupted installation has no stamp and is made afresh, a changed lock or Python does not match it.
+``python envs/install.py KIND``, run, dev, slurm or audit, builds what is missing, ``--check`` only answers by its exit
+status. A stamp inside `.venv` holds the locks' text and the Python version it was installed for, and is written last:
+an interrupted installation has no stamp and is made afresh, a changed lock or Python does not match it.
+
+Every file that is installed has a hash in its lock, pip's own first of all, and nothing is installed that is in no
+lock; but for torch and what that brings, see requirements-torch.lock. Only one package is built here, from its hashed
+source with the pinned setuptools: no wheel of it exists.
 """
 
 from __future__ import annotations
@@ -21,16 +25,14 @@ from launcher.lock import take_lock
 
 VENV = Path(".venv")  # relative: the folder of the checkout may hold spaces, and may be moved
 LIBRARY = "../../../../workflow/scripts"  # seen from where Python looks for packages; relative, as above
-LOCKS = {  # the last one names the others
-    "run": ["requirements.lock"],
-    "dev": ["requirements.lock", "requirements-dev.lock"],
-    "slurm": ["requirements.lock", "requirements-slurm.lock"],
-}
+BOOTSTRAP, RUN, TORCH = "bootstrap.lock", "requirements.lock", "requirements-torch.lock"
+ADDED = {"run": [], **{kind: [f"requirements-{kind}.lock"] for kind in ("dev", "slurm", "audit")}}
+HASHED = ("--no-deps", "--require-hashes", "--only-binary=:all:", "--no-binary=connection-pool", "--no-build-isolation")
 
 
 def expected_stamp(kind: str) -> str:
-    """Return the stamp of a finished environment of `kind` ("run", "dev" or "slurm") for this Python."""
-    locks = "".join((ENVS / name).read_text() for name in LOCKS[kind])
+    """Return the stamp of a finished environment of `kind`, a key of `ADDED`, for this Python."""
+    locks = "".join((ENVS / name).read_text() for name in (BOOTSTRAP, RUN, TORCH, *ADDED[kind]))
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     return f"python {version} {sys.platform} {platform.machine()}, library {LIBRARY}\n{locks}"
 
@@ -60,19 +62,24 @@ def ensure(kind: str) -> None:
     """Bring `.venv` to the lock of `kind`: nothing to do, an addition to the runtime packages, or a new one."""
     if is_current(kind) and works():
         return
-    if not (is_current("run") and works()):
+    fresh = not (is_current("run") and works())
+    if fresh:
         take_lock()  # until this process ends: no run uses the environment that goes, no other make builds one
         remedy = (
             "on Debian and Ubuntu: apt-get install python3-venv; or name another Python with PYTHON=/path/to/python3"
         )
         do(f"create {VENV} with {sys.executable}", sys.executable, "-m", "venv", "--clear", VENV, remedy=remedy)
-    lock = os.path.relpath(ENVS / LOCKS[kind][-1])
-    say(f"installing {lock} into {VENV} with Python {platform.python_version()} (once, a minute or more)")
+    locks = [*([BOOTSTRAP, RUN, TORCH] if fresh else []), *ADDED[kind]]
+    last = os.path.relpath(ENVS / (ADDED[kind] or [RUN])[-1])
+    say(f"installing {last} into {VENV} with Python {platform.python_version()} (once, a minute or more)")
     stamp_path(kind).unlink(missing_ok=True)  # not valid from here until pip is done
     log = VENV / "install.log"
-    pip = ("-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--log", log, "-r", lock)
     remedy = f"full output: {log}; check the network and the free disk space, then run the same command again"
-    do(f"install {lock}", VENV / "bin/python", *pip, remedy=remedy)
+    for name in locks:
+        lock = os.path.relpath(ENVS / name)
+        pip = ("-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--log", log, "-r", lock)
+        how = () if name == TORCH else HASHED
+        do(f"install {lock}", VENV / "bin/python", *pip, *how, remedy=remedy)
     for folder in VENV.glob("lib/python*/site-packages"):  # `import ddbias` finds this checkout from any folder
         (folder / "ddbias.pth").write_text(f"{LIBRARY}\n")
     for done in {"run", kind}:

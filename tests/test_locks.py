@@ -15,7 +15,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ENVS = ROOT / "envs"
-PIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9][0-9A-Za-z.!]*")  # no local label, marker, hash or address
+PIN = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([0-9][0-9A-Za-z.!]*)(?: ; [^;]+)?")  # no local label, no address
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
 def normalised(name):
@@ -23,49 +24,58 @@ def normalised(name):
 
 
 def requirements(path):
-    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
-    return [line for line in lines if line]
+    """Return what a file asks for: of each package its name, version and marker, then its hashes."""
+    lines = (line.split("#")[0].strip() for line in path.read_text().replace("\\\n", " ").splitlines())
+    return [re.split(r"\s+(?=--hash)", line) for line in lines if line]
 
 
-def pins(path):
-    lines = [line for line in requirements(path) if not line.startswith("-r ")]
-    return {normalised(line.split("==")[0]): line.split("==")[1] for line in lines}
+def pins(name):
+    found = [PIN.fullmatch(line) for line, *_ in requirements(ENVS / name)]
+    return {normalised(pin[1]): pin[2] for pin in found}
 
 
-def wanted(path):
-    return {normalised(re.split("[=<>~]", line)[0]) for line in requirements(path) if not line.startswith("-r ")}
+def wanted(name):
+    return {normalised(re.split("[=<>~]", line)[0]) for line, *_ in requirements(ENVS / name)}
 
 
-RUN, DEV = pins(ENVS / "requirements.lock"), pins(ENVS / "requirements-dev.lock")
-SLURM = pins(ENVS / "requirements-slurm.lock")
-ADDITIONS = ["requirements-dev.lock", "requirements-slurm.lock"]
+HASHED = ["bootstrap", "requirements", *[f"requirements-{kind}" for kind in ("dev", "slurm", "audit")]]
+BOOTSTRAP, TORCH = pins("bootstrap.lock"), pins("requirements-torch.lock")
+RUN = pins("requirements.lock") | TORCH
+DEV, SLURM, AUDIT = (pins(f"requirements-{kind}.lock") for kind in ("dev", "slurm", "audit"))
+ELSEWHERE = {"colorama", "pyreadline3"}  # for Windows only
 
 
-@pytest.mark.parametrize("name", ["requirements.lock", *ADDITIONS])
-def test_every_line_is_an_exact_public_pin(name):
-    lines = requirements(ENVS / name)
-    if name in ADDITIONS:
-        assert lines.pop(0) == "-r requirements.lock"
-    assert [line for line in lines if not PIN.fullmatch(line)] == []
-    assert len(lines) == len(pins(ENVS / name)), "a package is pinned twice"
-    text = (ENVS / name).read_text()
+def test_every_lock_is_looked_at():
+    assert {path.stem for path in ENVS.glob("*.lock")} == {*HASHED, "requirements-torch"}
+
+
+@pytest.mark.parametrize("name", [*HASHED, "requirements-torch"])
+def test_every_line_is_an_exact_public_pin_with_its_hashes(name):
+    lines = requirements(ENVS / f"{name}.lock")
+    assert [line for line, *_ in lines if not PIN.fullmatch(line)] == []
+    assert len(lines) == len(pins(f"{name}.lock")), "a package is pinned twice"
+    for line, *hashes in lines:
+        assert bool(hashes) == (name in HASHED), line
+        assert [text for text in hashes if not HASH.fullmatch(text)] == [], line
+    text = (ENVS / f"{name}.lock").read_text()
     assert "://" not in text
-    assert "--" not in text
+    assert "--" not in text.replace("--hash=", "")
 
 
 def test_nothing_is_pinned_that_depends_on_the_machine():
-    machine = {name for name in RUN | DEV | SLURM if name.startswith(("nvidia", "triton", "cuda"))}
-    assert machine | ({"pip", "setuptools", "wheel"} & (RUN | DEV | SLURM).keys()) == set()
+    locked = RUN | DEV | SLURM | AUDIT
+    machine = {name for name in locked if name.startswith(("nvidia", "triton", "cuda"))}
+    assert machine | ({"pip", "setuptools", "wheel"} & locked.keys()) == set()
+    assert BOOTSTRAP.keys() == wanted("bootstrap.in") == {"pip", "setuptools"}
+    assert TORCH.keys() == {"torch", "torchvision"}
 
 
 def test_runtime_lock_holds_what_the_workflow_needs_and_no_test_tool():
-    assert wanted(ENVS / "requirements.in") <= RUN.keys()
-    tools = wanted(ENVS / "requirements-dev.in")
-    assert tools <= DEV.keys()
-    assert not tools & RUN.keys()
-    assert not RUN.keys() & DEV.keys()
-    assert wanted(ENVS / "requirements-slurm.in") <= SLURM.keys()
-    assert not RUN.keys() & SLURM.keys()
+    assert wanted("requirements.in") | wanted("requirements-torch.in") <= RUN.keys()
+    for name, locked in (("dev", DEV), ("slurm", SLURM), ("audit", AUDIT)):
+        assert wanted(f"requirements-{name}.in") <= locked.keys()
+        assert not RUN.keys() & locked.keys()
+        assert DEV | locked == locked | DEV, "they may be installed together"
 
 
 def test_locks_are_complete():
@@ -74,7 +84,7 @@ def test_locks_are_complete():
 
     locked = RUN | DEV
     missing = set()
-    for name in locked:
+    for name in locked.keys() - ELSEWHERE:
         for line in metadata.requires(name) or []:
             needed = Requirement(line)
             if needed.marker is None or needed.marker.evaluate({"extra": ""}):
@@ -84,8 +94,8 @@ def test_locks_are_complete():
 
 
 def test_these_tests_run_in_the_locked_environment():
-    found = {name: metadata.version(name).split("+")[0] for name in RUN | DEV}
-    assert found == RUN | DEV
+    locked = {name: version for name, version in (RUN | DEV).items() if name not in ELSEWHERE}
+    assert {name: metadata.version(name).split("+")[0] for name in locked} == locked
 
 
 @pytest.mark.parametrize("path", sorted(ENVS.glob("*.yaml")), ids=lambda path: path.stem)
@@ -103,9 +113,8 @@ def install(tmp_path, monkeypatch):
     (folder / "envs").mkdir(parents=True)
     shutil.copy(ENVS / "install.py", folder / "envs")
     shutil.copytree(ENVS.parent / "workflow/launcher", folder / "workflow/launcher")  # what the installer uses of it
-    (folder / "envs/requirements.lock").write_text("# nothing\n")
-    for name in ADDITIONS:
-        (folder / "envs" / name).write_text("-r requirements.lock\n")
+    for path in ENVS.glob("*.lock"):
+        (folder / "envs" / path.name).write_text("# nothing\n")
     monkeypatch.chdir(folder)
     spec = importlib.util.spec_from_file_location("install", folder / "envs/install.py")
     module = importlib.util.module_from_spec(spec)

@@ -152,8 +152,10 @@ def test_what_the_package_needs_is_told_apart():
     assert project["dependencies"] == ["torch", "numpy", "pyarrow", "safetensors"]
     extra = project["optional-dependencies"]["workflow"]
     told = {re.split("[=<>]", name)[0].lower() for name in [*project["dependencies"], *extra]}
-    lines = (ROOT / "envs/requirements.in").read_text().splitlines()
-    assert told == {re.split("[=<>]", line)[0].lower() for line in lines if line and not line.startswith("#")}
+    lines = "\n".join((ROOT / "envs" / name).read_text() for name in ("requirements.in", "requirements-torch.lock"))
+    assert told == {
+        re.split("[=<>]", line)[0].lower() for line in lines.splitlines() if line and not line.startswith("#")
+    }
 
 
 def test_names_work_on_arrays_and_lists():
