@@ -47,7 +47,7 @@ def test_a_plug_in_outside_the_checkout_runs_to_the_table_and_an_edit_reruns_its
     status, output = checkout.run(config)
     assert status == 1
     assert "Traceback" not in output
-    said = "plug-in ../my method.py: ModuleNotFoundError while it is loaded in line 3: No module named 'torhc'"
+    said = "plug-in ../my method.py, line 3: ModuleNotFoundError: No module named 'torhc'"
     assert f"ddbias: {said}" in output
 
 

@@ -3,6 +3,7 @@
 Fails when the training split is damaged or the embedding is not finite.
 """
 
+from ddbias.base import plugins
 from ddbias.data import store
 from ddbias.data.split import load_split
 from ddbias.debias import surrogate
@@ -32,7 +33,8 @@ def main(snakemake):
         "provenance": provenance,
     }
     store.write_tensors(snakemake.output.model, objective.model.state_dict(), meta)
-    columns = surrogate.embed(objective, split, device=where)
+    with plugins.calling("surrogate", params.settings["kind"]):
+        columns = surrogate.embed(objective, split, device=where)
     paired = {**meta, "pairing": split.meta["pairing"]}
     surrogate.save_embeddings(snakemake.output.embeddings, columns.pop("embedding"), split, paired, **columns)
     store.write_table(snakemake.output.history, history, meta)

@@ -299,7 +299,7 @@ def test_code_that_fails_is_one_line_with_its_place(write):
     plugins.use([write(SELECTOR % "{}" + "\nimport no_such_library\n")])
     with pytest.raises(DdbiasError) as error:
         plugins.module("distiller", "firsts")
-    line = "plug-in mine.py: ModuleNotFoundError while it is loaded in line 7: No module named 'no_such_library'"
+    line = "plug-in mine.py, line 7: ModuleNotFoundError: No module named 'no_such_library'"
     assert str(error.value) == line
 
 

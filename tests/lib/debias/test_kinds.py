@@ -10,6 +10,7 @@ from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias.apply import estimate_weights, real_settings
 from ddbias.debias.balance import balanced_weights, merge_small
+from ddbias.debias.estimates import Estimate
 from ddbias.debias.kinds import group_balanced, kde, lff_weights, loss_weighted, uniform
 from ddbias.debias.real_side import POOLINGS, RealSettings
 from ddbias.debias.weights.density import kde_density
@@ -338,8 +339,14 @@ def test_what_a_surrogate_lacks_is_one_line(settings, changes, said):
 
 
 def test_no_estimate_sees_the_attribute(monkeypatch):
-    monkeypatch.setattr(lff_weights, "estimate", lambda columns: sorted(columns))
-    seen = estimate_weights({"kind": "lff_weights", "surrogate": "s"}, surrogate_columns())
+    seen, columns = [], surrogate_columns()
+
+    def estimate(given):
+        seen.extend(sorted(given))
+        return Estimate(np.ones(len(given["label"])))
+
+    monkeypatch.setattr(lff_weights, "estimate", estimate)
+    estimate_weights({"kind": "lff_weights", "surrogate": "s"}, columns)
     assert seen == ["difficulty", "embedding", "index", "label", "logits"]
 
 

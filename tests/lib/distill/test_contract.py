@@ -14,9 +14,12 @@ PSEUDO = [
     {"kind": "cobra", "groups": "predicted", "surrogate": "probe", "draw": "proportional"},
 ]
 LAST = "        return loss.detach(), gradient\n"
+CLOCK = "gradient + __import__('time').time() % 1"  # torch's global generator is that of the step
 SELECTOR = """
 import torch
 PLUGIN = {"distiller": {"mine": {}}}
+UNSEEDED = torch.Generator()
+UNSEEDED.seed()
 def select(split, side, ipc, seed, **_):
     return RETURNED
 """
@@ -81,7 +84,7 @@ UNFINISHED = """
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (LAST, LAST.replace("gradient", "gradient + torch.rand(1)"), "the same seed gave another result"),
+        (LAST, LAST.replace("gradient", CLOCK), "the same seed gave another result"),
         (LAST, LAST.replace("gradient", "gradient * 0"), "6 images were not moved"),
         (LAST, LAST.replace("gradient", "gradient.index_fill(0, torch.tensor([4]), 0)"), "1 images were not moved"),
         (LAST, LAST + UNFINISHED, "a run that was killed and went on gave another result"),
@@ -106,14 +109,57 @@ def test_a_distiller_that_learns_and_breaks_it_is_caught(old, new, said, split, 
     [
         ("torch.tensor([0, 0, 20, 21, 40, 41])", "an image was selected twice"),
         ("torch.tensor([0, 1, 2, 20, 40, 41])", r"the classes have \[3, 1, 2\] images"),
-        ("torch.arange(7)", "made 7 labels instead of 6"),
-        ("torch.cat([c[torch.randperm(20)[:2]] for c in side.classes])", "the same seed gave another result"),
+        (
+            "torch.cat([c[torch.randperm(20, generator=UNSEEDED)[:2]] for c in side.classes])",
+            "the same seed gave another ",
+        ),
     ],
 )
 def test_a_distiller_that_selects_and_breaks_it_is_caught(rows, said, split, tmp_path):
     (tmp_path / "mine.py").write_text(SELECTOR.replace("RETURNED", rows))
     with pytest.raises(AssertionError, match=f"^mine with uniform: {said}"):
         testing.check_distiller("mine", paths=[tmp_path / "mine.py"], split=split, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("torch.arange(7)", r"gives int64 \(7,\) for the rows, not int64 \(6,\)"),
+        ("side.classes[0][:6].numpy()", "gives ndarray for the rows, not Tensor"),
+        ("[0, 1, 20, 21, 40, 41]", "gives list for the rows, not int64"),
+        ("torch.tensor([0, 1, 20, 21, 40, 60])", "gives rows beyond the 60 training images"),
+    ],
+)
+def test_a_distiller_that_returns_no_rows_is_told_with_its_place(rows, said, split, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(SELECTOR.replace("RETURNED", rows))
+    with pytest.raises(DdbiasError, match=rf"^plug-in {path}, line \d+: distiller 'mine' {said}"):
+        testing.check_distiller("mine", paths=[path], split=split, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("new", "said"),
+    [
+        ("        return loss\n", "gives Tensor, not the pair of the loss and its gradient"),
+        ("        return loss.item(), gradient\n", "gives float for the loss, not float32 or float64 ()"),
+        (
+            "        return loss, gradient[:1]\n",
+            "gives float32 (1, 3, 8, 8) for the gradient, not float32 (6, 3",
+        ),
+        ("        return loss, gradient.double()\n", "gives float64 (6, 3, 8, 8) for the gradient, not float32"),
+        ("        return loss.detach(), gradient / None\n", "TypeError: unsupported operand type(s) for /: "),
+    ],
+)
+def test_a_distiller_that_matches_wrongly_is_told_with_its_place(new, said, split, tmp_path):
+    text, path = EXAMPLE.read_text(), tmp_path / "mine.py"
+    path.write_text(text.replace(LAST, new))
+    with pytest.raises(DdbiasError) as caught:
+        testing.check_distiller("pixel_moments", paths=[path], split=split, folder=tmp_path)
+    lines = path.read_text().splitlines()
+    place = "return" if "TypeError" in said else "def match("
+    (number,) = [i for i, line in enumerate(lines, 1) if place in line]
+    assert str(caught.value).startswith(f"plug-in {path}, line {number}: ")
+    assert said in str(caught.value)
 
 
 def test_a_mistake_in_options_is_what_a_user_would_see(split, tmp_path):
@@ -127,6 +173,6 @@ def test_on_the_command_line_every_line_is_one_debias(tmp_path, capsys):
     assert testing.main([str(EXAMPLE)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == [f"pixel_moments with {how}: keeps the contract" for how in plugins.kinds("debias")]
-    (tmp_path / "mine.py").write_text(SELECTOR.replace("RETURNED", "torch.arange(7)"))
+    (tmp_path / "mine.py").write_text(SELECTOR.replace("RETURNED", "torch.zeros(6, dtype=torch.int64)"))
     assert testing.main([str(tmp_path / "mine.py")]) == len(plugins.kinds("debias"))
-    assert capsys.readouterr().out.splitlines()[0] == "mine with cobra: made 7 labels instead of 6"
+    assert capsys.readouterr().out.splitlines()[0] == "mine with cobra: an image was selected twice"

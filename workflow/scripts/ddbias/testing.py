@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 
 from ddbias.base import plugins
-from ddbias.base.errors import DdbiasError
+from ddbias.base.errors import DdbiasError, PluginError
 from ddbias.base.terminal import terminal
 from ddbias.data import store
 from ddbias.data.split import Split
@@ -280,6 +281,8 @@ def main(paths: list[str]) -> int:
     plugins.use(paths)
     broken = 0
     added = [kind for kind, plugin in plugins.kinds("distiller").items() if not plugin.built_in]
+    if not added:
+        print(f"{', '.join(map(str, paths)) or 'no file'}: adds no distiller; only these are checked")
     for kind, debias in itertools.product(added, plugins.kinds("debias")):
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -287,6 +290,8 @@ def main(paths: list[str]) -> int:
                 print(f"{kind} with {debias}: keeps the contract")
             except (AssertionError, DdbiasError) as error:
                 broken += 1
+                if isinstance(error, PluginError) and error.__cause__ is not None:
+                    traceback.print_exception(error.__cause__)
                 print(terminal(error))
     return broken
 

@@ -10,6 +10,26 @@ class DdbiasError(Exception):
     """An error whose message is all that a user needs; shown without a traceback."""
 
 
+class PluginError(DdbiasError):
+    """A mistake in a file of the user's that adds a kind; its cause, if it has one, is what the code raised."""
+
+
+class Misuse(TypeError):
+    """What code of a plug-in gave is not what its section asks for; `ddbias.base.plugins.calling` adds file and line.
+
+    Parameters
+    ----------
+    text : str
+        What it gave, and what it has to give.
+    of : str or None
+        The function or class that gave it.
+    """
+
+    def __init__(self, text: str, of: str | None = None) -> None:
+        super().__init__(text)
+        self.of = of
+
+
 def nearest(name: object, known: Iterable[object]) -> str:
     """Return ``" Did you mean 'x'?"`` for the known name closest to `name`, or an empty string."""
     match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)

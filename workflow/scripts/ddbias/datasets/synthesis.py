@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ddbias.base import groups
+from ddbias.base import groups, plugins
 from ddbias.base.errors import DdbiasError
+from ddbias.base.plugins.given import need, need_kind
 from ddbias.data import preview
 from ddbias.data.split import Split, channel_statistics, save_split
 from ddbias.datasets import bias as biases
@@ -87,11 +88,12 @@ def synthesize_dataset(
         (only,) = raw["train"].label_names
         raise DdbiasError(f"all images have the label '{only}'; with a single class there is nothing to tell apart")
     if hasattr(injected, "fitted"):  # what the test split does hangs on the training split
-        injected = injected.fitted(raw["train"])
+        with plugins.calling("bias", bias["kind"]):
+            injected = injected.fitted(raw["train"])
     sizes = {split: len(part) for split, part in raw.items()}
     contexts = {split: Context(split, ratio, test, seed, sizes, data) for split in raw}
     preparation = {"channels": channels, "size": size, "pad": injected.pad if pad is None else pad}
-    made = {split: _inject(raw.pop(split), injected, contexts[split], preparation) for split in contexts}
+    made = {split: _inject(raw.pop(split), injected, bias["kind"], contexts[split], preparation) for split in contexts}
     published = getattr(injected, "normalise", None) or sources.published_normalisation(source["kind"])
     mean, std = normalisation.constants(normalise, published, made["train"][0].images)
     own_mean, own_std = channel_statistics(made["train"][0].images)
@@ -108,22 +110,28 @@ def synthesize_dataset(
 
 
 def _inject(
-    part: sources.RawImages, injected: biases.Bias, context: Context, preparation: Mapping[str, object]
+    part: sources.RawImages, injected: biases.Bias, kind: str, context: Context, preparation: Mapping[str, object]
 ) -> tuple[Split, dict]:
     """Choose the images, give them attributes and make these visible; returns the split and facts about it."""
-    assignment = injected.assign(part, context)
+    with plugins.calling("bias", kind):
+        assignment = injected.assign(part, context)
+        names, pairing = injected.attribute_names(part), injected.pairing(part)
+        need_kind(assignment, biases.Assignment, "what is assigned", "assign")
+        assignment.check(len(part), names)
     rows, attributes = assignment.rows, assignment.attributes
     every = len(rows) == len(part) and np.array_equal(rows, np.arange(len(part)))
     images = _prepare(part.images if every else part.images[rows], **preparation)
-    images = injected.apply(images, attributes, rows, context)
+    with plugins.calling("bias", kind):
+        shape = [len(rows), None, *images.shape[2:]]
+        images = injected.apply(images, attributes, rows, context)
+        need(images, "its images", "apply", shape=shape, types=["uint8"])
     labels = part.labels if every else part.labels[rows]
-    names = injected.attribute_names(part)
     known = attributes is not None
     counts = groups.counts(labels, attributes, len(part.label_names), len(names)).tolist() if known else None
     meta = {
         "label_names": list(part.label_names),
         "attribute_names": names,
-        "pairing": injected.pairing(part),
+        "pairing": pairing,
         "counts": counts,
         "wanted": None if assignment.wanted is None else assignment.wanted.tolist(),
         "source": dict(part.provenance),

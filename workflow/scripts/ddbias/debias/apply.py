@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from ddbias.base import plugins
-from ddbias.base.errors import DdbiasError
+from ddbias.base.errors import DdbiasError, Misuse
+from ddbias.base.plugins.given import need, need_kind
 from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias import kinds
 from ddbias.debias.estimates import Estimate
-from ddbias.debias.real_side import RealSettings, draws
+from ddbias.debias.real_side import RealSettings, check_weights, draws
 
 
 def estimate_weights(settings: Mapping, columns: Mapping[str, np.ndarray]) -> Estimate:
@@ -35,7 +36,17 @@ def estimate_weights(settings: Mapping, columns: Mapping[str, np.ndarray]) -> Es
     if not hasattr(method, "estimate"):
         raise DdbiasError(f"debias {settings['kind']} uses no surrogate; leave it out")
     seen = {name: values for name, values in columns.items() if name != "attribute"}
-    return method.estimate(seen, **kinds.options(settings))
+    with plugins.calling("debias", settings["kind"]):
+        found = method.estimate(seen, **kinds.options(settings))
+        need_kind(found, Estimate, "what it estimates", "estimate")
+        _check(found.weights, columns["label"], "estimate")
+        for what, values, types in (
+            ("the groups", found.groups, ["int64"]),
+            ("the log density", found.log_density, ["float64", "float32"]),
+        ):
+            if values is not None:
+                need(values, what, "estimate", shape=[len(columns["label"])], types=types)
+    return found
 
 
 def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> RealSettings:
@@ -64,7 +75,9 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
             f"debias {settings['kind']} needs the weights file that estimate_weights writes; none was given"
         )
     else:
-        weights, groups = method.sample_weights(split, **kinds.options(settings)), split.attributes
+        with plugins.calling("debias", settings["kind"]):
+            weights, groups = method.sample_weights(split, **kinds.options(settings)), split.attributes
+            _check(weights, split.labels, "sample_weights")
     return RealSettings(
         weights,
         None if pooling == "mean" else groups,
@@ -72,6 +85,14 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
         settings.get("draw", draws(pooling)[0]),
         settings.get("reduction", "sum"),
     )
+
+
+def _check(weights: np.ndarray, labels: np.ndarray, of: str) -> None:
+    need(weights, "the weights", of, shape=[len(labels)], types=["float64", "float32"])
+    try:
+        check_weights(weights, labels)
+    except DdbiasError as error:
+        raise Misuse(f"gives weights that cannot be: {error}", of) from None
 
 
 def _read(path: str | Path, split: Split) -> tuple[np.ndarray, np.ndarray | None]:

@@ -34,6 +34,7 @@ from ddbias.distill.learner import Guidance, Learner, step_scale
 from ddbias.distill.precision.frozen import embedding_for
 from ddbias.learning import networks, training
 from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.networks import own
 from ddbias.learning.training import Recipe
 
 PLUGIN = {
@@ -224,9 +225,10 @@ class Distiller(Learner):
         self.gain = step_scale(split, len(images) // split.classes).to(images) if scaled else None
         self.updates = settings.get("updates_per_network", 1)
         self.probed: dict[int, tuple[torch.Tensor, ...]] = {}
-        made = networks.of_settings(network, split.shape, split.classes, seed)
-        self.network = made.to(device, memory_format=torch.channels_last)
-        self.network.requires_grad_(False)
+        self.network = networks.of_settings(network, split.shape, split.classes, seed).to(device)
+        if not own.is_own(self.network):  # that of a plug-in may `view` what a convolution puts out
+            self.network.to(memory_format=torch.channels_last)
+        networks.matching(self.network).requires_grad_(False)
         self.frozen = embedding_for(self.network, shape=split.shape, device=device, precision=precision)
         self.augment = DSA(settings["augment"])
         self.seed, self.classes = seed, split.classes
@@ -300,7 +302,6 @@ class Distiller(Learner):
     def _draw_network(self, step: int) -> None:
         """Draw the network of a step, and train it on the synthetic images if it is to be warmed up."""
         networks.reset(self.network, stream(self.seed, "network", step))
-        self.network.train()
         if self.warm_up:
             labels = torch.arange(self.classes, device=self.images.device)
             self.network.requires_grad_(True)
@@ -313,6 +314,7 @@ class Distiller(Learner):
                 generator=stream(self.seed, "warm_up", step),
             )
             self.network.requires_grad_(False)
+        networks.matching(self.network)
         self.frozen.refresh()
 
     def _groups(self) -> list[tuple[int, int]]:

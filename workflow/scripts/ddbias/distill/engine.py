@@ -18,13 +18,14 @@ import numpy as np
 import torch
 
 from ddbias.base import plugins
-from ddbias.base.errors import DdbiasError, unknown
+from ddbias.base.errors import DdbiasError, Misuse, unknown
 from ddbias.base.log import Progress
-from ddbias.base.seeding import stream
+from ddbias.base.plugins.given import need, need_kind
+from ddbias.base.seeding import global_stream, stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill.convergence import Probe, moved
-from ddbias.distill.learner import FULL_SHARE, Learner
+from ddbias.distill.learner import FULL_SHARE, Guidance, Learner
 from ddbias.runtime.checkpoint import Checkpoint
 
 NOTHING_LEARNT = dict.fromkeys(("iterations", "at_most", "moved", "converged"))
@@ -118,7 +119,9 @@ def run(
         raise DdbiasError(f"ipc {ipc} is more than the {smallest} images of the smallest class")
     if hasattr(module, "select"):
         side = RealSide(split.labels, real, batch_size=1, seed=seed)
-        rows = module.select(split, side, ipc, seed, settings=settings, network=network, device=device)
+        with plugins.calling("distiller", settings["kind"]), global_stream(seed, "global"):
+            rows = module.select(split, side, ipc, seed, settings=settings, network=network, device=device)
+            _check_rows(rows, split, ipc)
         return _selected(split, rows, stores_images=getattr(module, "STORES_IMAGES", True))
     if not issubclass(module.Distiller, Learner):
         raise DdbiasError(f"the Distiller of {settings['kind']} must be a ddbias.distill.learner.Learner")
@@ -130,14 +133,18 @@ def run(
     more = {"models": models} if module.Distiller.needs_models else {}
     more |= {"side": side} if module.Distiller.needs_side else {}
     if settings.get("guidance"):
-        make = plugins.module("guidance", settings["guidance"]["kind"]).Guidance
-        labels = torch.arange(split.classes).repeat_interleave(ipc)
-        more["guidance"] = make(
-            settings["guidance"], models=models, split=split, labels=labels, seed=seed, device=device
+        more["guidance"] = _guidance(settings["guidance"], images, models=models, split=split, seed=seed, device=device)
+    with plugins.calling("distiller", settings["kind"]), global_stream(seed, "global"):
+        method = module.Distiller(
+            split,
+            settings=settings,
+            network=network,
+            images=images,
+            seed=seed,
+            device=device,
+            precision=precision,
+            **more,
         )
-    method = module.Distiller(
-        split, settings=settings, network=network, images=images, seed=seed, device=device, precision=precision, **more
-    )
     return _learnt(
         method,
         split,
@@ -150,6 +157,30 @@ def run(
         checkpoint=checkpoint,
         name=name,
     )
+
+
+def _guidance(settings: Mapping, images: torch.Tensor, *, split: Split, **given: object) -> Guidance:
+    """Return the guidance of a kind, whose every result is looked at."""
+    code = plugins.module("guidance", settings["kind"])
+    labels = torch.arange(split.classes).repeat_interleave(len(images) // split.classes)
+    with plugins.calling("guidance", settings["kind"]):
+        made = code.Guidance(settings, split=split, labels=labels, **given)
+
+    def guided(images: torch.Tensor, step: int) -> tuple[float, torch.Tensor]:
+        with plugins.calling("guidance", settings["kind"]):
+            value, gradient = made(images, step)
+            need(gradient, "the gradient", "__call__", shape=images.shape, types=["float32"])
+            return float(value), gradient
+
+    return guided
+
+
+def _check_rows(rows: torch.Tensor, split: Split, ipc: int | str) -> None:
+    count = len(split) if ipc == "all" else ipc * split.classes
+    need(rows, "the rows", "select", shape=[count], types=["int64"])
+    need_kind(rows, torch.Tensor, "the rows", "select")
+    if not 0 <= int(rows.min()) <= int(rows.max()) < len(split):
+        raise Misuse(f"gives rows beyond the {len(split)} training images", "select")
 
 
 def _selected(split: Split, rows: torch.Tensor, *, stores_images: bool) -> Distilled:
@@ -186,6 +217,8 @@ def _learnt(
         split,
         side if method.needs_real else None,
         steps=steps,
+        kind=settings["kind"],
+        seed=seed,
         device=device,
         checkpoint=checkpoint,
         name=name,
@@ -291,6 +324,8 @@ def _loop(
     side: RealSide | None,
     *,
     steps: int,
+    kind: str,
+    seed: int,
     device: torch.device,
     checkpoint: Checkpoint,
     name: str,
@@ -321,7 +356,9 @@ def _loop(
         method.anneal(step / end)
         batch = None if side is None else side.batch(step)
         real = None if batch is None else split.normalize(pixels[batch.index.to(device)])
-        scalars = method.step(step, real, batch)
+        with plugins.calling("distiller", kind), global_stream(seed, "global", step):
+            scalars = method.step(step, real, batch)
+            need_kind(scalars, dict, "what a step reports", "step")
         for key, value in scalars.items():
             history.setdefault(key, torch.zeros(steps, dtype=torch.float64))[step] = value
         progress.show(step, **scalars)

@@ -281,8 +281,8 @@ class Distiller(Learner):
 
         The few images of one class would give statistics of that class only.
         """
-        self.network.train()
-        norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
+        networks.matching(self.network)
+        norms = [module for module in self.network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         if norms:
             first = [(batch.labels == label).nonzero()[:STATISTICS, 0] for label in range(self.classes)]
             self.network(real[torch.cat(first).to(real.device)])

@@ -345,7 +345,7 @@ class Distiller(Learner):
     def _restart(self, iteration: int) -> None:
         """Draw the network of an iteration; its training starts without momentum."""
         networks.reset(self.network, stream(self.seed, "network", iteration))
-        self.network.train()
+        networks.matching(self.network)
         self.trainer = SGD(
             self.network.parameters(),
             learning_rate=self.settings["network_learning_rate"],
@@ -426,9 +426,11 @@ class Distiller(Learner):
         rows = training_rows(self.side, count, generator)
         images = _real_images(self.split, rows, self.images.device)
         labels = torch.from_numpy(self.split.labels[rows.numpy()]).to(images.device)
+        self.network.train()
         for inputs, truth in zip(images.split(size), labels.split(size), strict=True):
             inputs = self.training_augment.per_sample(inputs, generator)
             self.trainer.step(self.cutmix.loss(self.network, inputs, truth, generator))
+        networks.matching(self.network)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that a later step depends on, as named tensors."""

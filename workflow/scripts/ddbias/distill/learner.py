@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from ddbias.base.errors import unknown
+from ddbias.base.errors import Misuse, unknown
+from ddbias.base.plugins.given import need
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
 from ddbias.learning.optimiser import SGD
@@ -95,7 +96,7 @@ class Learner:
 
     def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the matching loss of a step, a scalar, and its gradient with respect to the images."""
-        raise TypeError(f"{type(self).__module__}.Distiller defines neither match nor step")
+        raise Misuse("defines neither match nor step", "Distiller")
 
     def after(self, step: int) -> None:
         """Do what follows the update of the images: nothing, unless a method says otherwise."""
@@ -117,12 +118,17 @@ class Learner:
         dict
             ``loss``, and ``guidance`` if there is one.
         """
-        scalars = self.update(step, *self.match(step, real, batch))
+        matched = self.match(step, real, batch)
+        if not isinstance(matched, tuple) or len(matched) != 2:
+            raise Misuse(f"gives {type(matched).__name__}, not the pair of the loss and its gradient", "match")
+        scalars = self.update(step, *matched)
         self.after(step)
         return scalars
 
     def update(self, step: int, loss: torch.Tensor, gradient: torch.Tensor) -> dict[str, float]:
         """Move the images by the gradient of their matching loss and of the guidance; returns as `step`."""
+        need(loss, "the loss", "match", shape=[], types=["float32", "float64"])
+        need(gradient, "the gradient", "match", shape=self.images.shape, types=["float32"])
         scalars = {"loss": loss.item()}
         if self.guidance is not None:
             scalars["guidance"], further = self.guidance(self.images.detach(), step)

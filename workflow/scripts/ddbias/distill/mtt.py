@@ -242,7 +242,8 @@ class Distiller(Learner):
         )
         first = self.members[0]
         shape = (first.channels, first.size, first.size)
-        self.network = networks.of_settings(first.network, shape, first.classes, seed).to(device).train()
+        made = networks.of_settings(first.network, shape, first.classes, seed)
+        self.network = networks.matching(made.to(device))
         self.names = [name for name, _ in self.network.named_parameters()]
         self.augment = DSA(settings["augment"], align_corners=True)
         self.labels = torch.arange(split.classes, device=device).repeat_interleave(len(images) // split.classes)

@@ -26,7 +26,7 @@ from torch import nn
 
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import Progress
-from ddbias.base.seeding import derive, stream
+from ddbias.base.seeding import derive, global_stream, stream
 from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias.real_side import check_weights
@@ -99,16 +99,17 @@ def train_member(
         if order is None or position == 0:
             order = epoch_order(split.labels, weights, stream(seed, "order", epoch))
         optimiser.learning_rate = rate(settings, epoch)
-        loss = train_step(
-            model,
-            optimiser,
-            images,
-            labels,
-            order[position * size :][:size],
-            augment=augment,
-            prepare=split.normalize,
-            generator=stream(seed, "augment", step),
-        ).item()
+        with global_stream(seed, "global", step):
+            loss = train_step(
+                model,
+                optimiser,
+                images,
+                labels,
+                order[position * size :][:size],
+                augment=augment,
+                prepare=split.normalize,
+                generator=stream(seed, "augment", step),
+            ).item()
         progress.show(step, loss=loss)
         if not math.isfinite(loss):
             raise DdbiasError(f"the loss of member {member} is not finite at step {step}; lower its learning rate")

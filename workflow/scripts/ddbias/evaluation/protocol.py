@@ -17,7 +17,7 @@ import torch
 
 from ddbias.base.groups import IDENTITY, Pairing
 from ddbias.base.log import Progress, logger
-from ddbias.base.seeding import derive, stream
+from ddbias.base.seeding import derive, global_stream, stream
 from ddbias.data.split import Split
 from ddbias.evaluation import calibration, debiased_training, metrics, records
 from ddbias.learning import networks
@@ -113,18 +113,19 @@ def evaluate(
         )
         if fast:
             fast.follow(model)
-        train(
-            model,
-            images,
-            labels,
-            recipe=recipe,
-            epochs=epochs,
-            steps=steps,
-            prepare=prepare,
-            generator=stream(seed, "evaluation", repeat, "batches"),
-            loss=loss,
-            gradients=fast.of_mean if fast else None,
-        )
+        with global_stream(seed, "evaluation", repeat, "global"):
+            train(
+                model,
+                images,
+                labels,
+                recipe=recipe,
+                epochs=epochs,
+                steps=steps,
+                prepare=prepare,
+                generator=stream(seed, "evaluation", repeat, "batches"),
+                loss=loss,
+                gradients=fast.of_mean if fast else None,
+            )
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             # Counted like any other, since a published mean holds such networks too, but never silently.
             logger.warning("%s: network %d diverged; lower the learning rate of the evaluation", name, repeat)

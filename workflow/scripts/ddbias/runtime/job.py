@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 
 from ddbias.base import environment, paths, plugins
-from ddbias.base.errors import DdbiasError
+from ddbias.base.errors import DdbiasError, PluginError
 from ddbias.base.log import log_to, logger
 from ddbias.base.terminal import line as on_one_line
 from ddbias.runtime import gpu_slots
@@ -57,8 +57,16 @@ def _alive(pid: int) -> bool:
 
 def explain(error: BaseException) -> str | None:
     """Return the one line that tells a user what to do about `error`, or None for a defect of ours."""
+    if isinstance(error, PluginError) and error.__cause__ is not None:
+        return _of_machine(error.__cause__) or str(error)
     if isinstance(error, DdbiasError):
         return str(error)
+    mistake = plugins.mistake(error)
+    return _of_machine(error) or (str(mistake) if mistake else None)
+
+
+def _of_machine(error: BaseException) -> str | None:
+    """Return what to do about a full disk, a file without permission, too little memory; None for other errors."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}; free some space and run again, finished work is kept"
@@ -116,6 +124,8 @@ def run(main: Callable, snakemake: object) -> None:
         sys.exit(130)
     except Exception as error:
         line = explain(error)
+        if plugins.mistake(error) or isinstance(error, PluginError):  # for whoever wrote the plug-in, in the log only
+            logger.info("%s", traceback.format_exc().rstrip())
         if line is None:
             logger.error(
                 "ddbias: this is a defect in %s, please report it with the lines below\n%s",

@@ -11,15 +11,17 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
-from ddbias.base.errors import DdbiasError, unknown
-from ddbias.base.plugins.declarations import Plugin, built_in, read
+from ddbias.base.errors import DdbiasError, Misuse, PluginError, unknown
+from ddbias.base.plugins.declarations import CODE, Plugin, built_in, read
 
+LONGEST = 300  # characters of what is told of another's error
 PREFIX = "ddbias_plugin_"  # of the names of loaded modules
 _used: dict[tuple[str, str], Plugin] = {}
 
@@ -65,6 +67,8 @@ def implementation(section: str, kind: str) -> Callable:
     """Return the function or class that a kind of the sections `declarations.BY_NAME` uses, with its fixed options."""
     plugin = find(section, kind)
     found, fixed = getattr(module(section, kind), plugin.use), plugin.facts.get("fixed")
+    if not callable(found):
+        raise plugin.error(f"uses {plugin.use}, which is no function or class but {type(found).__name__}")
     return partial(found, **fixed) if fixed else found
 
 
@@ -101,6 +105,47 @@ def chosen(
     return found, options
 
 
+@contextmanager
+def calling(section: str, kind: str) -> Iterator[None]:
+    """Tell errors within as the plug-in's, in one line with its file: to be put around calls of a kind's code.
+
+    The line is that where its code failed, or where the function or class begins whose call or result was wrong. For
+    a kind of the library nothing is done.
+
+    Raises
+    ------
+    PluginError
+        Instead of any exception but `DdbiasError`, which is its cause.
+    """
+    try:
+        yield
+    except DdbiasError:
+        raise
+    except Exception as error:
+        plugin = find(section, kind)
+        if plugin.built_in:
+            raise
+        name = getattr(error, "of", None) or plugin.use or CODE[section]
+        told = _told(error) if isinstance(error, Misuse) else f"fails: {_told(error)}"
+        raise mistake(error) or plugin.error(told, name) from error
+
+
+def mistake(error: BaseException) -> PluginError | None:
+    """Return what to tell of an error that arose in the code of a plug-in, with file and line; None for others."""
+    files = {file.resolve(): file for plugin in _used.values() for file in plugin.files}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if (file := files.get(Path(frame.filename).resolve())) is not None:
+            return PluginError(f"plug-in {file}, line {frame.lineno}: {_told(error)}")
+    return None
+
+
+def _told(error: BaseException) -> str:
+    """Return an error in one line."""
+    text = " ".join(str(error).split())
+    text = text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+    return text if isinstance(error, Misuse) else f"{type(error).__name__}: {text}".removesuffix(": ")
+
+
 class _Source(SourceFileLoader):
     """Compiles from source every time: a cached file is told apart by its date only, in whole seconds."""
 
@@ -125,7 +170,8 @@ def _load(file: Path) -> ModuleType:
         spec.loader.exec_module(loaded)
     except Exception as error:
         del sys.modules[name]
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-        where = f" in line {lines[-1]}" if lines else ""
-        raise DdbiasError(f"plug-in {file}: {type(error).__name__} while it is loaded{where}: {error}") from error
+        if isinstance(error, SyntaxError) and error.filename:  # of a file that it imports
+            where = f"plug-in {error.filename}, line {error.lineno}"
+            raise PluginError(f"{where}: not valid Python: {error.msg}") from error
+        raise mistake(error) or PluginError(f"plug-in {file}: {_told(error)}") from error
     return loaded

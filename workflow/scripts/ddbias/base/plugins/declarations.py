@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ddbias.base import paths
-from ddbias.base.errors import DdbiasError, nearest
+from ddbias.base.errors import DdbiasError, PluginError, nearest
 from ddbias.base.plugins import formula
 
 DECLARATION = "PLUGIN"
@@ -120,9 +120,15 @@ class Plugin:
         """All files whose edit may change what the plug-in does."""
         return tuple(sorted(self.file.parent.rglob("*.py"))) if self.file.name == "__init__.py" else (self.file,)
 
-    def error(self, text: str) -> DdbiasError:
-        """Return an error that names the file and the kind."""
-        return DdbiasError(f"plug-in {self.file}: {self.section} '{self.kind}' {text}")
+    def error(self, text: str, of: str | None = None) -> PluginError:
+        """Return an error that names the file and the kind, and the line where `of`, a function or class, begins."""
+        return PluginError(f"plug-in {self.file}{self._line(of)}: {self.section} '{self.kind}' {text}")
+
+    def _line(self, name: str | None) -> str:
+        defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        nodes = ast.walk(_parse(self.file)) if name else ()
+        lines = [node.lineno for node in nodes if isinstance(node, defined) and node.name == name]
+        return f", line {lines[0]}" if lines else ""
 
 
 @cache

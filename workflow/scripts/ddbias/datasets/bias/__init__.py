@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from ddbias.base import plugins
+from ddbias.base.errors import Misuse
 from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.normalisation import Normalisation
 from ddbias.datasets.sources.record import RawImages
@@ -70,7 +71,12 @@ def build(settings: Mapping[str, object]) -> Bias:
         For an unknown kind or option, or a value that is not allowed.
     """
     make, options = plugins.chosen("bias", settings)
-    return make(**options)
+    with plugins.calling("bias", settings["kind"]):
+        made = make(**options)
+        for part in ("takes_ratio", "pad", "attribute_names", "pairing", "assign", "apply"):
+            if not hasattr(made, part):
+                raise Misuse(f"has no {part}, which a bias needs; see docs/extending.md")
+    return made
 
 
 __all__ = ["Assignment", "Bias", "Context", "build"]

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ddbias.base.errors import unknown
+from ddbias.base.errors import Misuse, unknown
 from ddbias.base.groups import CONVENTIONS
+from ddbias.base.plugins.given import need, need_kind
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,14 @@ class Assignment:
     rows: np.ndarray
     attributes: np.ndarray | None
     wanted: np.ndarray | None = None
+
+    def check(self, count: int, names: list[str] | None) -> None:
+        """Raise `ddbias.base.errors.Misuse` where an array is none of a source of `count` images and these names."""
+        need(self.rows, "the rows", "assign", shape=[None], types=["int64"])
+        if len(self.rows) and not 0 <= self.rows.min() <= self.rows.max() < count:
+            raise Misuse(f"gives rows beyond the {count} images of the source", "assign")
+        if self.attributes is not None:
+            need(self.attributes, "the attributes", "assign", shape=[len(self.rows)], types=["int64"])
+            need_kind(names, list, "the names of the attributes", "attribute_names")
+            if len(self.rows) and not 0 <= self.attributes.min() <= self.attributes.max() < len(names):
+                raise Misuse(f"gives attributes beyond the {len(names)} names of them", "assign")

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Mapping
 
 from ddbias.base import plugins
+from ddbias.base.plugins.given import need_kind
 from ddbias.datasets.normalisation import OWN, Normalisation
 from ddbias.datasets.sources.record import RawImages
 
@@ -41,7 +42,13 @@ def load(
     loader, options = plugins.chosen("source", settings, reserved=("data", "size"))
     if "size" in inspect.signature(loader).parameters:
         options["size"] = size
-    return loader(data=data, **options)
+    with plugins.calling("source", settings["kind"]):
+        found = loader(data=data, **options)
+        need_kind(found, dict, "its images", None)
+        for name in ("train", "test"):
+            need_kind(found.get(name), RawImages, f"'{name}'", None)
+            found[name].check(name)
+    return found
 
 
 def published_normalisation(kind: str) -> Normalisation:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ddbias.base.errors import Misuse
+from ddbias.base.plugins.given import need
+
 
 @dataclass(frozen=True)
 class RawImages:
@@ -37,3 +40,15 @@ class RawImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def check(self, split: str) -> None:
+        """Raise `ddbias.base.errors.Misuse` where an array is not what is said above; `split` is for the message."""
+        count = len(self.labels)
+        need(self.images, f"the images of '{split}'", None, shape=[count, None, None, None], types=["uint8"])
+        whole = {"labels": (self.labels, self.label_names)}
+        if self.attributes is not None:
+            whole["attributes"] = self.attributes, self.attribute_names
+        for what, (values, names) in whole.items():
+            need(values, f"the {what} of '{split}'", None, shape=[count], types=["int64"])
+            if names is None or (count and not 0 <= values.min() <= values.max() < len(names)):
+                raise Misuse(f"gives {what} of '{split}' beyond the {len(names or ())} names that it gives for them")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ddbias.base import plugins
+from ddbias.base.plugins.given import need_kind
 from ddbias.data.split import Split
 from ddbias.debias.surrogate.embeddings import embed, load_embeddings, save_embeddings
 from ddbias.debias.surrogate.objective import Objective
@@ -61,6 +62,9 @@ def train_surrogate(
     DdbiasError
         Unknown kind or option, or a loss or embedding that is not finite.
     """
-    objective = plugins.module("surrogate", settings["kind"]).Objective(split, network, settings, seed)
-    history = train(objective, split, settings=settings, seed=seed, device=device, checkpoint=checkpoint)
+    code = plugins.module("surrogate", settings["kind"])
+    with plugins.calling("surrogate", settings["kind"]):
+        objective = code.Objective(split, network, settings, seed)
+        need_kind(objective, Objective, "itself", "Objective")
+        history = train(objective, split, settings=settings, seed=seed, device=device, checkpoint=checkpoint)
     return objective, history

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ddbias.base.errors import DdbiasError
+from ddbias.base.errors import DdbiasError, Misuse
+from ddbias.base.plugins.given import need
 from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias.surrogate.objective import Objective
@@ -50,12 +51,17 @@ def embed(objective: Objective, split: Split, *, device: torch.device, batch_siz
         )
     ]
     objective.model.train(mode)
+    if "embedding" not in parts[0]:
+        raise Misuse(f"reads {', '.join(parts[0]) or 'nothing'} off images, and no embedding", "read")
     read = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
     if not all(np.isfinite(values).all() for values in read.values()):
         raise DdbiasError(
             "the embedding has values that are not finite: the surrogate diverged, lower its learning rate"
         )
-    return objective.columns(read, np.array(split.labels))
+    columns = objective.columns(read, np.array(split.labels))
+    for name, values in columns.items():
+        need(values, f"the column {name}", "read", shape=[len(split), *[None] * (name in MATRICES)], types=["float32"])
+    return columns
 
 
 def save_embeddings(

@@ -10,7 +10,8 @@ import torch
 
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import Progress
-from ddbias.base.seeding import stream
+from ddbias.base.plugins.given import need
+from ddbias.base.seeding import global_stream, stream
 from ddbias.data.split import Split
 from ddbias.debias.surrogate.early_stopping import BestState
 from ddbias.debias.surrogate.objective import Objective
@@ -84,8 +85,10 @@ class _Run:
             self.augment.per_sample(inputs, stream(self.seed, "augment", step, view))
             for view in range(self.objective.views)
         ]
-        loss = self.objective.loss(views, self.labels[rows], rows)
-        self.optimiser.step(loss)
+        with global_stream(self.seed, "global", step):
+            loss = self.objective.loss(views, self.labels[rows], rows)
+            need(loss, "the loss", "loss", shape=[], types=["float32", "float64"])
+            self.optimiser.step(loss)
         self.history[step, 0] = loss.item()
         return loss.item()
 

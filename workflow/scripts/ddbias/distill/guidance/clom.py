@@ -155,7 +155,7 @@ class Guidance:
                 "use loss: cos for a domain with other classes"
             )
         network = networks.of_settings(member.network, self.split.shape, member.classes, 0)
-        return network.to(self.device).requires_grad_(False).train()
+        return networks.matching(network.to(self.device).requires_grad_(False))
 
     def __call__(self, images: torch.Tensor, step: int) -> tuple[float, torch.Tensor]:
         """Return alpha times the loss of a step and its gradient with respect to the images, (K * ipc, C, H, W)."""

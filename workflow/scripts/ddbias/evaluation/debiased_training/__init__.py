@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from ddbias.base import plugins
-from ddbias.evaluation.debiased_training.learner import Build
+from ddbias.base.plugins.given import need, need_kind
+from ddbias.evaluation.debiased_training.learner import Build, Learner
 
 __all__ = ["NONE", "model_and_loss"]
 
@@ -56,7 +57,20 @@ def model_and_loss(
     if kind == NONE:
         return build(), None
     options = {name: value for name, value in settings.items() if name != "kind"}
-    learner = plugins.module("debiasing", kind).Learner(
-        build, labels, classes=classes, steps=steps, seed=seed, **options
-    )
-    return learner, learner.loss
+    code = plugins.module("debiasing", kind)
+    with plugins.calling("debiasing", kind):
+        learner = code.Learner(build, labels, classes=classes, steps=steps, seed=seed, **options)
+        need_kind(learner, Learner, "itself", "Learner")
+
+    def loss(*batch: torch.Tensor) -> torch.Tensor:
+        with plugins.calling("debiasing", kind):
+            value = learner.loss(*batch)
+            need(value, "the loss", "loss", shape=[], types=["float32", "float64"])
+        return value
+
+    def check(_: nn.Module, given: tuple[torch.Tensor, ...], logits: torch.Tensor) -> None:
+        with plugins.calling("debiasing", kind):
+            need(logits, "the logits", "forward", shape=[len(given[0]), classes], types=["float32", "float64"])
+
+    learner.register_forward_hook(check)
+    return learner, loss

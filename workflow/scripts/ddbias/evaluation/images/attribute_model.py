@@ -19,7 +19,7 @@ import torch
 
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import Progress
-from ddbias.base.seeding import derive, numpy_stream, stream
+from ddbias.base.seeding import derive, global_stream, numpy_stream, stream
 from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.learning import networks
@@ -90,7 +90,8 @@ def train_attribute_model(
         )
     pixels, targets = torch.from_numpy(images).to(device), torch.from_numpy(attributes).to(device)
     model = build(network, test).to(device)
-    _train(model, test, pixels, targets, learnt, settings)
+    with global_stream(SEED, "attribute_model", "global"):
+        _train(model, test, pixels, targets, learnt, settings)
     if not all(parameter.isfinite().all() for parameter in model.parameters()):
         raise DdbiasError("the attribute classifier diverged; lower the learning_rate of the evaluation")
     right = [_right(model, test, pixels, targets, rows) for rows in held_out]

@@ -171,9 +171,10 @@ def learnt(path: str, split: Split, device: torch.device) -> Callable[[int], Emb
     """Return the embedding of the trained surrogate in a file, the same in every repeat."""
     tensors, meta = store.read_tensors(path)
     store.require(path, "a surrogate", meta, ("settings", "network", "seed"))
-    objective = plugins.module("surrogate", meta["settings"]["kind"]).Objective(
-        split, meta["network"], meta["settings"], meta["seed"]
-    )
+    kind = meta["settings"]["kind"]
+    code = plugins.module("surrogate", kind)
+    with plugins.calling("surrogate", kind):
+        objective = code.Objective(split, meta["network"], meta["settings"], meta["seed"])
     store.load_state(path, objective.model, tensors)
     objective.to(device).model.eval()
     return lambda repeat: lambda images: objective.read(images)["embedding"]

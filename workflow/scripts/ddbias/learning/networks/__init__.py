@@ -1,7 +1,8 @@
 """The networks: how one is built and drawn anew.
 
 All of them have ``embed(images)`` beside ``forward(images)``, and ``embedding_size``. A new network is one file with a
-`layers.Network`, which is called with channels, size, classes and the keyword-only options of the architecture.
+`layers.Network`, which is called with channels, size, classes and the keyword-only options of the architecture. One
+of a plug-in is drawn by its constructor, see `ddbias.learning.networks.own`.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from torch import nn
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError, nearest
 from ddbias.base.seeding import stream
+from ddbias.learning.networks import own
 from ddbias.learning.networks.initialise import construct, reset
 from ddbias.learning.networks.layers import Network, require_positive
 
-__all__ = ["Network", "build", "construct", "of_settings", "options", "reset"]
+__all__ = ["Network", "build", "construct", "matching", "of_settings", "options", "reset"]
 
 
 def options(name: str) -> tuple[str, ...]:
@@ -56,15 +58,35 @@ def build(name: str, *, channels: int, size: int, classes: int, seed: int, **cho
     >>> network(torch.zeros(5, 1, 16, 16)).shape
     torch.Size([5, 10])
     """
-    builder = plugins.implementation("network", name)
+    require_positive(channels=channels, size=size, classes=classes)
+    builder, plugin = plugins.implementation("network", name), plugins.find("network", name)
+    if not plugin.built_in:
+        with plugins.calling("network", name):
+            network = own.build(
+                plugin, lambda: builder(channels, size, classes, **chosen), (channels, size, size), classes
+            )
+        reset(network, stream(seed, "init"))
+        return network
     known = options(name)
     for option in chosen:
         if option not in known:
             listing = f"known: {', '.join(known)}.{nearest(option, known)}" if known else "it has none; remove it"
             raise DdbiasError(f"network {name} has no option '{option}'; {listing}")
-    require_positive(channels=channels, size=size, classes=classes)
     network = construct(lambda: builder(channels, size, classes, **chosen))
     reset(network, stream(seed, "init"))
+    return network
+
+
+def matching(network: nn.Module) -> nn.Module:
+    """Put a network into the mode in which it is matched, and return it: batch norm as in training, nothing dropped.
+
+    The two sides of a matching would lose different values to dropout, and the workers that share a batch would draw
+    them in any order.
+    """
+    network.eval()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train()
     return network
 
 

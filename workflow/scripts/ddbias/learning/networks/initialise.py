@@ -1,7 +1,8 @@
 """Default initialisation of PyTorch, drawn from an explicit generator.
 
 PyTorch's own layers draw from the global generator. Here a network is made without any draw and then filled in
-place, so that a seed alone decides its weights.
+place, so that a seed alone decides its weights. Networks of plug-ins draw themselves, see
+`ddbias.learning.networks.own`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from ddbias.base.errors import DdbiasError
+from ddbias.learning.networks import own
 
 _WEIGHTED = (nn.Linear, nn.Conv2d)
 _NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
@@ -38,14 +40,14 @@ def construct(builder: Callable[[], nn.Module]) -> nn.Module:
 def reset(network: nn.Module, generator: torch.Generator) -> None:
     """Draw all parameters of `network` anew, in place, and clear the statistics of its BatchNorm layers.
 
-    Weights and biases of linear and convolutional layers are uniform in +-1/sqrt(fan_in), those of normalisations 1
-    and 0: the defaults of PyTorch. The values depend on the generator only, not on device, memory format or the
-    global random state.
+    A network of a plug-in draws itself (`ddbias.learning.networks.own`). Of others, weights and biases of linear and
+    convolutional layers are uniform in +-1/sqrt(fan_in), those of normalisations 1 and 0: the defaults of PyTorch. The
+    values depend on the generator only, not on device, memory format or the global random state.
 
     Parameters
     ----------
     network : nn.Module
-        Made of linear, convolutional and normalisation layers and of layers without parameters.
+        Of a plug-in, or made of linear, convolutional and normalisation layers and of layers without parameters.
     generator : torch.Generator
         Is advanced.
 
@@ -54,6 +56,9 @@ def reset(network: nn.Module, generator: torch.Generator) -> None:
     DdbiasError
         A layer has parameters or buffers that this function does not know how to draw.
     """
+    if own.is_own(network):
+        own.redraw(network, int(torch.randint(2**62, (), generator=generator)))
+        return
     for name, module in network.named_modules():
         if isinstance(module, _WEIGHTED):
             _reset_weighted(module, generator)

@@ -53,10 +53,16 @@ def network_obstacle(network: nn.Module, device: torch.device) -> str | None:
     if has_batch_norm(network):
         return "the network has batch norm"
     # Its copy would drop in predictions, too.
-    dropout = nn.modules.dropout._DropoutNd
-    if any(isinstance(module, dropout) for module in network.modules()):
+    if any(map(_dropped, network.modules())):
         return "the network has dropout"
     return devices.machine_obstacle(device)
+
+
+def _dropped(module: nn.Module) -> float:
+    """Return the share of values that a layer drops in training."""
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p
+    return module.dropout if isinstance(module, nn.MultiheadAttention) else 0
 
 
 def has_batch_norm(network: nn.Module) -> bool:
@@ -125,7 +131,7 @@ def _reject_reason(
         return "torch cannot compile this network"
     except torch.OutOfMemoryError:
         return "the GPU has too little memory for it"
-    except RuntimeError as error:
+    except Exception as error:  # computed exactly it ran, so nothing of it is a mistake
         return f"the compiled network does not run ({(str(error).splitlines() or [type(error).__name__])[0]})"
     return None if all(alike) else "bfloat16 has too few digits for this network"
 
@@ -141,7 +147,7 @@ def half_copy(network: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Mod
                 # Then torch pads the images itself, with zeros as before: where a convolution pads by 3, as published
                 # for one channel, the gradient of its weights took a fifth of a training step.
                 child.padding_mode = "constant"
-    return half.to(dtype, memory_format=torch.channels_last)
+    return half.eval().to(dtype, memory_format=torch.channels_last)
 
 
 def _pads_more_than_it_sees(layer: nn.Conv2d) -> bool:
@@ -160,9 +166,10 @@ def not_in_place(network: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def refresh(half: nn.Module, network: nn.Module) -> None:
-    """Give the copy the parameters of the network, rounded."""
-    for slot, source in zip(half.parameters(), network.parameters(), strict=True):
-        slot.copy_(source)
+    """Give the copy the parameters and buffers of the network, rounded."""
+    for slots, sources in ((half.parameters(), network.parameters()), (half.buffers(), network.buffers())):
+        for slot, source in zip(slots, sources, strict=True):
+            slot.copy_(source)
 
 
 def compiled(function: Callable) -> Callable:

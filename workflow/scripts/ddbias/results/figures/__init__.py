@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ddbias.base import plugins
 from ddbias.base.errors import unknown
+from ddbias.base.plugins.given import need_kind
 from ddbias.data import store
 
 FILES = ("evaluations", "weights", "histories", "embeddings", "datasets", "distilled")
@@ -50,6 +51,7 @@ def plot(
         If the kind or a format is unknown, or a file is not what it should be.
     """
     import matplotlib as mpl
+    import matplotlib.figure
 
     from ddbias.results.figures import names, style
 
@@ -61,7 +63,9 @@ def plot(
         raise TypeError(f"plot() takes files called {', '.join(FILES)}, not {', '.join(set(files) - set(FILES))}")
     present = {name: [path for path in files.get(name, ()) if Path(path).is_file()] for name in FILES}
     with mpl.rc_context(style.rc()):
-        figure = draw(**present, settings=dict(settings or {}))
+        with plugins.calling("figure", kind):
+            figure = draw(**present, settings=dict(settings or {}))
+            need_kind(figure, mpl.figure.Figure, "what it draws", "draw")
         names.write(figure)
         for form, path in outputs.items():
             with store.whole(path) as part:
