@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 ENVS = Path(__file__).resolve().parent
-sys.path[:0] = [str(ENVS.parent / "workflow")]
+sys.path[:0] = [str(ENVS.parent / "workflow"), str(ENVS.parent / "workflow/scripts")]
 
 from launcher import LaunchError, say
 from launcher.lock import take_lock
