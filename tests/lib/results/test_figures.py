@@ -293,7 +293,7 @@ def test_surrogates_without_known_attribute_have_no_auc(tmp_path):
     assert axis.get_ylabel().startswith("separation")
     both = surrogate_plot.draw(histories=[unknown, known], settings={})
     assert [axis.get_title() for axis in both.axes[:2]] == ["ratio 0.9", "ratio natural"]
-    assert "attribute unknown" in [text.get_text() for text in both.axes[3].texts]
+    assert "attribute unknown, or none is paired" in [text.get_text() for text in both.axes[3].texts]
 
 
 def test_an_embedding_is_a_map_of_a_fixed_choice(tmp_path):
@@ -604,6 +604,31 @@ def test_data_sets_show_aligned_and_conflicting_images_of_every_class(tmp_path):
     assert set(shown[2]) == {0, 10, 20, 30, 40}  # the attribute is unknown: all images at the left
     assert shown[3] == [white] * 10
     assert {text.get_text() for text in figure.texts} >= {"toy\nratio 0.8", "own\nratio natural", "conflicting"}
+
+
+@pytest.mark.parametrize(
+    ("attribute", "why", "of_weights"),
+    [
+        (False, "attribute unknown", "all samples (attribute unknown)"),
+        (True, datasets_plot.UNPAIRED, "all samples (no attribute is paired)"),
+    ],
+)
+def test_images_are_called_aligned_only_where_that_is_known(attribute, why, of_weights, tmp_path):
+    label = np.arange(20) % 2
+    meta = {"label_names": ["a", "b"], "shape": [1, 2, 2], "pairing": None}
+    columns = {"label": label, **({"attribute": label} if attribute else {})}
+    pixels = np.full((20, 1, 2, 2), 90, np.uint8)
+    path = tmp_path / "mine" / "natural" / "train.arrow"
+    store.write_arrow(path, {"image": store.fixed_size_binary(pixels), **columns}, meta)
+    figure = datasets_plot.draw(datasets=[path], settings={})
+    texts = [text.get_text() for text in figure.texts]
+    assert why in texts
+    assert "training images" in texts
+    assert not {"aligned", "conflicting"} & set(texts)
+    cell = {"dataset": "mine", "ratio": "natural", "debias": "kde", "pairing": None}
+    store.write_table(tmp_path / "weights", {**columns, "weight": np.linspace(1, 2, 20)}, cell)
+    (axis,) = weights_plot.draw(weights=[tmp_path / "weights"], settings={}).axes
+    assert of_weights in axis.get_legend_handles_labels()[1]
 
 
 HOSTILE = [

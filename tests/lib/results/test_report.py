@@ -322,6 +322,14 @@ def test_names_are_only_ever_text(tmp_path, table):
     assert [cells[0] for cells in row_texts(text)] == [NASTY, "kde"]
 
 
+def test_control_characters_are_written_not_obeyed(tmp_path):
+    folder = distilled(tmp_path, debias="kde\x1b[31m\u202e")
+    text = page(tmp_path, distilled=[folder], title="a\x07b")
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text)
+    assert r"kde\x1b[31m\u202e" in text
+    assert r"a\x07b" in text
+
+
 def test_the_filter_offers_what_differs_in_numerical_order(tmp_path):
     folders = [distilled(tmp_path, ratio=ratio, seed=s) for ratio in ("0.95", "0.5", "1", "natural") for s in (10, 9)]
     text = page(tmp_path, distilled=folders)

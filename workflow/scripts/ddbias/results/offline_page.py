@@ -71,7 +71,7 @@ def _breakable(text: str):
     """Escape a name and let it break after its underscores, for narrow screens; its text stays the same."""
     from markupsafe import escape
 
-    return escape(text).replace("_", trusted("_<wbr>"))
+    return escape(visible(text)).replace("_", trusted("_<wbr>"))
 
 
 def _hash(text: str):

@@ -124,7 +124,7 @@ def _panel(axis, kind: str, runs: dict[str, dict], looks: dict[str, dict]) -> No
             clip_on=False, **look,
         )  # fmt: skip
     if not shown:
-        what = "not measured" if kind == "separation" else "attribute unknown"
+        what = "not measured" if kind == "separation" else "attribute unknown, or none is paired"
         axis.text(0.5, 0.5, what, transform=axis.transAxes, ha="center", va="center", color=".4")
     elif kind == "auc":
         axis.axhline(0.5, color=".6", linewidth=1, linestyle=(0, (1, 2)))

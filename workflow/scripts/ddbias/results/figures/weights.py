@@ -94,7 +94,8 @@ def _parts(runs: list[tuple[dict, dict]]) -> list[tuple[str, np.ndarray, dict]]:
     solid = {"facecolor": (*grey, 0.45), "edgecolor": (*grey, 1.0)}
     hatched = {"facecolor": (*orange, 0.3), "edgecolor": (*orange, 1.0), "hatch": "////"}
     if any(mask is None for mask in masks):
-        return [("all samples (attribute unknown)", np.log10(weight[shown]), solid)]
+        why = "no attribute is paired" if all("attribute" in columns for columns, _ in runs) else "attribute unknown"
+        return [(f"all samples ({why})", np.log10(weight[shown]), solid)]
     conflicting = np.concatenate(masks)
     return [
         ("aligned", np.log10(weight[shown & ~conflicting]), solid),
