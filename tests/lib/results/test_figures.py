@@ -713,15 +713,22 @@ def test_names_are_text_in_figures(kind, hostile, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["images", "embedding"])
-def test_a_class_that_no_font_can_write_is_a_number(kind, hostile, monkeypatch):
+def test_a_class_that_no_font_can_write_is_a_number(kind, hostile, tmp_path, monkeypatch):
+    digits = load_digits()
+    alone = embeddings(tmp_path / "mine/natural/supcon/seed0/embeddings.arrow", digits.data, digits.target)
     monkeypatch.setattr(names, "_installed", list)
     names._fallbacks.cache_clear()
     with mpl.rc_context(style.rc()):
-        figure = plugins.module("figure", kind).draw(settings=SETTINGS.get(kind, {}), **hostile)
+        given = {**hostile, "embeddings": [alone]}  # of one panel, in which there is the least room
+        figure = plugins.module("figure", kind).draw(settings=SETTINGS.get(kind, {}), **given)
+        figure.savefig(io.BytesIO())
     words = shown(figure).split("\n")
     assert "#9" in words
     assert "שלום" in words
-    assert names.NUMBERED in words
+    assert names.NUMBERED in " ".join(words)
+    note = next(text for text in figure.findobj(mpl.text.Text) if text.get_text().startswith("#: "))
+    assert note.get_window_extent().x0 >= 0
+    assert note.get_window_extent().x1 <= figure.bbox.width
     names._fallbacks.cache_clear()
 
 

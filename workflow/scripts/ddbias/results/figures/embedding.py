@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +71,8 @@ def draw(*, embeddings: Sequence[str | Path], datasets: Sequence[str | Path], se
     classes, note = _names(datasets)
     _by_label(axes[0], places, labels, classes)
     if note:
-        figure.supxlabel(note, fontsize=8, color=".4")
+        lines = textwrap.wrap(note, int(figure.get_figwidth() / style.LETTER))
+        figure.supxlabel("\n".join(lines), fontsize=8, color=".4")
     if conflicting is not None:
         _by_conflict(axes[1], places, conflicting[chosen])
     middle, half = (places.max(0) + places.min(0)) / 2, 0.54 * np.ptp(places, 0).max()
