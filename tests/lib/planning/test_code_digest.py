@@ -186,7 +186,7 @@ def test_digest_does_not_follow_what_changes_no_result(copy):
     assert edit("learning/networks/vgg.py", '{"norm": "batch"}', '{"norm": "group"}') == first
     for path, old, new in (
         ("base/log.py", "steps/s", "steps a second"),  # said
-        ("runtime/checkpoint.py", '"15"', '"20"'),  # how a job lives
+        ("runtime/checkpoint.py", " or 15)", " or 20)"),  # how a job lives
         ("__init__.py", '__version__ = "', '__version__ = "9.'),
         ("distill/distribution_matching.py", "class Distiller", "# A remark.\n\n\nclass Distiller"),
         ("distill/learner.py", '"""What all', '"""Said in other words: what all'),

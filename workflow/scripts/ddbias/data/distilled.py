@@ -13,11 +13,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
-from ddbias.data import formation, store
+from ddbias.data import formation
 from ddbias.data.png import png
 from ddbias.data.split import denormalize
-
-FILE_NAME = "distilled.safetensors"
+from ddbias.data.training_set import FILE_NAME, read_set
 
 
 class IndicesOnlyError(DdbiasError):
@@ -154,39 +153,10 @@ def load_distilled(path: str | Path) -> DistilledSet:
     path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME
-    tensors, meta = store.read_tensors(path)
-    if meta.get("kind") != "distilled":
-        raise DdbiasError(f"{path} is not a distilled set; choose a {FILE_NAME} that the stage distill has written")
-    if "images" not in tensors and "index" in tensors:
+    tensors, meta = read_set(path)
+    if "images" not in tensors:
         raise IndicesOnlyError(
             f"{path} (distiller {meta.get('distiller')}) holds only indices of training samples; open its train.arrow "
             "with ddbias.load_split instead"
         )
-    _check(path, tensors, meta)
     return DistilledSet(tensors["images"], tensors["labels"], meta)
-
-
-def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
-    """Raise `DdbiasError` unless images, labels and metadata fit together."""
-    images, labels = tensors.get("images"), tensors.get("labels")
-    store.require(path, "a distilled set", [*tensors, *meta], ("images", "labels", "mean", "std", "label_names"))
-    store.require_finite(path, "images", images.numpy())
-    fits = (
-        images.ndim == 4
-        and images.dtype == torch.float32
-        and labels.dtype == torch.int64
-        and labels.shape == images.shape[:1]
-        and len(meta["mean"]) == len(meta["std"]) == images.shape[1]
-        and _is_formation(meta.get("formation", 1), images)
-        and (len(labels) == 0 or 0 <= int(labels.min()) <= int(labels.max()) < len(meta["label_names"]))
-    )
-    if not fits:
-        raise DdbiasError(
-            f"{path} is damaged: {images.dtype} images {tuple(images.shape)}, {labels.dtype} labels "
-            f"{tuple(labels.shape)} and its metadata do not fit together; delete it and distill again"
-        )
-
-
-def _is_formation(factor: object, images: torch.Tensor) -> bool:
-    """Tell whether stored images (N, C, H, W) can be cut into tiles as the metadata says."""
-    return type(factor) is int and 1 <= factor <= min(images.shape[2:])

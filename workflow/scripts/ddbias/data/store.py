@@ -198,9 +198,8 @@ def _checksum(name: str, values: object) -> str:
         values = values.to_numpy(zero_copy_only=False) if isinstance(values, pa.Array) else values.to_numpy()
     head = f"{name} {str(values.dtype).removeprefix('torch.')} {tuple(values.shape)}".encode()
     if not isinstance(values, np.ndarray):  # a tensor, perhaps of a type that NumPy lacks
-        import torch
-
-        values = values.reshape(-1).view(torch.uint8).numpy()  # reshape: a scalar has no bytes to view
+        byte = values.new_empty(0).byte().dtype  # torch's: an import of it would make tables depend on its version
+        values = values.reshape(-1).view(byte).numpy()  # reshape: a scalar has no bytes to view
     return _crc32(np.ascontiguousarray(values).reshape(-1).view(np.uint8), zlib.crc32(head))
 
 
