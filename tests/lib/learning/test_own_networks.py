@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from ddbias.evaluation.fast import fast_network
 from ddbias.learning import networks
 from ddbias.learning.precision import half_precision
 from ddbias.planning.config import load_schema
+from ddbias.planning.costs.networks import features, network_cost
 from ddbias.planning.load import load
 from ddbias.runtime.checkpoint import Checkpoint
 from ddbias.testing import STUDY, tiny_split
@@ -298,5 +300,8 @@ def test_the_network_of_the_docs_is_taken_by_a_study_and_works(split, tmp_path):
     config |= {"distillers": {"checked": {"kind": "dc", "network": "small"}}, "debias": {"checked": "uniform"}}
     config |= {"models": {}, "surrogates": {}}
     network = load(config).config["networks"]["small"]
+    cost = network_cost(network, SimpleNamespace(channels=3, side=8))
+    assert (cost.known, features(network, 8)) == (False, 512)  # its depth is none of blocks that could be counted
+    assert cost.seconds > 0
     assert network == {"kind": "small_vit", "patch": 4, "width": 8, "depth": 1}
     assert distilled(split, network, distiller("dc", iterations=1)).images.isfinite().all()

@@ -37,16 +37,21 @@ def network_cost(network: Mapping, of: DataSize) -> NetworkCost:
     products, values = counts(network, of.channels, of.side)
     own_products, own_values = _blocks(PUBLISHED, 3, SIDE)
     seconds = PASS * (BY_PRODUCTS * products / own_products + (1 - BY_PRODUCTS) * values / own_values)
-    return NetworkCost(seconds, IMAGE_MB * values / own_values, "depth" in network and of.side <= SIDE)
+    return NetworkCost(seconds, IMAGE_MB * values / own_values, _is_convnet(network) and of.side <= SIDE)
 
 
 def counts(network: Mapping, channels: int, side: int) -> tuple[float, float]:
     """Return millions of multiply-adds, and thousands of values that layers put out, for one image."""
-    if "depth" in network:
+    if _is_convnet(network):
         return _blocks(network, channels, side)
     declared = plugins.find("network", network["kind"]).facts.get("counts")
     declared = declared or plugins.find("network", UNKNOWN).facts["counts"]
     return declared[0] * (side / SIDE) ** 2, declared[1] * (side / SIDE) ** 2
+
+
+def _is_convnet(network: Mapping) -> bool:
+    """Tell whether blocks can be counted: a network of a plug-in may have a depth, too, of something else."""
+    return set(PUBLISHED) <= network.keys() and plugins.find("network", network["kind"]).built_in
 
 
 def _blocks(network: Mapping, channels: int, side: int) -> tuple[float, float]:
@@ -61,6 +66,6 @@ def _blocks(network: Mapping, channels: int, side: int) -> tuple[float, float]:
 
 def features(network: Mapping, side: int) -> int:
     """Return how many features a network has before its last layer: what a density may be estimated on."""
-    if "depth" not in network:
+    if not _is_convnet(network):
         return 512
     return network["width"] * (side if network["pooling"] == "none" else side // 2 ** network["depth"]) ** 2
