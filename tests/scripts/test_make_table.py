@@ -30,7 +30,7 @@ def test_the_script_writes_every_output(tmp_path, monkeypatch):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.main(snakemake)
-    assert "0.95,dm,kde,10,net,accuracy,50.00,,,1,1,,,,,,,,,,quick" in Path(outputs["csv"]).read_text()
+    assert "0.95,dm,kde,10,net,accuracy,50.00,,,1,1,,,,,,,,,,0,quick" in Path(outputs["csv"]).read_text()
     assert all("abc123" in Path(outputs[form]).read_text() for form in ("md", "tex", "html"))
 
 
