@@ -369,6 +369,13 @@ def test_what_was_added_or_edited_in_an_export_is_not_lost(results, tmp_path):
     assert "mine\n" not in (hub / "README.md").read_text()
 
 
+def test_a_set_of_somebody_else_leads_to_no_other_folder(results, tmp_path):
+    write_set(results, seed=7, dataset="../../outside")
+    with pytest.raises(DdbiasError, match=r"says that it is '\.\./\.\./outside-0\.95.*cannot name a folder"):
+        export(results, tmp_path / "out")
+    assert not list(tmp_path.glob("**/outside*"))
+
+
 def test_links_and_files_in_the_place_of_a_folder_are_refused(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "elsewhere").mkdir()

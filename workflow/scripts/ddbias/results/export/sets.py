@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from ddbias.base.errors import DdbiasError
 from ddbias.data import png, store
 from ddbias.data.distilled import DistilledSet, IndicesOnlyError, load_distilled
 from ddbias.results.tables.read import read_evaluations
@@ -134,9 +136,18 @@ def read_sets(
 
 
 def subset_name(meta: Mapping) -> str:
-    """Return the name of a set outside its study, e.g. ``digits_fg-0.95-dm-kde-ipc10-seed0``."""
+    """Return the name of a set outside its study, e.g. ``digits_fg-0.95-dm-kde-ipc10-seed0``.
+
+    Raises
+    ------
+    DdbiasError
+        If what a file says of itself is no name of a folder: it may be somebody else's, and shall lead nowhere.
+    """
     cell = {key: str(meta[key]) for key in CELL}
-    return "{dataset}-{ratio}-{distiller}-{debias}-ipc{ipc}-seed{seed}".format(**cell)
+    name = "{dataset}-{ratio}-{distiller}-{debias}-ipc{ipc}-seed{seed}".format(**cell)
+    if not re.fullmatch(r"\w[\w.-]*", name):
+        raise DdbiasError(f"a distilled set says that it is '{name}', which cannot name a folder; distil it again")
+    return name
 
 
 def different(values: Iterable) -> list:
