@@ -228,7 +228,8 @@ def test_the_training_set_is_decoded(tmp_path, side):
     images = torch.randn((4, 3, side, side), generator=torch.Generator().manual_seed(0))
     mean, std, labels = [0.2, 0.4, 0.6], [0.3, 0.2, 0.25], torch.tensor([0, 0, 1, 1])
     path = tmp_path / "distilled.safetensors"
-    store.write_tensors(path, {"images": images, "labels": labels}, {"mean": mean, "std": std, "formation": 2})
+    meta = {"kind": "distilled", "mean": mean, "std": std, "label_names": ["a", "b"]}
+    store.write_tensors(path, {"images": images, "labels": labels}, meta | {"formation": 2})
     decoded, classes = training_set(path, None)
     assert classes.tolist() == [0] * 8 + [1] * 8
     tall = (side + 1) // 2
@@ -242,7 +243,7 @@ def test_the_training_set_is_decoded(tmp_path, side):
                 tile = canvas[n : n + 1, :, i * tall : (i + 1) * tall, j * tall : (j + 1) * tall]
                 whole = torch.nn.functional.interpolate(tile, size=(side, side), mode="bilinear", align_corners=False)
                 torch.testing.assert_close(decoded[4 * n + 2 * i + j], whole[0], rtol=1e-6, atol=1e-6)
-    store.write_tensors(path, {"images": images, "labels": labels}, {"mean": mean, "std": std})
+    store.write_tensors(path, {"images": images, "labels": labels}, meta)
     plain, classes = training_set(path, None)
     assert torch.equal(plain, images)
     assert torch.equal(classes, labels)

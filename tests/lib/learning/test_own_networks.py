@@ -210,7 +210,8 @@ def test_mtt_follows_its_experts(split, network, tmp_path):
         distilled(split, None, distiller("mtt", iterations=1, momentum=0.0, memory=memory), models=models).images
         for memory in ("graph", "replay")
     ]
-    torch.testing.assert_close(*found)  # a step that is done again drops nothing else
+    # A step that is done again drops nothing else; sums are as close as in tests/lib/distill/test_mtt.py.
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4 * found[0].abs().max().item())
 
 
 @every_kind
