@@ -52,7 +52,7 @@ def xrays(tmp_path):
 
 def test_worked_example_of_the_documentation(xrays, monkeypatch):
     monkeypatch.chdir(xrays)
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/own-data.md").read_text(), re.MULTILINE | re.DOTALL)
+    block, *_ = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/own-data.md").read_text(), re.MULTILINE | re.DOTALL)
     config = yaml.safe_load((ROOT / "config.yaml").read_text()) | yaml.safe_load(block)
     dataset = complete(config)["datasets"]["xrays"]
     train, test = synthesize_dataset(ratio=None, data={}, **dataset)

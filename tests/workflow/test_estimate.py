@@ -21,6 +21,7 @@ def counts(output):
     }
 
 
+@pytest.mark.thorough
 def test_what_was_done_and_what_it_took(finished):
     status, output = estimated(finished, "--config=tiny.yaml", "--cores=3")
     assert status == 0

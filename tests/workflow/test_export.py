@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/export.md").read_text()
 SET = "digits_fg-0.95-dm-kde-ipc1-seed0"
@@ -28,6 +30,7 @@ def test_make_target_and_commands_of_the_page():
     assert (ROOT / "studies/lu2024_cmnist_dd.yaml").exists()
 
 
+@pytest.mark.thorough
 def test_a_partial_study_is_exported_and_again_when_a_set_is_added(finished):
     shutil.rmtree(finished / "results/tiny/quick/distilled/digits_fg/0.95/random")
     status, output = finished.run("tiny.yaml", "export")

@@ -126,6 +126,7 @@ def test_jobs_per_gpu_is_a_positive_number(gpus, monkeypatch, number):
 # ---- a whole run ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_run_on_made_up_gpus_takes_turns_and_computes_on_the_cpu(checkout):
     """Three distillations and evaluations of `device: auto` share one GPU that torch cannot see."""
     gpu = f"GPU-{uuid.uuid4()}"

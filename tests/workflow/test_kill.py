@@ -166,6 +166,7 @@ def test_interrupt_ends_the_jobs_and_keeps_the_state(running):
     assert (checkout / STATE).exists()
 
 
+@pytest.mark.thorough
 def test_stopped_evaluation_goes_on_with_its_next_network(finished):
     """Its state is written between two networks; one that is being trained is lost."""
     checkout = prepare(finished)

@@ -39,14 +39,11 @@ def test_a_plug_in_outside_the_checkout_runs_to_the_table_and_an_edit_reruns_its
     with open(checkout.folder.parent / "my method.py", "a") as file:
         file.write("EDITED = 1\n")
     assert checkout.planned(config) == AGAIN
-    status, output = checkout.run(config)
-    assert status == 0, output
-    assert checkout.planned(config) == {}
     broken = (checkout.folder.parent / "my method.py").read_text().replace("import torch\n", "import torhc\n")
     (checkout.folder.parent / "my method.py").write_text(broken)
     status, output = checkout.run(config)
     assert status == 1
-    assert "Traceback" not in output
+    assert "please report" not in output  # the log that is shown ends with whose mistake it is, after the traceback
     said = "plug-in ../my method.py, line 3: ModuleNotFoundError: No module named 'torhc'"
     assert f"ddbias: {said}" in output
 

@@ -245,6 +245,7 @@ def test_other_scale_has_its_own_folder(finished):
     assert (finished / "results/tiny/quick/tables/main.csv").exists()
 
 
+@pytest.mark.thorough
 def test_a_deleted_file_is_named_and_made_again_without_what_follows(finished):
     results = finished / "results/tiny/quick"
     gone = [
