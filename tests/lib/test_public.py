@@ -23,6 +23,8 @@ NAMES = sorted(ddbias.__all__)
 ONLY = """
 import sys
 
+pytestmark = pytest.mark.slow
+
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] in {refused}:

@@ -9,6 +9,8 @@ from ddbias.datasets.synthesis import synthesize_dataset
 from ddbias.evaluation.metrics import count, group_metrics
 from sklearn.neighbors import KNeighborsClassifier
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mnist(data_home, tmp_path_factory):

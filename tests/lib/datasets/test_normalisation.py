@@ -11,6 +11,8 @@ from ddbias.debias.real_side import RealSettings
 from ddbias.distill import engine
 from ddbias.runtime.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 3, 4, 4), dtype=np.uint8)
 
 

@@ -206,6 +206,7 @@ def test_parquet_damaged_file(write, tmp_path):
     fails("test.parquet is damaged or not a Parquet file", settings, {"root": str(tmp_path)})
 
 
+@pytest.mark.slow
 def test_fairface(data_home):
     paths = {split: f"fairface/{split}.parquet" for split in ("train", "test")}
     parts = sources.load({"kind": "parquet", **paths}, data={"mirrors": [str(data_home)]}, size=8)

@@ -371,6 +371,7 @@ def plain_accuracy(conflicting_accuracy):
     return conflicting_accuracy("none")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", LEARNERS)
 def test_conflicting_digits_are_told_better_than_after_plain_training(kind, conflicting_accuracy, plain_accuracy):
     accuracy = conflicting_accuracy(kind)

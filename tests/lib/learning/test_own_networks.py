@@ -26,6 +26,8 @@ HEAD = """
 import torch
 from torch import nn
 from ddbias.learning.networks.layers import Network
+
+pytestmark = pytest.mark.slow
 """
 NETWORKS = (
     HEAD

@@ -59,6 +59,7 @@ def test_kind_and_file(section, kind, file):
     assert plugins.find(section, kind).file == SCRIPTS / "ddbias" / file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", JOBS)
 def test_everything_that_a_job_imports_is_listed(script):
     kinds, modules = JOBS[script]
@@ -177,6 +178,7 @@ def copy(tmp_path, monkeypatch):
     code_digest.forget()
 
 
+@pytest.mark.slow
 def test_digest_does_not_follow_what_changes_no_result(copy):
     first = copy.digest()
     edit = copy.edit
@@ -234,6 +236,7 @@ def test_the_same_name_from_another_module_is_other_code(copy, tmp_path):
     assert copy.digest() != first
 
 
+@pytest.mark.slow
 def test_what_a_name_stands_for_counts(copy):
     """The text of the code that uses it is the same."""
     job = "evaluate", (("network", "resnet18"), ("network", "convnet"))
@@ -261,6 +264,7 @@ def test_what_else_a_file_declares_changes_no_digest(copy):
     assert copy.digest(job) == first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("imported", ["from ddbias import gradient_distance", "import ddbias", "import ddbias as d"])
 def test_public_names_lead_to_their_files(copy, imported):
     path = copy.library.parent / "make_table.py"

@@ -36,6 +36,7 @@ def test_grey_images_stay_grey_without_colour():
     assert size({"kind": "digits"}, "none").channels == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mnist", "fashion_mnist", "cifar10"])
 def test_published_files(kind, data_home, tmp_path):
     raw = sources.load({"kind": kind}, data={"root": str(tmp_path), "mirrors": [str(data_home)]})

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from ddbias.runtime import job
 
+pytestmark = pytest.mark.slow
+
 SCRIPTS = Path(job.__file__).parents[2]
 LOAD = "import json, runpy, sys; [runpy.run_path(path) for path in sys.argv[1:]]; print(json.dumps(list(sys.modules)))"
 SHOWING = {"make_table", "plot", "write_report"}
