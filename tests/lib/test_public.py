@@ -17,13 +17,12 @@ from ddbias.data import store
 from ddbias.data.split import save_split
 from ddbias.datasets.synthesis import synthesize_dataset
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(ddbias.__all__)
 # Refuses to import all but some packages outside the standard library.
 ONLY = """
 import sys
-
-pytestmark = pytest.mark.slow
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):

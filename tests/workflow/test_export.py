@@ -56,6 +56,7 @@ def test_a_partial_study_is_exported_and_again_when_a_set_is_added(finished):
     assert (finished / EXPORT / "dd-ranking" / SET / "images.pt").exists()
 
 
+@pytest.mark.thorough
 def test_snippets_and_commands_of_the_page_run(finished):
     launch = ["workflow/launch.py", "--config=tiny.yaml", "--cores=2", "--to=an export", "--", "export"]
     status, output = finished.finish(finished.start(*launch))

@@ -141,6 +141,7 @@ def test_stopped_job(running, undisturbed):
     stopped(checkout, process, undisturbed)
 
 
+@pytest.mark.thorough
 def test_stopped_group(running, undisturbed):
     checkout, process = running
     os.killpg(process.pid, signal.SIGTERM)

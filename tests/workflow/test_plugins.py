@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pytest
 import yaml
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/plugins/pixel_moments.py"
@@ -25,6 +26,7 @@ def with_plugin(checkout, **options):
     )
 
 
+@pytest.mark.thorough
 def test_a_plug_in_outside_the_checkout_runs_to_the_table_and_an_edit_reruns_its_cells(checkout):
     config = with_plugin(checkout, second=0.3)
     status, output = checkout.run(config)

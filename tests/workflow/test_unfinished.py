@@ -2,6 +2,7 @@
 
 import csv
 
+import pytest
 import yaml
 
 TABLE = "results/tiny/quick/tables/main.csv"
@@ -13,6 +14,7 @@ def finished_sets(checkout):
         return {(row["distiller"], row["debias"]): int(row["n"]) for row in csv.DictReader(file)}
 
 
+@pytest.mark.thorough
 def test_what_is_shown_of_an_unfinished_study_and_made_again_when_it_is_finished(checkout):
     grid = yaml.safe_load((checkout / checkout.study()).read_text())["grid"]
     for entry in grid[:2]:  # vanilla and real images, as little as makes a table

@@ -21,13 +21,13 @@ from ddbias.planning.load import load
 from ddbias.runtime.checkpoint import Checkpoint
 from ddbias.testing import STUDY, tiny_split
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 HEAD = """
 import torch
 from torch import nn
 from ddbias.learning.networks.layers import Network
-
-pytestmark = pytest.mark.slow
 """
 NETWORKS = (
     HEAD
