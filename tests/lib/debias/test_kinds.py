@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from ddbias.base import plugins
@@ -11,7 +13,7 @@ from ddbias.data.split import Split
 from ddbias.debias.apply import estimate_weights, real_settings
 from ddbias.debias.balance import balanced_weights, merge_small
 from ddbias.debias.estimates import Estimate
-from ddbias.debias.kinds import group_balanced, kde, lff_weights, loss_weighted, uniform
+from ddbias.debias.kinds import dpr, group_balanced, kde, lff_weights, loss_weighted, uniform
 from ddbias.debias.real_side import POOLINGS, RealSettings
 from ddbias.debias.weights.density import kde_density
 from ddbias.debias.weights.inverse_density import density_weights
@@ -312,9 +314,53 @@ def test_the_loss_depends_on_differences_of_logits_and_keeps_its_range():
         assert extreme[columns["label"] == label].mean() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
+def test_weights_of_a_disagreement_equal_a_plain_loop(temperature):
+    columns = surrogate_columns()
+    found, labels = dpr.estimate(columns, temperature=temperature).weights, columns["label"]
+    odds = [[math.exp(value / temperature) for value in row] for row in columns["logits"].tolist()]
+    disagreement = [1 - row[label] / sum(row) for row, label in zip(odds, labels.tolist(), strict=True)]
+    for i, label in enumerate(labels.tolist()):
+        of_class = [value for value, other in zip(disagreement, labels.tolist(), strict=True) if other == label]
+        assert found[i] == pytest.approx(disagreement[i] * len(of_class) / sum(of_class), rel=1e-9)
+    conflicting = columns["attribute"] != labels
+    assert found[conflicting].min() > 2 * found[~conflicting].max()
+
+
+def test_a_disagreement_is_right_at_its_ends():
+    """Of a class that the classifier knows by heart all count alike, of one that it excludes, too (1e-8 of DPR)."""
+    labels = np.array([0, 0, 0, 1, 1])
+    logits = np.array([[50.0, 0], [90, 0], [400, 0], [50, 0], [900, 0]])
+    np.testing.assert_allclose(dpr.estimate({"logits": logits, "label": labels}).weights, 1)
+    logits[0] = [0, 50]
+    np.testing.assert_allclose(dpr.estimate({"logits": logits, "label": labels}).weights[:3], [3, 0, 0], atol=1e-7)
+    hot = dpr.estimate({"logits": logits, "label": labels}, temperature=1e9).weights
+    np.testing.assert_allclose(hot, 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["dpr", "loss_weighted"])
+def test_weights_from_logits_follow_their_samples_whatever_the_others_are(kind):
+    columns = surrogate_columns()
+    weights = estimate_weights({"kind": kind, "surrogate": "s"}, columns).weights
+    order = np.random.default_rng(1).permutation(len(weights))
+    moved = {name: values[order] for name, values in columns.items()}
+    np.testing.assert_allclose(estimate_weights({"kind": kind, "surrogate": "s"}, moved).weights, weights[order])
+    first = {name: values[columns["label"] == 0] for name, values in columns.items()}  # weights of a class are its own
+    found = estimate_weights({"kind": kind, "surrogate": "s"}, first).weights
+    np.testing.assert_allclose(found, weights[columns["label"] == 0])
+    assert found.mean() == pytest.approx(1)
+
+
 @pytest.mark.parametrize(
     ("settings", "changes", "said"),
     [
+        (
+            {"kind": "dpr"},
+            {"logits": None},
+            "dpr needs the logits of its surrogate, which stores none; use one of",
+        ),
+        ({"kind": "dpr", "temperature": 0.0}, {}, "the temperature of dpr must be a number above 0, not 0.0"),
+        ({"kind": "dpr"}, {"logits": np.full((60, 2), np.nan)}, "the logits have values that are not finite"),
         ({"kind": "lff_weights"}, {"difficulty": None}, "needs the difficulty of its surrogate.*use one of kind lff"),
         (
             {"kind": "loss_weighted"},

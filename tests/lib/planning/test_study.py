@@ -332,6 +332,14 @@ LOOK = {"kind": "images", "network": "small"}
             "lff, not supcon",
         ),
         (
+            {"debias__kde": {"kind": "dpr", "surrogate": "supcon"}},
+            "debias.kde.surrogate = 'supcon': dpr needs one of kind cross_entropy or generalised_ce or lff, not supcon",
+        ),
+        (
+            {"debias__kde": {"kind": "dpr", "surrogate": "supcon", "temperature": 0}},
+            "debias.kde.temperature = 0: must be greater than 0",
+        ),
+        (
             {"debias__kde": {"kind": "fairdd", "clusters": 3}, "figures": {}},
             "debias.kde.clusters = 3: only used with groups: clusters",
         ),
@@ -620,6 +628,7 @@ def test_cells_are_selected_by_a_ratio_written_in_another_way():
         ({"kind": "fairdd", "groups": "clusters", "surrogate": "supcon", "clusters": 2}, True),
         ({"kind": "group_balanced", "groups": "predicted", "surrogate": "gce"}, True),
         ({"kind": "loss_weighted", "surrogate": "gce"}, True),
+        ({"kind": "dpr", "surrogate": "gce", "temperature": 2}, True),
         ({"kind": "kde", "surrogate": "supcon"}, True),
     ],
 )

@@ -66,3 +66,21 @@ def mean_one(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
             share = values[members] / largest  # so that neither tiny nor huge values lose the sum
             scaled[members] = share / share.mean()
     return scaled
+
+
+def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the cross-entropy (N,) float64, in nats, of logits (N, K) against labels (N,).
+
+    Raises
+    ------
+    DdbiasError
+        If a logit is not finite or a label has none.
+    """
+    logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+    if logits.ndim != 2 or len(logits) != len(labels) or labels.max() >= logits.shape[1]:
+        raise DdbiasError(f"logits of shape {logits.shape} do not fit {len(labels)} labels up to {labels.max()}")
+    if not np.isfinite(logits).all():
+        raise DdbiasError("the logits have values that are not finite: the surrogate diverged, lower its rate")
+    shifted = logits - logits.max(1, keepdims=True)
+    # Rounding may leave a loss a little below zero.
+    return np.maximum(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels], 0.0)
