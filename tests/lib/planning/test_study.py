@@ -340,6 +340,10 @@ LOOK = {"kind": "images", "network": "small"}
             "debias.kde.temperature = 0: must be greater than 0",
         ),
         (
+            {"debias__kde": {"kind": "spare", "surrogate": "supcon", "max_clusters": 1}},
+            "debias.kde.max_clusters = 1: must be at least 2",
+        ),
+        (
             {"debias__kde": {"kind": "fairdd", "clusters": 3}, "figures": {}},
             "debias.kde.clusters = 3: only used with groups: clusters",
         ),
@@ -629,6 +633,7 @@ def test_cells_are_selected_by_a_ratio_written_in_another_way():
         ({"kind": "group_balanced", "groups": "predicted", "surrogate": "gce"}, True),
         ({"kind": "loss_weighted", "surrogate": "gce"}, True),
         ({"kind": "dpr", "surrogate": "gce", "temperature": 2}, True),
+        ({"kind": "spare", "surrogate": "gce", "clusters": 4, "power": 1}, True),
         ({"kind": "kde", "surrogate": "supcon"}, True),
     ],
 )

@@ -57,7 +57,7 @@ def cluster_groups(
     points, labels = np.asarray(embeddings), np.asarray(labels)
     if clusters is not None and clusters < 1:
         raise DdbiasError(f"the number of clusters must be at least 1, not {clusters}; leave it out to have it found")
-    _check("embeddings", points, labels)
+    check_rows("embeddings", points, labels)
     groups = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
@@ -87,11 +87,11 @@ def predicted_groups(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
         If a logit is not finite or the lengths differ.
     """
     logits, labels = np.asarray(logits), np.asarray(labels)
-    _check("logits", logits, labels)
+    check_rows("logits", logits, labels)
     return logits.argmax(1).astype(np.int64)
 
 
-def _check(what: str, values: np.ndarray, labels: np.ndarray) -> None:
+def check_rows(what: str, values: np.ndarray, labels: np.ndarray) -> None:
     """Refuse values that are not finite rows, one for each label."""
     if values.ndim != 2 or len(values) != len(labels):
         raise DdbiasError(f"{what} of shape {values.shape} do not fit {len(labels)} labels")
@@ -99,10 +99,31 @@ def _check(what: str, values: np.ndarray, labels: np.ndarray) -> None:
         raise DdbiasError(f"the {what} have values that are not finite: the surrogate diverged, lower its rate")
 
 
+def k_means(points: np.ndarray, count: int, *, seed: int, starts: int = 1, iterations: int = 300) -> np.ndarray:
+    """Return which of at most `count` clusters points (n, d) are in: int64 (n,), 0 upwards without gaps.
+
+    The best of `starts` is kept; there are never more clusters than different points.
+    """
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    # Rounded, so that equal images whose sums came out differently in the last place are one point.
+    count = min(count, len(np.unique(points.round(9), axis=0)))
+    with threadpool_limits(limits=1):  # several threads add up in the order in which they end
+        found = KMeans(count, n_init=starts, max_iter=iterations, random_state=seed % 2**32).fit_predict(points)
+    return np.unique(found, return_inverse=True)[1]
+
+
+def by_size(groups: np.ndarray) -> np.ndarray:
+    """Return groups (n,) numbered anew: 0 is the largest, 1 the next; of equal ones the lower number comes first."""
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.argsort(np.argsort(-sizes, kind="stable"))[group]
+
+
 def _class_groups(points: np.ndarray, clusters: int | None, seed: int) -> np.ndarray:
     """Return the groups (n,) of one class with embeddings (n, D)."""
     points = _principal(points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12))
-    small = _small_clusters(points, max(SMALL_CLUSTERS, 4 * (clusters or 0)), seed)
+    small = k_means(points, max(SMALL_CLUSTERS, 4 * (clusters or 0)), seed=seed, iterations=50)
     components = [Component.of(cluster, points[small == cluster]) for cluster in range(small.max() + 1)]
     found = _found(components) if clusters is None else _asked_for(components, clusters)
     group = np.empty(len(components), np.int64)
@@ -118,18 +139,6 @@ def _principal(points: np.ndarray) -> np.ndarray:
         return points
     _, directions = np.linalg.eigh(points.T @ points)
     return points @ directions[:, -DIMENSIONS:]
-
-
-def _small_clusters(points: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Return for points (n, d) which of at most `count` k-means clusters they are in, 0 upwards without gaps."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    # Rounded, so that equal images whose sums came out differently in the last place are one point.
-    count = min(count, len(np.unique(points.round(9), axis=0)))
-    with threadpool_limits(limits=1):  # several threads add up in the order in which they end
-        found = KMeans(count, n_init=1, max_iter=50, random_state=seed % 2**32).fit_predict(points)
-    return np.unique(found, return_inverse=True)[1]
 
 
 def _found(components: list[Component]) -> list[Component]:
