@@ -337,7 +337,7 @@ LOOK = {"kind": "images", "network": "small"}
         ),
         (
             {"debias__kde": {"kind": "dpr", "surrogate": "supcon", "temperature": 0}},
-            "debias.kde.temperature = 0: must be greater than 0",
+            "debias.kde.temperature = 0: must be above 0",
         ),
         (
             {"debias__kde": {"kind": "spare", "surrogate": "supcon", "max_clusters": 1}},
@@ -346,6 +346,18 @@ LOOK = {"kind": "images", "network": "small"}
         (
             {"debias__kde": {"kind": "fairdd", "clusters": 3}, "figures": {}},
             "debias.kde.clusters = 3: only used with groups: clusters",
+        ),
+        (
+            {"debias__kde": {"kind": "cobra", "groups": "dbscan"}, "figures": {}},
+            "debias.kde.groups = dbscan: needs a surrogate; defined: supcon",
+        ),
+        (
+            {"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "eps": 0.2}},
+            "debias.kde.eps = 0.2: only used with groups: dbscan",
+        ),
+        (
+            {"debias__kde": {"kind": "cobra", "groups": "dbscan", "surrogate": "supcon", "eps": 2.5}},
+            "debias.kde.eps = 2.5: must be at most 2",
         ),
         (
             {"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "min_evidence": 0.3}},
@@ -631,6 +643,7 @@ def test_cells_are_selected_by_a_ratio_written_in_another_way():
         ({"kind": "cobra", "surrogate": None}, False),
         ({"kind": "fairdd", "groups": "clusters", "surrogate": "supcon", "clusters": 2}, True),
         ({"kind": "group_balanced", "groups": "predicted", "surrogate": "gce"}, True),
+        ({"kind": "fairdd", "groups": "dbscan", "surrogate": "supcon", "eps": 0.2, "min_samples": 4}, True),
         ({"kind": "loss_weighted", "surrogate": "gce"}, True),
         ({"kind": "dpr", "surrogate": "gce", "temperature": 2}, True),
         ({"kind": "spare", "surrogate": "gce", "clusters": 4, "power": 1}, True),

@@ -1,7 +1,7 @@
 """Weights that give every group of a class the same say, and where the groups come from.
 
-A group of a class (a cell) is named by the true attribute, by a cluster of the class in a surrogate's embedding, or by
-what a biased classifier takes a sample for (`ddbias.debias.pseudo_groups`).
+A group of a class (a cell) is named by the true attribute, by a cluster of the class in a surrogate's embedding
+(`ddbias.debias.pseudo_groups`, `ddbias.debias.dbscan_groups`), or by what a biased classifier takes a sample for.
 
 With cells of ``n_1 .. n_G`` samples in a class of ``n``, a sample of cell g weighs ``1 / (n_g + smoothing * n / G)``,
 scaled to mean 1 in the class: each cell counts as if it had ``smoothing`` times an average cell's samples more. 0
@@ -18,11 +18,12 @@ import numpy as np
 from ddbias.base.errors import DdbiasError, unknown
 from ddbias.base.groups import class_members
 from ddbias.data.split import Split
+from ddbias.debias.dbscan_groups import dbscan_groups
 from ddbias.debias.estimates import Estimate, column
 from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
 from ddbias.debias.pseudo_groups import cluster_groups, predicted_groups
 
-PSEUDO = ("clusters", "predicted")
+PSEUDO = ("clusters", "dbscan", "predicted")
 CLASSIFY = "one of kind cross_entropy, generalised_ce or lff"
 
 
@@ -104,21 +105,25 @@ def pseudo_groups(
     groups: str,
     clusters: int | None = None,
     min_evidence: float | None = None,
-) -> tuple[np.ndarray, dict[str, float]]:
+    eps: float | None = None,
+    min_samples: int | None = None,
+) -> tuple[np.ndarray, dict[str, float | list[float]]]:
     """Return pseudo-groups (N,) int64 from a surrogate's columns, and what is worth keeping about them.
 
     Parameters
     ----------
     columns : mapping of str to ndarray
-        ``label`` (N,), with ``embedding`` (N, D) for clusters or ``logits`` (N, K) for predicted groups.
+        ``label`` (N,), with ``embedding`` (N, D) for clusters and dbscan or ``logits`` (N, K) for predicted groups.
     debias : str
         Its kind, for messages.
-    groups : {"clusters", "predicted"}
+    groups : {"clusters", "dbscan", "predicted"}
     clusters : int, optional
         How many in each class; by default the data say.
     min_evidence : float, optional
         0..1, for predicted groups: with less evidence of a bias (`ddbias.debias.evidence`) a class is one group, so
         that nothing is debiased. 0 always splits; by default .5.
+    eps, min_samples : float and int, optional
+        For dbscan, see `ddbias.debias.dbscan_groups`.
 
     Raises
     ------
@@ -128,6 +133,10 @@ def pseudo_groups(
     labels = np.asarray(columns["label"])
     if groups == "clusters":
         return cluster_groups(column(columns, "embedding", debias, "any"), labels, clusters=clusters), {}
+    if groups == "dbscan":
+        embeddings = column(columns, "embedding", debias, "any")
+        found, distances = dbscan_groups(embeddings, labels, eps=eps, min_samples=min_samples)
+        return found, {"eps": distances}
     if groups != "predicted":
         raise unknown(f"groups of debias {debias} with a surrogate", groups, PSEUDO)
     logits = column(columns, "logits", debias, CLASSIFY)

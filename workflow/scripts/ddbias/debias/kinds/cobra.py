@@ -9,7 +9,7 @@ absolute`` and ``warm_up: 10`` (50 at 50, 100 at 100 images per class), ``real_b
 Differs from the paper in the same as `ddbias.debias.kinds.fairdd` does: pseudo-groups, ``draw: proportional``, and
 balanced draws where nothing is matched.
 
-Cost: as without it.
+Cost: as without it; with pseudo-groups that of making them once.
 """
 
 from __future__ import annotations
@@ -34,9 +34,15 @@ PLUGIN = {
                 "groups": {"$ref": "#/$defs/groups"},
                 "surrogate": {"$ref": "#/$defs/groups_surrogate"},
                 "clusters": {"$ref": "#/$defs/clusters"},
+                "eps": {"$ref": "#/$defs/dbscan_eps"},
+                "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
                 "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "draw": {"$ref": "#/$defs/group_draw"},
             },
+            "seconds": (
+                "2.2e-10 * max(dimensions, 160) * train * min(train / classes, 8000) if groups == 'dbscan' else 0"
+            ),
+            "megabytes": "8e-6 * min(train / classes, 8000) * min(train / classes, 8000) if groups == 'dbscan' else 0",
         },
     },
 }

@@ -11,7 +11,8 @@ proportional`` draws the groups alike often, so that rare ones are seldom missed
 matched group by group (first images, controls, the training of MTT's experts and of IDC's network), the groups of a
 class are drawn alike often.
 
-Cost: as without it; gradient matching computes the real gradient in as many parts as there are groups.
+Cost: as without it, and pseudo-groups once; gradient matching computes the real gradient in as many parts as there are
+groups.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ PLUGIN = {
                 "groups": {"$ref": "#/$defs/groups"},
                 "surrogate": {"$ref": "#/$defs/groups_surrogate"},
                 "clusters": {"$ref": "#/$defs/clusters"},
+                "eps": {"$ref": "#/$defs/dbscan_eps"},
+                "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
                 "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "reduction": {
                     "enum": ["sum", "mean"],
@@ -47,6 +50,10 @@ PLUGIN = {
                 },
                 "draw": {"$ref": "#/$defs/group_draw"},
             },
+            "seconds": (
+                "2.2e-10 * max(dimensions, 160) * train * min(train / classes, 8000) if groups == 'dbscan' else 0"
+            ),
+            "megabytes": "8e-6 * min(train / classes, 8000) * min(train / classes, 8000) if groups == 'dbscan' else 0",
         },
     },
 }

@@ -4,7 +4,7 @@ With the true attribute the matching target is the mean of the group means, whic
 COBRA aims at (arXiv 2411.19623, 2605.00185); it is no bound on what other weights reach. With pseudo-groups from a
 surrogate it needs no attribute. Formula and shrinkage: `ddbias.debias.balance`.
 
-Cost: counting; with clusters that of `ddbias.debias.pseudo_groups`.
+Cost: counting; with clusters that of `ddbias.debias.pseudo_groups` or `ddbias.debias.dbscan_groups`.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ PLUGIN = {
                 "groups": {"$ref": "#/$defs/groups"},
                 "surrogate": {"$ref": "#/$defs/groups_surrogate"},
                 "clusters": {"$ref": "#/$defs/clusters"},
+                "eps": {"$ref": "#/$defs/dbscan_eps"},
+                "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
                 "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "smoothing": {
                     "type": "number",
@@ -47,6 +49,10 @@ PLUGIN = {
                 },
                 "draw": {"$ref": "#/$defs/draw"},
             },
+            "seconds": (
+                "2.2e-10 * max(dimensions, 160) * train * min(train / classes, 8000) if groups == 'dbscan' else 0"
+            ),
+            "megabytes": "8e-6 * min(train / classes, 8000) * min(train / classes, 8000) if groups == 'dbscan' else 0",
         },
     },
 }

@@ -12,6 +12,8 @@ from ddbias.planning.checks.names import selections
 from ddbias.planning.sizes import smallest_class
 
 DC_PIECES = ("crop", "scale", "rotate")
+PSEUDO = ("clusters", "dbscan", "predicted")  # groups that a surrogate tells
+GROUP_OPTIONS = {"clusters": "clusters", "eps": "dbscan", "min_samples": "dbscan", "min_evidence": "predicted"}
 
 
 def contradictions(config: Mapping) -> Iterator[str]:
@@ -55,12 +57,11 @@ def _debias_errors(path: str, settings: Mapping, surrogates: Mapping) -> Iterato
     groups, surrogate = settings.get("groups"), settings.get("surrogate")
     if groups == "attribute" and surrogate is not None:
         yield f"{path}.surrogate = '{surrogate}': not used with groups: attribute; leave it out or choose other groups"
-    if groups in ("clusters", "predicted") and surrogate is None:
+    if groups in PSEUDO and surrogate is None:
         yield f"{path}.groups = {groups}: needs a surrogate; defined: {', '.join(surrogates) or 'none'}"
-    if groups in ("attribute", "predicted") and settings["clusters"] is not None:
-        yield f"{path}.clusters = {settings['clusters']}: only used with groups: clusters"
-    if groups in ("attribute", "clusters") and settings["min_evidence"] is not None:
-        yield f"{path}.min_evidence = {settings['min_evidence']}: only used with groups: predicted"
+    for option, used in GROUP_OPTIONS.items():
+        if groups not in (None, used) and settings.get(option) is not None:
+            yield f"{path}.{option} = {settings[option]}: only used with groups: {used}"
     reads = ["logits"] if groups == "predicted" else plugins.find("debias", settings["kind"]).facts.get("reads", [])
     given = {name: plugin.facts.get("gives", []) for name, plugin in plugins.kinds("surrogate").items()}
     wanted = [name for name, columns in given.items() if set(reads) <= set(columns)]
