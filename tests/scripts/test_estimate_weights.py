@@ -4,7 +4,7 @@ import pytest
 from ddbias.data import store
 from ddbias.data.split import load_split
 from ddbias.debias import surrogate
-from ddbias.debias.apply import real_settings
+from ddbias.debias.apply import estimate_weights, real_settings
 from ddbias.debias.estimates import Estimate
 from ddbias.debias.kinds import kde
 from ddbias.runtime import job
@@ -83,6 +83,19 @@ def test_pseudo_groups_are_in_the_file(rule, splits, embedding, kind):
         groups = table["group"].to_numpy()[members]
         assert [found.weights[members][groups == name].sum() for name in np.unique(groups)] == pytest.approx([10, 10])
     assert found.pooling == {"group_balanced": "mean", "fairdd": "groups", "cobra": "barycentre"}[kind]
+
+
+def test_known_attributes_are_drawn_with_the_seed_of_the_cell(rule, splits, embedding):
+    split = splits.train_split
+    settings = {"kind": "fairdd", "surrogate": "supcon", "groups": "clusters", "clusters": 2, "known": 0.3}
+    given = rule(split, embedding)
+    given.params.settings.clear()
+    given.params.settings.update(settings)
+    script.main(given)
+    groups = store.read_table(given.output.weights)[0]["group"].to_numpy()
+    columns = surrogate.load_embeddings(given.input.embeddings)[0]
+    np.testing.assert_array_equal(groups, estimate_weights(settings, columns, seed=2).groups)
+    assert (groups != estimate_weights(settings, columns, seed=3).groups).any()
 
 
 def test_what_a_debias_adds_is_kept_with_its_weights(rule, splits, embedding, monkeypatch):

@@ -1,6 +1,7 @@
 """Turn what a surrogate says about a training split into sample weights, and perhaps pseudo-groups.
 
-The true attribute is in the file for figures only; no estimate sees it. Fails when the embedding is not finite.
+The true attribute is in the file for figures only; no estimate sees it, but for the share that a debias says is known.
+Fails when the embedding is not finite.
 """
 
 from ddbias.base import groups
@@ -16,7 +17,7 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     device.prepare("cpu", params.threads)
     columns, meta = surrogate.load_embeddings(snakemake.input.embeddings)
-    found = estimate_weights(params.settings, columns)
+    found = estimate_weights(params.settings, columns, seed=params.seed)
     kept = {name: columns[name] for name in ("index", "label", "attribute") if name in columns}
     more = {"group": found.groups, "log_density": found.log_density}
     kept |= {name: values for name, values in more.items() if values is not None}

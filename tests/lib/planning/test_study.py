@@ -348,6 +348,14 @@ LOOK = {"kind": "images", "network": "small"}
             "debias.kde.clusters = 3: only used with groups: clusters",
         ),
         (
+            {"debias__kde": {"kind": "fairdd", "known": 0.1}, "figures": {}},
+            "debias.kde.known = 0.1: only used with groups: clusters or dbscan or predicted",
+        ),
+        (
+            {"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "known": 1.5}},
+            "debias.kde.known = 1.5: must be at most 1",
+        ),
+        (
             {"debias__kde": {"kind": "cobra", "groups": "dbscan"}, "figures": {}},
             "debias.kde.groups = dbscan: needs a surrogate; defined: supcon",
         ),
@@ -643,6 +651,7 @@ def test_cells_are_selected_by_a_ratio_written_in_another_way():
         ({"kind": "cobra", "surrogate": None}, False),
         ({"kind": "fairdd", "groups": "clusters", "surrogate": "supcon", "clusters": 2}, True),
         ({"kind": "group_balanced", "groups": "predicted", "surrogate": "gce"}, True),
+        ({"kind": "cobra", "groups": "predicted", "surrogate": "gce", "known": 0.1}, True),
         ({"kind": "fairdd", "groups": "dbscan", "surrogate": "supcon", "eps": 0.2, "min_samples": 4}, True),
         ({"kind": "loss_weighted", "surrogate": "gce"}, True),
         ({"kind": "dpr", "surrogate": "gce", "temperature": 2}, True),

@@ -14,10 +14,11 @@ from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias import kinds
 from ddbias.debias.estimates import Estimate
+from ddbias.debias.known_attributes import known_attributes
 from ddbias.debias.real_side import RealSettings, check_weights, draws
 
 
-def estimate_weights(settings: Mapping, columns: Mapping[str, np.ndarray]) -> Estimate:
+def estimate_weights(settings: Mapping, columns: Mapping[str, np.ndarray], *, seed: int = 0) -> Estimate:
     """Return what a debias reads off a surrogate's columns.
 
     Parameters
@@ -25,7 +26,10 @@ def estimate_weights(settings: Mapping, columns: Mapping[str, np.ndarray]) -> Es
     settings : mapping
         ``kind`` and options of the debias.
     columns : mapping of str to ndarray
-        Of the surrogate's file. An ``attribute`` among them is not passed on: no estimate may look at it.
+        Of the surrogate's file. An ``attribute`` among them is not passed on: no estimate may look at it, but for the
+        share of it that the option ``known`` of a kind states (``attribute_known``, -1 for the others).
+    seed : int
+        Which samples these are.
 
     Raises
     ------
@@ -36,6 +40,10 @@ def estimate_weights(settings: Mapping, columns: Mapping[str, np.ndarray]) -> Es
     if not hasattr(method, "estimate"):
         raise DdbiasError(f"debias {settings['kind']} uses no surrogate; leave it out")
     seen = {name: values for name, values in columns.items() if name != "attribute"}
+    if settings.get("known") is not None:
+        if columns.get("attribute") is None:
+            raise DdbiasError(f"debias {settings['kind']}: this data set has no attribute to be known; leave known out")
+        seen["attribute_known"] = known_attributes(columns["attribute"], settings["known"], seed=seed)
     with plugins.calling("debias", settings["kind"]):
         found = method.estimate(seen, **kinds.options(settings))
         need_kind(found, Estimate, "what it estimates", "estimate")

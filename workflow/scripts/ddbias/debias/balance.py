@@ -21,6 +21,7 @@ from ddbias.data.split import Split
 from ddbias.debias.dbscan_groups import dbscan_groups
 from ddbias.debias.estimates import Estimate, column
 from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
+from ddbias.debias.known_attributes import name_by_known
 from ddbias.debias.pseudo_groups import cluster_groups, predicted_groups
 
 PSEUDO = ("clusters", "dbscan", "predicted")
@@ -99,6 +100,37 @@ def true_groups(split: Split, debias: str) -> np.ndarray:
 
 
 def pseudo_groups(
+    columns: Mapping[str, np.ndarray], debias: str, *, known: float | None = None, **options: object
+) -> tuple[np.ndarray, dict[str, float | list[float]]]:
+    """Return pseudo-groups (N,) int64 from a surrogate's columns, and what is worth keeping about them.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray
+        ``label`` (N,), with ``embedding`` (N, D) for clusters and dbscan or ``logits`` (N, K) for predicted groups, and
+        where some attributes are known ``attribute_known`` (N,), -1 where not.
+    debias : str
+        Its kind, for messages.
+    known : float, optional
+        Share of the samples whose attribute is known, see `ddbias.debias.known_attributes`.
+    **options
+        ``groups`` ("clusters", "dbscan" or "predicted"). For clusters how many ``clusters`` in each class; by default
+        the data say. For dbscan ``eps`` and ``min_samples``, see `ddbias.debias.dbscan_groups`. For predicted groups
+        ``min_evidence``, 0..1: with less evidence of a bias (`ddbias.debias.evidence`) a class is one group, so that
+        nothing is debiased. 0 always splits; by default .5.
+
+    Raises
+    ------
+    DdbiasError
+        If the columns lack what the groups are made of, or the groups are others.
+    """
+    found, diagnostics = _label_free(columns, debias, **options)
+    if known is not None:
+        found = name_by_known(found, columns["label"], columns["attribute_known"])
+    return found, diagnostics
+
+
+def _label_free(
     columns: Mapping[str, np.ndarray],
     debias: str,
     *,
@@ -108,28 +140,7 @@ def pseudo_groups(
     eps: float | None = None,
     min_samples: int | None = None,
 ) -> tuple[np.ndarray, dict[str, float | list[float]]]:
-    """Return pseudo-groups (N,) int64 from a surrogate's columns, and what is worth keeping about them.
-
-    Parameters
-    ----------
-    columns : mapping of str to ndarray
-        ``label`` (N,), with ``embedding`` (N, D) for clusters and dbscan or ``logits`` (N, K) for predicted groups.
-    debias : str
-        Its kind, for messages.
-    groups : {"clusters", "dbscan", "predicted"}
-    clusters : int, optional
-        How many in each class; by default the data say.
-    min_evidence : float, optional
-        0..1, for predicted groups: with less evidence of a bias (`ddbias.debias.evidence`) a class is one group, so
-        that nothing is debiased. 0 always splits; by default .5.
-    eps, min_samples : float and int, optional
-        For dbscan, see `ddbias.debias.dbscan_groups`.
-
-    Raises
-    ------
-    DdbiasError
-        If the columns lack what the groups are made of, or the groups are others.
-    """
+    """Return pseudo-groups that no attribute is looked at for; see `pseudo_groups`."""
     labels = np.asarray(columns["label"])
     if groups == "clusters":
         return cluster_groups(column(columns, "embedding", debias, "any"), labels, clusters=clusters), {}

@@ -12,7 +12,7 @@ from ddbias.base.errors import DdbiasError
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Weights of a training split that come from a surrogate, without any attribute label.
+    """Weights of a training split that come from a surrogate; without attribute labels, unless some are `known`.
 
     Attributes
     ----------

@@ -6,7 +6,7 @@ Every kind is one module. It has
     where no surrogate is named, from labels and attributes, or
 ``estimate(columns, **options) -> Estimate``
     where one is, from the columns of its file (``embedding``, ``label``, ``index``, perhaps ``logits``,
-    ``difficulty``; never the attribute),
+    ``difficulty``; never the attribute, but for the share that an option ``known`` states: ``attribute_known``),
 
 or both, and perhaps ``POOLING`` (default ``mean``). What it says is the same for every distiller: see
 `ddbias.debias.real_side`.

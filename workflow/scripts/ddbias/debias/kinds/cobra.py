@@ -37,6 +37,7 @@ PLUGIN = {
                 "eps": {"$ref": "#/$defs/dbscan_eps"},
                 "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
                 "min_evidence": {"$ref": "#/$defs/group_evidence"},
+                "known": {"$ref": "#/$defs/known"},
                 "draw": {"$ref": "#/$defs/group_draw"},
             },
             "seconds": (

@@ -39,6 +39,7 @@ PLUGIN = {
                 "eps": {"$ref": "#/$defs/dbscan_eps"},
                 "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
                 "min_evidence": {"$ref": "#/$defs/group_evidence"},
+                "known": {"$ref": "#/$defs/known"},
                 "reduction": {
                     "enum": ["sum", "mean"],
                     "default": "sum",

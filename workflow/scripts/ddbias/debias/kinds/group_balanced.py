@@ -31,6 +31,7 @@ PLUGIN = {
                 "eps": {"$ref": "#/$defs/dbscan_eps"},
                 "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
                 "min_evidence": {"$ref": "#/$defs/group_evidence"},
+                "known": {"$ref": "#/$defs/known"},
                 "smoothing": {
                     "type": "number",
                     "minimum": 0,

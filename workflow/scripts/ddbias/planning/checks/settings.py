@@ -13,7 +13,13 @@ from ddbias.planning.sizes import smallest_class
 
 DC_PIECES = ("crop", "scale", "rotate")
 PSEUDO = ("clusters", "dbscan", "predicted")  # groups that a surrogate tells
-GROUP_OPTIONS = {"clusters": "clusters", "eps": "dbscan", "min_samples": "dbscan", "min_evidence": "predicted"}
+GROUP_OPTIONS = {  # and the groups that they are for
+    "clusters": ("clusters",),
+    "eps": ("dbscan",),
+    "min_samples": ("dbscan",),
+    "min_evidence": ("predicted",),
+    "known": PSEUDO,
+}
 
 
 def contradictions(config: Mapping) -> Iterator[str]:
@@ -60,8 +66,8 @@ def _debias_errors(path: str, settings: Mapping, surrogates: Mapping) -> Iterato
     if groups in PSEUDO and surrogate is None:
         yield f"{path}.groups = {groups}: needs a surrogate; defined: {', '.join(surrogates) or 'none'}"
     for option, used in GROUP_OPTIONS.items():
-        if groups not in (None, used) and settings.get(option) is not None:
-            yield f"{path}.{option} = {settings[option]}: only used with groups: {used}"
+        if groups not in (None, *used) and settings.get(option) is not None:
+            yield f"{path}.{option} = {settings[option]}: only used with groups: {' or '.join(used)}"
     reads = ["logits"] if groups == "predicted" else plugins.find("debias", settings["kind"]).facts.get("reads", [])
     given = {name: plugin.facts.get("gives", []) for name, plugin in plugins.kinds("surrogate").items()}
     wanted = [name for name, columns in given.items() if set(reads) <= set(columns)]
