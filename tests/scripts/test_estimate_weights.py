@@ -85,6 +85,25 @@ def test_pseudo_groups_are_in_the_file(rule, splits, embedding, kind):
     assert found.pooling == {"group_balanced": "mean", "fairdd": "groups", "cobra": "barycentre"}[kind]
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"kind": "spare", "max_clusters": 3}, {"silhouettes", "clusters"}),
+        ({"kind": "cobra", "groups": "dbscan"}, {"eps"}),
+    ],
+)
+def test_what_clustering_found_is_told_for_each_class(rule, splits, embedding, settings, told):
+    split = splits.train_split
+    given = rule(split, embedding)
+    surrogate.save_embeddings(given.input.embeddings, embedding, split, {"seed": 2}, logits=9 * embedding[:, :3])
+    given.params.settings.clear()
+    given.params.settings.update({**settings, "surrogate": "supcon"})
+    script.main(given)
+    table, meta = store.read_table(given.output.weights)
+    assert {name for name in told if len(meta[name]) == 3} == told
+    assert set(table.column_names) == {"index", "label", "attribute", "group", "weight"}
+
+
 def test_known_attributes_are_drawn_with_the_seed_of_the_cell(rule, splits, embedding):
     split = splits.train_split
     settings = {"kind": "fairdd", "surrogate": "supcon", "groups": "clusters", "clusters": 2, "known": 0.3}

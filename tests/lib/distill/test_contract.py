@@ -12,6 +12,7 @@ EXAMPLE = Path(__file__).resolve().parents[3] / "examples/plugins/pixel_moments.
 PSEUDO = [
     {"kind": "fairdd", "groups": "clusters", "surrogate": "probe", "reduction": "mean"},
     {"kind": "cobra", "groups": "predicted", "surrogate": "probe", "draw": "proportional"},
+    {"kind": "fairdd", "groups": "dbscan", "surrogate": "probe"},
 ]
 LAST = "        return loss.detach(), gradient\n"
 CLOCK = "gradient + __import__('time').time() % 1"  # torch's global generator is that of the step
