@@ -2,10 +2,11 @@ import estimate_weights as script
 import numpy as np
 import pytest
 from ddbias.data import store
-from ddbias.data.split import load_split
+from ddbias.data.split import load_split, save_split
 from ddbias.debias import surrogate
-from ddbias.debias.apply import estimate_weights, real_settings
+from ddbias.debias.apply import real_settings
 from ddbias.debias.estimates import Estimate
+from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.kinds import kde
 from ddbias.runtime import job
 
@@ -32,11 +33,12 @@ def embedding(splits):
 @pytest.fixture
 def rule(snakemake, tmp_path):
     def build(split, embedding, **settings):
-        path = tmp_path / "embeddings.arrow"
+        path, train = tmp_path / "embeddings.arrow", tmp_path / "train.arrow"
+        save_split(train, split)
         surrogate.save_embeddings(path, embedding, split, {"seed": 2})
         return snakemake(
             "estimate_weights",
-            input={"embeddings": str(path)},
+            input={"embeddings": str(path), "train": str(train)},
             output={"weights": tmp_path / "weights" / "weights.parquet"},
             params={"settings": {**SETTINGS, **settings}, "seed": 2, "threads": 1},
             wildcards={"dataset": "digits_fg", "ratio": "0.8", "debias": "kde", "seed": "2"},
@@ -118,12 +120,12 @@ def test_known_attributes_are_drawn_with_the_seed_of_the_cell(rule, splits, embe
 
 
 def test_what_a_debias_adds_is_kept_with_its_weights(rule, splits, embedding, monkeypatch):
-    found = Estimate(np.arange(60.0) + 1, diagnostics={"evidence": 0.25})
+    found = Estimate(np.arange(60.0) + 1, diagnostics={"depth": 0.25})
     monkeypatch.setattr(kde, "estimate", lambda columns, **_: found)
     given = rule(splits.train_split, embedding)
     script.main(given)
     table, meta = store.read_table(given.output.weights)
-    assert meta["evidence"] == 0.25
+    assert meta["depth"] == 0.25
     assert "log_density" not in table.column_names
     np.testing.assert_array_equal(table["weight"], found.weights)
 

@@ -1,6 +1,7 @@
 rule estimate_weights:
     input:
         embeddings=embeddings,
+        train=rules.synthesize_dataset.output.train,
     output:
         weights="results/{study}/{scale}/weights/{dataset}/{ratio}/{debias}/seed{seed}/weights.parquet",
     log:

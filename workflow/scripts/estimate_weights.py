@@ -6,8 +6,9 @@ Fails when the embedding is not finite.
 
 from ddbias.base import groups
 from ddbias.data import store
+from ddbias.data.split import load_split
 from ddbias.debias import surrogate
-from ddbias.debias.apply import estimate_weights
+from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.weights.diagnosis import diagnose
 from ddbias.learning import device
 from ddbias.runtime import job
@@ -17,7 +18,7 @@ def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
     device.prepare("cpu", params.threads)
     columns, meta = surrogate.load_embeddings(snakemake.input.embeddings)
-    found = estimate_weights(params.settings, columns, seed=params.seed)
+    found = estimate_weights(params.settings, columns, load_split(snakemake.input.train, "train"), seed=params.seed)
     kept = {name: columns[name] for name in ("index", "label", "attribute") if name in columns}
     more = {"group": found.groups, "log_density": found.log_density}
     kept |= {name: values for name, values in more.items() if values is not None}

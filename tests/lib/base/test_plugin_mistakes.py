@@ -9,7 +9,7 @@ import torch
 from ddbias.base import plugins
 from ddbias.base.errors import PluginError
 from ddbias.datasets import synthesis
-from ddbias.debias import apply, surrogate
+from ddbias.debias import apply, estimation, surrogate
 from ddbias.debias.real_side import RealSettings
 from ddbias.distill import engine
 from ddbias.evaluation import protocol
@@ -146,7 +146,7 @@ SECTIONS = {
     "source": (SOURCE, lambda split, folder: synthesize({"kind": "mine"}, {"kind": "none"})),
     "bias": (BIAS, lambda split, folder: synthesize(DIGITS, {"kind": "mine"})),
     "labelled": (LABELLED, lambda split, folder: apply.real_settings({"kind": "mine"}, split, None)),
-    "estimated": (ESTIMATED, lambda split, folder: apply.estimate_weights({"kind": "mine"}, COLUMNS)),
+    "estimated": (ESTIMATED, lambda split, folder: estimation.estimate_weights({"kind": "mine"}, COLUMNS)),
     "surrogate": (SURROGATE, train_surrogate),
     "guidance": (GUIDANCE, guide),
     "debiasing": (DEBIASING, train_debiased),

@@ -255,7 +255,7 @@ def test_a_debias_is_refused_a_surrogate_that_does_not_give_what_it_reads(write)
     config["plugins"] = [write(text % '["embedding"]' + "def estimate(): pass\n")]
     load(config)
     write(text % '["logits"]' + "def estimate(): pass\n")
-    wanted = "cross_entropy or generalised_ce or lff"
+    wanted = "cross_entropy or cross_fitted or generalised_ce or lff"
     assert mistake(config) == f"debias.uniform.surrogate = 'a': own needs one of kind {wanted}, not supcon"
     write(text % '"logits"' + "def estimate(): pass\n")
     assert mistake(config).endswith("debias 'own' must have a list under 'reads', not 'logits'")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
 from ddbias.debias import dbscan_groups as module
-from ddbias.debias.apply import estimate_weights
 from ddbias.debias.balance import balanced_weights
 from ddbias.debias.dbscan_groups import dbscan_groups
+from ddbias.debias.estimation import estimate_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -5,8 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
-from ddbias.debias.apply import estimate_weights
 from ddbias.debias.balance import balanced_weights
+from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.known_attributes import known_attributes, name_by_known
 from hypothesis import given
 from hypothesis import strategies as st

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
-from ddbias.debias.apply import estimate_weights
+from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.kinds import spare
 
 

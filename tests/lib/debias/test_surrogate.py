@@ -164,6 +164,7 @@ SETTINGS = {
     "embedding": "features",
     "q": 0.7,
     "decay": 0.7,
+    "folds": 2,
     "early_stopping": False,
     "check_every": 2,
 }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ddbias.base import plugins
+from ddbias.debias.coarse import coarse, factor
 from ddbias.debias.surrogate import embed
 from ddbias.debias.surrogate.generalised_ce import generalised_cross_entropy
 from ddbias.debias.surrogate.lff import AveragedLosses, class_maxima, relative_difficulty
@@ -201,3 +202,59 @@ def test_stored_difficulty_is_that_of_the_stored_networks(few_digits, lff):
         np.testing.assert_allclose(columns["difficulty"][members], biased / (biased + debiased), rtol=1e-4)
     assert columns["difficulty"].min() >= 0
     assert columns["difficulty"].max() <= 1
+
+
+@pytest.fixture
+def cross_fitted(few_digits):
+    settings = {"q": 0.7, "folds": 3, "steps": 8}
+    return plugins.module("surrogate", "cross_fitted").Objective(few_digits(), NETWORK, settings, 0)
+
+
+def test_no_classifier_is_trained_on_its_own_fold(few_digits, cross_fitted):
+    split = few_digits()
+    images, labels = split.normalize(torch.tensor(split.images)), torch.tensor(split.labels)
+    rows = torch.arange(len(split))
+    for number, network in enumerate(cross_fitted.model["trained"]):
+        own = rows[cross_fitted.fold == number]
+        gradients = torch.autograd.grad(
+            cross_fitted.loss([images[own]], labels[own], own), network.parameters(), allow_unused=True
+        )
+        assert all(gradient is None or not gradient.any() for gradient in gradients)
+    seen = [cross_fitted.fold != number for number in range(3)]
+    expected = sum(
+        generalised_cross_entropy(network(images[mask]), labels[mask], q=0.7).mean()
+        for network, mask in zip(cross_fitted.model["trained"], seen, strict=True)
+    )
+    torch.testing.assert_close(cross_fitted.loss([images], labels, rows), expected)
+
+
+def test_a_sample_is_asked_of_the_classifier_of_its_fold_at_each_moment(few_digits, cross_fitted):
+    split = few_digits()
+    images, labels = split.normalize(torch.tensor(split.images)), torch.tensor(split.labels)
+    rows, seen = torch.arange(len(split)), {}
+    for step in range(9):
+        if step in (1, 2, 4, 8):
+            with torch.no_grad():
+                seen[step] = torch.stack([network(images) for network in cross_fitted.model["trained"]])  # (F, N, K)
+        if step < 8:
+            loss = cross_fitted.loss([images], labels, rows)
+            with torch.no_grad():
+                for parameter, gradient in zip(
+                    cross_fitted.trained(), torch.autograd.grad(loss, cross_fitted.trained()), strict=True
+                ):
+                    parameter -= 0.3 * gradient
+    columns = embed(cross_fitted, split, device=CPU)
+    own = [logits[cross_fitted.fold, rows] for logits in seen.values()]
+    np.testing.assert_array_equal(columns["predictions"], torch.stack([each.argmax(1) for each in own], 1))
+    np.testing.assert_allclose(columns["logits"], own[-1], atol=1e-5)
+    likely = own[-1].softmax(1)
+    np.testing.assert_allclose(columns["embedding"], likely / likely.norm(dim=1, keepdim=True), atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "left"), [(8, 8), (31, 31), (32, 16), (64, 16), (28, 28), (100, 16)])
+def test_coarse_images_are_means_of_blocks(side, left):
+    images = torch.rand(2, 3, side, side)
+    found, by = coarse(images), factor(side)
+    assert found.shape[-1] == left == side // by
+    cut = images[:, :, : left * by, : left * by].reshape(2, 3, left, by, left, by)
+    torch.testing.assert_close(found, cut.mean((3, 5)))

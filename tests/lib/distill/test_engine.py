@@ -8,7 +8,8 @@ from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import derive, stream
 from ddbias.data.split import Split
-from ddbias.debias.apply import estimate_weights, real_settings
+from ddbias.debias.apply import real_settings
+from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.real_side import DRAWS, RealSettings, RealSide
 from ddbias.distill import engine
 from ddbias.learning import networks

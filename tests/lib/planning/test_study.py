@@ -27,7 +27,7 @@ surrogates:
   supcon: { kind: supcon, network: small }
 debias:
   uniform: uniform
-  kde: { kind: kde, surrogate: supcon }
+  kde: { kind: kde, surrogate: supcon, variance: 0.01 }
 distillers:
   dm: { kind: dm, network: small }
   whole: whole
@@ -333,7 +333,8 @@ LOOK = {"kind": "images", "network": "small"}
         ),
         (
             {"debias__kde": {"kind": "dpr", "surrogate": "supcon"}},
-            "debias.kde.surrogate = 'supcon': dpr needs one of kind cross_entropy or generalised_ce or lff, not supcon",
+            "debias.kde.surrogate = 'supcon': dpr needs one of kind cross_entropy or cross_fitted or "
+            "generalised_ce or lff, not supcon",
         ),
         (
             {"debias__kde": {"kind": "dpr", "surrogate": "supcon", "temperature": 0}},
@@ -366,10 +367,6 @@ LOOK = {"kind": "images", "network": "small"}
         (
             {"debias__kde": {"kind": "cobra", "groups": "dbscan", "surrogate": "supcon", "eps": 2.5}},
             "debias.kde.eps = 2.5: must be at most 2",
-        ),
-        (
-            {"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "min_evidence": 0.3}},
-            "debias.kde.min_evidence = 0.3: only used with groups: predicted",
         ),
         (
             {
@@ -413,7 +410,8 @@ LOOK = {"kind": "images", "network": "small"}
         ),
         (
             {"debias__kde": {"kind": "loss_weighted", "surrogate": "supcon"}},
-            "debias.kde.surrogate = 'supcon': loss_weighted needs one of kind cross_entropy or generalised_ce or lff, "
+            "debias.kde.surrogate = 'supcon': loss_weighted needs one of kind "
+            "cross_entropy or cross_fitted or generalised_ce or lff, "
             "not supcon",
         ),
         (
@@ -499,8 +497,8 @@ SEPARATION = {"kind": "surrogate", "dataset": "digits_fg", "surrogates": ["supco
 EMBEDDING = {"kind": "embedding", "dataset": "digits_fg", "ratio": 0.10, "surrogate": "supcon", "seed": 0}
 HEATMAP = {"kind": "heatmap", "dataset": "digits_fg", "distiller": "dm", "ipc": 10, "evaluation": "convnet"}
 OTHERS = {
-    "warm": {"kind": "kde", "surrogate": "supcon", "temperature": 2},
-    "same": {"kind": "kde", "surrogate": "supcon"},
+    "warm": {"kind": "kde", "surrogate": "supcon", "variance": 0.01, "temperature": 2},
+    "same": {"kind": "kde", "surrogate": "supcon", "variance": 0.01},
     "cut": {"kind": "kde", "surrogate": "supcon", "variance": 0.1, "clip": 0.1},
 }
 

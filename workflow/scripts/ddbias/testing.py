@@ -22,7 +22,8 @@ from ddbias.base.terminal import terminal
 from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.datasets.synthesis import synthesize_dataset
-from ddbias.debias.apply import estimate_weights, real_settings
+from ddbias.debias.apply import real_settings
+from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.real_side import RealSettings
 from ddbias.distill import engine, pretraining
 from ddbias.distill.engine import Distilled

@@ -20,12 +20,11 @@ from ddbias.base.groups import class_members
 from ddbias.data.split import Split
 from ddbias.debias.dbscan_groups import dbscan_groups
 from ddbias.debias.estimates import Estimate, column
-from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
 from ddbias.debias.known_attributes import name_by_known
 from ddbias.debias.pseudo_groups import cluster_groups, predicted_groups
 
 PSEUDO = ("clusters", "dbscan", "predicted")
-CLASSIFY = "one of kind cross_entropy, generalised_ce or lff"
+CLASSIFY = "one of kind cross_fitted, generalised_ce, cross_entropy or lff"
 
 
 def balanced_weights(
@@ -83,10 +82,24 @@ def balanced_truth(split: Split, debias: str) -> np.ndarray:
     return balanced_weights(split.labels, true_groups(split, debias))
 
 
-def balanced_estimate(columns: Mapping[str, np.ndarray], debias: str, **options: object) -> Estimate:
-    """Return pseudo-groups and weights that balance them; see `pseudo_groups`."""
-    found, diagnostics = pseudo_groups(columns, debias, **options)
-    return Estimate(balanced_weights(columns["label"], found), groups=found, diagnostics=diagnostics)
+def balanced_estimate(
+    columns: Mapping[str, np.ndarray],
+    debias: str,
+    *,
+    smoothing: float = 0.0,
+    min_cell: int = 1,
+    **options: object,
+) -> Estimate | list[Estimate]:
+    """Return pseudo-groups, small ones merged, and weights that balance them; see `pseudo_groups`.
+
+    Of predicted groups a list for a trial, with one for each moment that the surrogate looked at.
+    """
+    labels, (found, diagnostics) = columns["label"], pseudo_groups(columns, debias, **options)
+    estimates = [
+        Estimate(balanced_weights(labels, groups, smoothing=smoothing), groups=groups, diagnostics=diagnostics)
+        for groups in (merge_small(labels, groups, min_cell) for groups in found)
+    ]
+    return estimates if options["groups"] == "predicted" else estimates[0]
 
 
 def true_groups(split: Split, debias: str) -> np.ndarray:
@@ -101,23 +114,22 @@ def true_groups(split: Split, debias: str) -> np.ndarray:
 
 def pseudo_groups(
     columns: Mapping[str, np.ndarray], debias: str, *, known: float | None = None, **options: object
-) -> tuple[np.ndarray, dict[str, float | list[float]]]:
-    """Return pseudo-groups (N,) int64 from a surrogate's columns, and what is worth keeping about them.
+) -> tuple[list[np.ndarray], dict[str, float | list[float]]]:
+    """Return pseudo-groups, each (N,) int64, from a surrogate's columns, and what is worth keeping about them.
 
     Parameters
     ----------
     columns : mapping of str to ndarray
-        ``label`` (N,), with ``embedding`` (N, D) for clusters and dbscan or ``logits`` (N, K) for predicted groups, and
-        where some attributes are known ``attribute_known`` (N,), -1 where not.
+        ``label`` (N,), with ``embedding`` (N, D) for clusters and dbscan or ``logits`` (N, K), perhaps
+        ``predictions`` (N, L), for predicted groups, and where some attributes are known ``attribute_known`` (N,), -1
+        where not.
     debias : str
         Its kind, for messages.
     known : float, optional
         Share of the samples whose attribute is known, see `ddbias.debias.known_attributes`.
     **options
         ``groups`` ("clusters", "dbscan" or "predicted"). For clusters how many ``clusters`` in each class; by default
-        the data say. For dbscan ``eps`` and ``min_samples``, see `ddbias.debias.dbscan_groups`. For predicted groups
-        ``min_evidence``, 0..1: with less evidence of a bias (`ddbias.debias.evidence`) a class is one group, so that
-        nothing is debiased. 0 always splits; by default .5.
+        the data say. For dbscan ``eps`` and ``min_samples``, see `ddbias.debias.dbscan_groups`.
 
     Raises
     ------
@@ -126,7 +138,7 @@ def pseudo_groups(
     """
     found, diagnostics = _label_free(columns, debias, **options)
     if known is not None:
-        found = name_by_known(found, columns["label"], columns["attribute_known"])
+        found = [name_by_known(groups, columns["label"], columns["attribute_known"]) for groups in found]
     return found, diagnostics
 
 
@@ -136,21 +148,30 @@ def _label_free(
     *,
     groups: str,
     clusters: int | None = None,
-    min_evidence: float | None = None,
     eps: float | None = None,
     min_samples: int | None = None,
-) -> tuple[np.ndarray, dict[str, float | list[float]]]:
+) -> tuple[list[np.ndarray], dict[str, float | list[float]]]:
     """Return pseudo-groups that no attribute is looked at for; see `pseudo_groups`."""
     labels = np.asarray(columns["label"])
     if groups == "clusters":
-        return cluster_groups(column(columns, "embedding", debias, "any"), labels, clusters=clusters), {}
+        return [cluster_groups(column(columns, "embedding", debias, "any"), labels, clusters=clusters)], {}
     if groups == "dbscan":
         embeddings = column(columns, "embedding", debias, "any")
         found, distances = dbscan_groups(embeddings, labels, eps=eps, min_samples=min_samples)
-        return found, {"eps": distances}
+        return [found], {"eps": distances}
     if groups != "predicted":
         raise unknown(f"groups of debias {debias} with a surrogate", groups, PSEUDO)
-    logits = column(columns, "logits", debias, CLASSIFY)
-    predicted, found = predicted_groups(logits, labels), evidence(logits, labels)
-    biased = shows_bias(found, MIN_EVIDENCE if min_evidence is None else min_evidence, debias)
-    return predicted if biased else labels.astype(np.int64), {"evidence": found}
+    return predictions(columns, debias), {}
+
+
+def predictions(columns: Mapping[str, np.ndarray], debias: str) -> list[np.ndarray]:
+    """Return the classes, each (N,) int64, that a biased classifier predicts: at each moment it was looked at, or once.
+
+    Raises
+    ------
+    DdbiasError
+        If the surrogate stores neither ``predictions`` (N, L) nor ``logits`` (N, K).
+    """
+    if columns.get("predictions") is not None:
+        return list(np.asarray(columns["predictions"]).astype(np.int64).T)
+    return [predicted_groups(column(columns, "logits", debias, CLASSIFY), np.asarray(columns["label"]))]

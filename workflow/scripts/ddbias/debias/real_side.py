@@ -31,7 +31,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ddbias.base.errors import DdbiasError, unknown
+from ddbias.base.errors import DdbiasError, Misuse, unknown
+from ddbias.base.plugins.given import need
 from ddbias.base.seeding import stream
 
 POOLINGS = ("mean", "groups", "barycentre")
@@ -264,3 +265,12 @@ def check_weights(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
             raise DdbiasError(f"all weights of class {label} are zero")
         scaled[members] = weights[members] * (members.sum() / total)
     return scaled
+
+
+def check_given(weights: np.ndarray, labels: np.ndarray, of: str) -> None:
+    """Refuse weights that the function `of` of a debias gave and that cannot be; raises `Misuse`."""
+    need(weights, "the weights", of, shape=[len(labels)], types=["float64", "float32"])
+    try:
+        check_weights(weights, labels)
+    except DdbiasError as error:
+        raise Misuse(f"gives weights that cannot be: {error}", of) from None

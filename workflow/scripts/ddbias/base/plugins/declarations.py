@@ -42,7 +42,7 @@ FACTS = {
     "bias": {"files": list, "own_attribute": bool, "natural": bool, "seconds": float},
     "network": {"fixed": dict, "counts": list},
     "surrogate": {"gives": list, "passes": float},
-    "debias": {"reads": list, "seconds": str, "megabytes": str},
+    "debias": {"reads": list, "tries": str, "seconds": str, "megabytes": str},
     "distiller": {"seconds": str, "seconds_fast": str, "seconds_once": str, "megabytes": str},
     "guidance": {"seconds": str},
     "debiasing": {"passes": float},
@@ -94,7 +94,10 @@ class Plugin:
         ``fixed``
             Of a network: options that it always has.
         ``gives``, ``reads``
-            Columns that a surrogate writes and that a debias needs: ``embedding``, ``logits``, ``difficulty``.
+            Columns that a surrogate writes and that a debias needs: ``embedding``, ``logits``, ``difficulty``,
+            ``predictions``.
+        ``tries``
+            Of a debias: how many candidates it offers for a trial that it wants; a formula.
         ``seconds``, ``passes``, ``megabytes``, ``counts``
             What it costs, see docs/extending.md; ``ddbias.planning.costs`` reads them.
     built_in : bool

@@ -4,7 +4,7 @@ Every kind is one module. It has
 
 ``sample_weights(split, **options) -> (N,) float64``
     where no surrogate is named, from labels and attributes, or
-``estimate(columns, **options) -> Estimate``
+``estimate(columns, **options) -> Estimate or list of Estimate``
     where one is, from the columns of its file (``embedding``, ``label``, ``index``, perhaps ``logits``,
     ``difficulty``; never the attribute, but for the share that an option ``known`` states: ``attribute_known``),
 
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 # Settings that say where columns come from and what is done with weights, not how they are made.
-OUTSIDE = ("kind", "surrogate", "draw", "reduction")
+OUTSIDE = ("kind", "surrogate", "draw", "reduction", "trial")
 
 
 def options(settings: Mapping) -> dict:

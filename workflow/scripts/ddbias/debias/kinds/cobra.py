@@ -36,14 +36,15 @@ PLUGIN = {
                 "clusters": {"$ref": "#/$defs/clusters"},
                 "eps": {"$ref": "#/$defs/dbscan_eps"},
                 "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
-                "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "known": {"$ref": "#/$defs/known"},
+                "trial": {"$ref": "#/$defs/trial"},
                 "draw": {"$ref": "#/$defs/group_draw"},
             },
             "seconds": (
                 "2.2e-10 * max(dimensions, 160) * train * min(train / classes, 8000) if groups == 'dbscan' else 0"
             ),
             "megabytes": "8e-6 * min(train / classes, 8000) * min(train / classes, 8000) if groups == 'dbscan' else 0",
+            "tries": "4 if groups == 'predicted' else 0",
         },
     },
 }
@@ -56,6 +57,6 @@ def sample_weights(split: Split, **_: object) -> np.ndarray:
     return balanced_truth(split, "cobra")
 
 
-def estimate(columns: Mapping[str, np.ndarray], **options: object) -> Estimate:
+def estimate(columns: Mapping[str, np.ndarray], **options: object) -> Estimate | list[Estimate]:
     """Return pseudo-groups and weights; see `ddbias.debias.balance.balanced_estimate`."""
     return balanced_estimate(columns, "cobra", **options)

@@ -13,13 +13,13 @@ right where they are the attribute. Measured on whole training sets (seed 0), to
 distribution of the true attribute within a label from an even one, for power 0, 1/2 and 1 (.85 without weights): CMNIST
 .16 .13 .15 with 5 % and .17 .17 .21 with 1 % conflicting samples, background Fashion-MNIST .28 .21 .21 with 5 %.
 
-Where the classifier shows no bias (`ddbias.debias.evidence`) the weights are uniform, and a warning says so.
+Contradicted samples may as well be hard or mislabelled: the weights are tried out first (`ddbias.debias.trial`), with a
+surrogate of kind cross_fitted those of all its moments, and are uniform, with a warning, where they help nobody.
 
-Fails, or helps little: where the attribute is as hard to learn as the class (corruptions), where one class's attribute
-is not paired with one class (the predictions name a class, not an attribute; G is then too large), and where a long
-training has learnt the contradicted labels by heart.
+Fails, or helps little: where the attribute is as hard to learn as the class (corruptions), and where one class's
+attribute is not paired with one class (the predictions name a class, not an attribute; G is then too large).
 
-Cost: none beside the surrogate.
+Cost: that of the trial beside the surrogate.
 """
 
 from __future__ import annotations
@@ -29,22 +29,21 @@ from collections.abc import Mapping
 import numpy as np
 
 from ddbias.base.groups import class_members
-from ddbias.debias.balance import CLASSIFY
-from ddbias.debias.estimates import Estimate, column
-from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
+from ddbias.debias.balance import predictions
+from ddbias.debias.estimates import Estimate
 
 PLUGIN = {
     "debias": {
         "contradiction": {
             "description": (
                 "Samples whose label a biased classifier contradicts hold the weight that a balanced attribute "
-                "would give them; uniform where the classifier shows no bias. Ours."
+                "would give them; uniform where these weights do not stand a trial. Ours."
             ),
             "required": ["surrogate"],
             "options": {
                 "surrogate": {
                     "type": "string",
-                    "description": "Name under `surrogates`, of one that classifies.",
+                    "description": "Name under `surrogates`, of one that classifies; cross_fitted is meant for it.",
                 },
                 "power": {
                     "type": "number",
@@ -56,48 +55,36 @@ PLUGIN = {
                         "their size. Ours."
                     ),
                 },
-                "min_evidence": {
-                    "type": "number",
-                    "minimum": 0,
-                    "maximum": 1,
-                    "default": 0.5,
-                    "description": (
-                        "Share of contradicted samples whose label the classifier must exclude; with less the "
-                        "weights stay uniform. Ours."
-                    ),
-                },
                 "draw": {"$ref": "#/$defs/draw"},
+                "trial": {"$ref": "#/$defs/trial"},
             },
             "reads": ["logits"],
+            "tries": "4",
         },
     },
 }
 
 
-def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evidence: float = MIN_EVIDENCE) -> Estimate:
-    """Return the weights, and as groups the predicted classes.
+def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5) -> list[Estimate]:
+    """Return for a trial the weights, and as groups the predicted classes, of each moment that was looked at.
 
     Parameters
     ----------
     columns : mapping
-        ``logits`` (N, K) of a biased classifier, ``label`` (N,).
+        ``logits`` (N, K) of a biased classifier, or its ``predictions`` (N, L) at several moments; ``label`` (N,).
     power : float
         0..1; how the contradicted samples of a class share their weight, see the module's text.
-    min_evidence : float
-        0..1, see `ddbias.debias.evidence`; 0 always weights.
 
     Raises
     ------
     DdbiasError
         If the surrogate stores no logits.
     """
-    logits, labels = column(columns, "logits", "contradiction", CLASSIFY), np.asarray(columns["label"])
-    predicted = logits.argmax(1)
-    found = evidence(logits, labels)
-    weights = np.ones(len(labels))
-    if shows_bias(found, min_evidence, "contradiction"):
-        weights = contradiction_weights(labels, predicted, power=power)
-    return Estimate(weights, groups=predicted, diagnostics={"evidence": found})
+    labels = np.asarray(columns["label"])
+    return [
+        Estimate(contradiction_weights(labels, predicted, power=power), groups=predicted)
+        for predicted in predictions(columns, "contradiction")
+    ]
 
 
 def contradiction_weights(labels: np.ndarray, predicted: np.ndarray, *, power: float) -> np.ndarray:

@@ -45,6 +45,7 @@ PLUGIN = {
                     ),
                 },
                 "draw": {"$ref": "#/$defs/draw"},
+                "trial": {"$ref": "#/$defs/trial"},
             },
             "reads": ["logits"],
         },

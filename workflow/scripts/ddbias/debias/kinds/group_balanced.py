@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ddbias.data.split import Split
-from ddbias.debias.balance import balanced_weights, merge_small, pseudo_groups, true_groups
+from ddbias.debias.balance import balanced_estimate, balanced_weights, true_groups
 from ddbias.debias.estimates import Estimate
 
 PLUGIN = {
@@ -30,7 +30,6 @@ PLUGIN = {
                 "clusters": {"$ref": "#/$defs/clusters"},
                 "eps": {"$ref": "#/$defs/dbscan_eps"},
                 "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
-                "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "known": {"$ref": "#/$defs/known"},
                 "smoothing": {
                     "type": "number",
@@ -48,12 +47,14 @@ PLUGIN = {
                     "default": 1,
                     "description": "Groups of a class with fewer samples are merged into its largest one. Ours.",
                 },
+                "trial": {"$ref": "#/$defs/trial"},
                 "draw": {"$ref": "#/$defs/draw"},
             },
             "seconds": (
                 "2.2e-10 * max(dimensions, 160) * train * min(train / classes, 8000) if groups == 'dbscan' else 0"
             ),
             "megabytes": "8e-6 * min(train / classes, 8000) * min(train / classes, 8000) if groups == 'dbscan' else 0",
+            "tries": "4 if groups == 'predicted' else 0",
         },
     },
 }
@@ -81,15 +82,6 @@ def sample_weights(split: Split, *, smoothing: float = 0.0, min_cell: int = 1, *
     return balanced_weights(split.labels, groups, smoothing=smoothing, min_cell=min_cell)
 
 
-def estimate(
-    columns: Mapping[str, np.ndarray],
-    *,
-    smoothing: float = 0.0,
-    min_cell: int = 1,
-    **options: object,
-) -> Estimate:
-    """Return balanced weights and the pseudo-groups, small ones merged; see `ddbias.debias.balance.pseudo_groups`."""
-    found, diagnostics = pseudo_groups(columns, "group_balanced", **options)
-    found = merge_small(columns["label"], found, min_cell)
-    weights = balanced_weights(columns["label"], found, smoothing=smoothing)
-    return Estimate(weights, groups=found, diagnostics=diagnostics)
+def estimate(columns: Mapping[str, np.ndarray], **options: object) -> Estimate | list[Estimate]:
+    """Return balanced weights and pseudo-groups, small ones merged; see `ddbias.debias.balance.balanced_estimate`."""
+    return balanced_estimate(columns, "group_balanced", **options)

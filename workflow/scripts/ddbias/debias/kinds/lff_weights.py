@@ -23,6 +23,7 @@ PLUGIN = {
             "options": {
                 "surrogate": {"type": "string", "description": "Name under `surrogates`."},
                 "draw": {"$ref": "#/$defs/draw"},
+                "trial": {"$ref": "#/$defs/trial"},
             },
             "reads": ["difficulty"],
         },

@@ -42,6 +42,7 @@ PLUGIN = {
                     ),
                 },
                 "draw": {"$ref": "#/$defs/draw"},
+                "trial": {"$ref": "#/$defs/trial"},
             },
             "reads": ["logits"],
         },

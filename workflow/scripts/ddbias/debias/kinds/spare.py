@@ -66,6 +66,7 @@ PLUGIN = {
                     "description": "Of a cluster's size where the silhouette is below the threshold; else 1 (SPARE).",
                 },
                 "draw": {"$ref": "#/$defs/draw"},
+                "trial": {"$ref": "#/$defs/trial"},
             },
             "reads": ["logits"],
             "seconds": "max_clusters * (0.15 * classes + 1e-5 * train)",

@@ -15,7 +15,7 @@ from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias.surrogate.objective import Objective
 
-MATRICES = ("embedding", "logits")  # columns of float32 rows; the others hold one number a sample
+MATRICES = ("embedding", "logits", "predictions")  # columns of float32 rows; the others hold one number a sample
 
 
 @torch.no_grad()
@@ -34,7 +34,8 @@ def embed(objective: Objective, split: Split, *, device: torch.device, batch_siz
     Returns
     -------
     dict of ndarray of float32
-        ``embedding`` (N, D), L2-normalised; for kinds that classify ``logits`` (N, K); for lff ``difficulty`` (N,).
+        ``embedding`` (N, D), L2-normalised; for kinds that classify ``logits`` (N, K); for lff ``difficulty`` (N,); for
+        cross_fitted ``predictions`` (N, L).
 
     Raises
     ------
@@ -69,9 +70,7 @@ def save_embeddings(
     embeddings: np.ndarray,
     split: Split,
     meta: Mapping,
-    *,
-    logits: np.ndarray | None = None,
-    difficulty: np.ndarray | None = None,
+    **columns: np.ndarray,
 ) -> None:
     """Write embeddings with the index, label and, where known, attribute of every sample.
 
@@ -83,23 +82,21 @@ def save_embeddings(
         What was embedded.
     meta : mapping
         Metadata of the file, as JSON can write it; ``dimensions`` (D) is added.
-    logits : ndarray, shape (N, K), optional
-        Of a kind that classifies: those of its biased network.
-    difficulty : ndarray, shape (N,), optional
-        Of lff, 0..1.
+    **columns : ndarray
+        What else `embed` returned: ``logits`` (N, K) of a kind that classifies, of its biased network; ``difficulty``
+        (N,), 0..1, of lff; ``predictions`` (N, L), class numbers, of cross_fitted.
     """
-    columns = {
+    kept = {
         "embedding": store.fixed_size_binary(embeddings.astype(np.float32)),
         "index": np.array(split.index),
         "label": np.array(split.labels),
     }
     if split.attributes is not None:
-        columns["attribute"] = np.array(split.attributes)
-    if logits is not None:
-        columns["logits"] = store.fixed_size_binary(logits.astype(np.float32))
-    if difficulty is not None:
-        columns["difficulty"] = difficulty.astype(np.float32)
-    store.write_arrow(path, columns, {**meta, "dimensions": embeddings.shape[1]})
+        kept["attribute"] = np.array(split.attributes)
+    for name, values in columns.items():
+        values = values.astype(np.float32)
+        kept[name] = store.fixed_size_binary(values) if name in MATRICES else values
+    store.write_arrow(path, kept, {**meta, "dimensions": embeddings.shape[1]})
 
 
 def load_embeddings(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
@@ -109,7 +106,7 @@ def load_embeddings(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     -------
     columns : dict of ndarray
         ``embedding`` (float32, (N, D)), ``index`` and ``label`` (int64), and where the file has them ``attribute``
-        (int64), ``logits`` (float32, (N, K)) and ``difficulty`` (float32).
+        (int64), ``logits`` (float32, (N, K)), ``predictions`` (float32, (N, L)) and ``difficulty`` (float32).
     meta : dict
 
     Raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -64,6 +65,11 @@ class Objective(ABC):
         """Move the network; what is remembered is moved by the kinds that remember."""
         self.model.to(device)
         return self
+
+
+def total_steps(settings: Mapping, samples: int) -> int:
+    """Return the optimiser steps of a training: ``steps``, or as many as the ``epochs`` of `samples` images have."""
+    return settings["steps"] or max(1, round(settings["epochs"] * math.ceil(samples / settings["batch_size"])))
 
 
 def build_encoder(split: Split, network: Mapping, seed: int, *names: str) -> networks.Network:

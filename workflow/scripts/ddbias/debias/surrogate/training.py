@@ -14,7 +14,7 @@ from ddbias.base.plugins.given import need
 from ddbias.base.seeding import global_stream, stream
 from ddbias.data.split import Split
 from ddbias.debias.surrogate.early_stopping import BestState
-from ddbias.debias.surrogate.objective import Objective
+from ddbias.debias.surrogate.objective import Objective, total_steps
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.optimiser import SGD
 from ddbias.runtime.checkpoint import Checkpoint
@@ -70,9 +70,9 @@ class _Run:
         )
         self.augment = DSA(settings["augment"])
         self.per_epoch = math.ceil(len(split) / settings["batch_size"])
-        self.total = settings["steps"] or max(1, round(settings["epochs"] * self.per_epoch))
+        self.total = total_steps(settings, len(split))
         self.history = torch.full((self.total, len(COLUMNS)), torch.nan, dtype=torch.float64)
-        self.best = BestState(objective, split, settings, seed, device) if settings["early_stopping"] else None
+        self.best = BestState(objective, split, settings, seed, device) if settings.get("early_stopping") else None
 
     def step(self, step: int) -> float:
         """Move the network by one batch; return the loss."""

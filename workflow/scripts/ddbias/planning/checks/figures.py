@@ -42,7 +42,7 @@ def _without_weights(figure: str, name: str, debias: Mapping) -> Iterator[str]:
 
 def _unmeasured(figure: str, names: list[str], surrogates: Mapping) -> Iterator[str]:
     for i, name in enumerate(names):
-        if name in surrogates and not surrogates[name]["early_stopping"]:
+        if name in surrogates and not surrogates[name].get("early_stopping"):
             path = f"figures.{figure}.surrogates[{i}] = '{name}'"
             yield f"{path}: measures nothing while it is trained; set surrogates.{name}.early_stopping to true"
 

@@ -21,6 +21,7 @@ from ddbias.planning.study import Study
 
 START_SECONDS, START_MB = 2.2, 350.0  # of every job: Snakemake's part, and loading libraries
 OPEN_SECONDS = 5e-5  # a training image that is opened
+TRIAL_SECONDS, TRIAL_IMAGE_SECONDS = 12.0, 2e-4  # of each candidate of a trial, and of a training image in it
 IMAGE_SECONDS = 1.8e-4  # an image that is made; what its source or bias declares comes on top
 FAST = 0.52  # of a pass in bfloat16, compiled
 FAST_START = 6.0  # seconds to take up compiled networks
@@ -113,7 +114,7 @@ def _surrogate(of: _Of, surrogate: str) -> Cost:
     network, batch = of.network(settings["network"]), settings["batch_size"]
     steps = settings["steps"] or max(1, round(settings["epochs"] * -(-train // batch)))
     images = batch * plugins.find("surrogate", settings["kind"]).facts.get("passes", 1)
-    looks = train + (steps // settings["check_every"] * 4096 if settings["early_stopping"] else 0)
+    looks = train + (steps // settings["check_every"] * 4096 if settings.get("early_stopping") else 0)
     return Cost(
         (steps * images + LOOK * looks) * network.seconds + OPEN_SECONDS * train,
         3 * of.mb(train) + images * network.image_mb + 4e-6 * train * _dimensions(of, surrogate),
@@ -133,8 +134,15 @@ def _weights(of: _Of, debias: str) -> Cost:
     settings, train = of.config["debias"][debias], of.size.train
     facts, dimensions = plugins.find("debias", settings["kind"]).facts, _dimensions(of, settings["surrogate"])
     given = {**settings, "train": train, "classes": of.size.classes, "dimensions": dimensions}
-    seconds, memory = (formula.value(facts.get(key, "0"), given) for key in ("seconds", "megabytes"))
-    return Cost((seconds or 0) + 1e-5 * train, (memory or 0) + 12e-6 * train * dimensions, of.size.known)
+    seconds, memory, tries = (
+        formula.value(facts.get(key, "0"), given) or 0 for key in ("seconds", "megabytes", "tries")
+    )
+    if settings["trial"] is not None:
+        tries = max(tries, 1) if settings["trial"] else 0
+    if tries:
+        seconds += TRIAL_SECONDS * (1 + tries) + TRIAL_IMAGE_SECONDS * (2 + tries) * train
+        memory += 100 + 3 * of.mb(train)
+    return Cost(seconds + 1e-5 * train, memory + 12e-6 * train * dimensions, of.size.known)
 
 
 def _models(of: _Of, models: str) -> Cost:

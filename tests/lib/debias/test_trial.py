@@ -1,0 +1,146 @@
+"""The trial of weights: its arithmetic against plain loops, and what passes it where the truth is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ddbias.datasets.synthesis import synthesize_dataset
+from ddbias.debias import estimation
+from ddbias.debias import trial as module
+from ddbias.debias.balance import balanced_weights
+from ddbias.debias.estimates import Estimate
+from ddbias.debias.estimation import estimate_weights
+from ddbias.debias.kinds import kde
+from ddbias.debias.trial import Trial, choose, trial
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+KDE = {"kind": "kde", "surrogate": "s", "variance": "trial", "temperature": 1.0, "leave_one_out": True, "clip": None}
+KDE |= {"chunk_size": 64, "trial": None}
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_gains_and_errors_are_a_plain_loop(seed):
+    rng = np.random.default_rng(seed)
+    gains, candidates = rng.integers(-1, 2, (3, 20)).astype(float), rng.exponential(size=(3, 20))
+    found = choose(list(gains), list(candidates))
+    for k in range(3):
+        parts = [gains[k, i] * (candidates[k, i] / sum(candidates[k]) + 1 / 20) for i in range(20)]
+        assert found.gains[k] == pytest.approx(sum(parts))
+        mean = sum(gains[k]) / 20
+        squares = [((candidates[k, i] / sum(candidates[k]) + 1 / 20) * (gains[k, i] - mean)) ** 2 for i in range(20)]
+        assert found.errors[k] == pytest.approx(sum(squares) ** 0.5)
+    if found.chosen is None:
+        assert all(gain <= max(2 * error, 0.08) for gain, error in zip(found.gains, found.errors, strict=True))
+    else:
+        assert found.gains[found.chosen] > max(2 * found.errors[found.chosen], 0.08)
+
+
+def test_the_scale_of_weights_does_not_matter():
+    rng = np.random.default_rng(0)
+    gains, weights = rng.integers(0, 2, 50).astype(float), rng.exponential(size=50)
+    once, twice = choose([gains], [weights]), choose([gains], [2 * weights])
+    assert once.gains == pytest.approx(twice.gains)
+    assert once.errors == pytest.approx(twice.errors)
+
+
+def test_of_those_that_pass_the_best_on_all_their_weights_is_taken():
+    lift = np.zeros(100)
+    lift[:20] = 1
+    weights = np.where(np.arange(100) < 20, 4.0, 0.25)
+    few = np.where(np.arange(100) < 10, 1.0, 0.0)
+    assert choose([few, lift], [weights, weights]).chosen == 1
+    assert choose([lift, few], [weights, weights]).chosen == 0
+    assert choose([-lift], [weights]).chosen is None
+
+
+def digits(ratio):
+    bias = {"kind": "foreground", "severity": 1}
+    return synthesize_dataset(source={"kind": "digits"}, bias=bias, ratio=ratio, test="balanced", seed=0, data={})[0]
+
+
+def test_weights_of_conflicting_samples_pass():
+    split = digits(0.95)
+    found = trial(split, [balanced_weights(split.labels, split.attributes), np.ones(len(split))], seed=0)
+    assert found.chosen == 0
+    assert found.gains[1] == 0  # nothing was changed
+
+
+def test_weights_of_wrong_labels_do_not_pass():
+    """They are lifted as much as the truth lifts conflicting samples, and nothing can be learnt from them."""
+    split, rng = digits(0.1), np.random.default_rng(0)
+    wrong = rng.random(len(split)) < 0.05
+    labels = np.where(wrong, (split.labels + rng.integers(1, 10, len(split))) % 10, split.labels)
+    found = trial(replace(split, labels=labels), [balanced_weights(labels, wrong)], seed=0)
+    assert found.chosen is None
+    assert found.gains[0] < -found.errors[0]
+
+
+def test_a_trial_is_the_same_again_and_looks_at_no_attribute(few_digits, monkeypatch):
+    monkeypatch.setattr(module, "STEPS", 5)
+    split = few_digits()
+    weights = np.random.default_rng(0).exponential(size=len(split))
+    blind = replace(split, attributes=None)
+    once, again = trial(split, [weights], seed=3), trial(blind, [weights], seed=3)
+    assert (once.gains, once.errors) == (again.gains, again.errors)
+    assert once.gains != trial(split, [weights], seed=4).gains
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Put a result in place of the trial; what was tried is listed."""
+    seen = []
+
+    def put(result):
+        monkeypatch.setattr(estimation, "trial", lambda split, candidates, *, seed: seen.append(candidates) or result)
+        return seen
+
+    return put
+
+
+def columns_of(split):
+    rng = np.random.default_rng(1)
+    return {"embedding": rng.normal(size=(len(split), 4)).astype(np.float32), "label": split.labels}
+
+
+def test_the_kernel_that_passes_is_taken(few_digits, tried):
+    split = few_digits()
+    seen = tried(Trial([0.1, 0.3, 0.2, 0, 0, 0], [0.01] * 6, 1))
+    columns = columns_of(split)
+    found = estimate_weights(KDE, columns, split)
+    fixed = {name: value for name, value in KDE.items() if name not in ("kind", "surrogate", "trial")}
+    expected = kde.estimate(columns, **{**fixed, "variance": kde.TRIED[1]})
+    np.testing.assert_array_equal(found.weights, expected.weights)
+    assert found.diagnostics["trial_chosen"] == 1
+    assert len(seen[0]) == len(kde.TRIED)
+
+
+def test_what_does_not_pass_is_uniform_and_it_is_said(few_digits, tried, log_lines):
+    split = few_digits()
+    tried(Trial([0.1] * 6, [0.2] * 6, None))
+    found = estimate_weights(KDE, columns_of(split), split)
+    np.testing.assert_array_equal(found.weights, 1)
+    assert "there is no bias that these weights find, and all samples count alike" in log_lines[0]
+
+
+@pytest.mark.parametrize(("variance", "wanted", "count"), [(0.1, None, 0), (0.1, True, 1), ("trial", False, 0)])
+def test_published_weights_are_tried_on_demand_only(few_digits, tried, variance, wanted, count):
+    split = few_digits()
+    seen = tried(Trial([0.1], [0.01], 0))
+    estimate_weights({**KDE, "variance": variance, "trial": wanted}, columns_of(split), split)
+    assert len(seen) == count
+
+
+def test_groups_that_do_not_pass_are_one_a_class(few_digits, tried, log_lines):
+    split = few_digits()
+    tried(Trial([-0.1], [0.01], None))
+    settings = {"kind": "fairdd", "surrogate": "s", "groups": "predicted", "trial": None}
+    columns = {"label": split.labels, "logits": np.eye(10, dtype=np.float32)[split.attributes]}
+    found = estimate_weights(settings, columns, split)
+    np.testing.assert_array_equal(found.groups, split.labels)
+    assert isinstance(found, Estimate)
+    untried = estimate_weights({**settings, "trial": False}, columns, split)
+    np.testing.assert_array_equal(untried.groups, split.attributes)
