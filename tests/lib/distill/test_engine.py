@@ -26,7 +26,7 @@ DISTILLERS = plugins.kinds("distiller")
 LEARNERS = [kind for kind in DISTILLERS if hasattr(plugins.module("distiller", kind), "Distiller")]
 SELECTORS = sorted(set(DISTILLERS) - set(LEARNERS))
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "unprobed")
 
 
 @pytest.fixture

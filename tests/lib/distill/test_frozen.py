@@ -48,6 +48,7 @@ def cosine(a, b):
 
 
 @needs_fast
+@pytest.mark.slow
 def test_fast_is_close_to_exact():
     torch.compiler.reset()
     model, batch = network(), images()

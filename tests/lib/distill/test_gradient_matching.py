@@ -27,7 +27,7 @@ AUGMENT = "color_crop_cutout_flip_scale_rotate"
 LOSS, COSINE = 0.03, 0.98  # bfloat16 has 8 bits; relative, of losses and lengths, and of directions
 SMALL = {"iterations": 2, "outer_loop": 3, "inner_loop": 2, "real_batch": 12, "network_batch": 4}
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "unprobed")
 
 
 @pytest.fixture
@@ -305,7 +305,6 @@ def test_each_iteration_draws_a_network_and_trains_it_between_its_steps(split, m
     reset = networks.reset
     monkeypatch.setattr(Distiller, "train", tell)
     monkeypatch.setattr(networks, "reset", lambda *given: told.append("network") or reset(*given))
-    monkeypatch.setattr(Distiller, "probe_loss", None)  # it draws networks, too
     made(split)
     assert told[1:] == ["network", 0, 1, "network", 3, 4]  # the first is the one that is built
 
@@ -332,24 +331,22 @@ def test_defaults_are_the_published_ones():
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-@pytest.mark.parametrize("stop", range(1, 6))
-def test_goes_on_from_any_step(split, norm, stop):
+def test_goes_on_from_any_step(split, norm):
     side, network = real_side(split), {**NETWORK, "norm": norm}
 
-    def go(method, steps):
-        batches = [(step, side.batch(step)) for step in steps]
-        return [method.step(step, pixels(split, batch), batch)["loss"] for step, batch in batches]
+    def go(method, step):
+        batch = side.batch(step)
+        return method.step(step, pixels(split, batch), batch)["loss"]
 
-    whole = distiller(split, noise(split), kind="dsa", network=network)
-    losses = go(whole, range(6))
-    first = distiller(split, noise(split), kind="dsa", network=network)
-    before = go(first, range(stop))
-    state = {name: tensor.detach().clone() for name, tensor in first.state_dict().items()}
-    go(first, range(stop, 6))  # changes nothing of what was kept
-    second = distiller(split, noise(split, seed=1), kind="dsa", network=network)
-    second.load_state_dict(state)
-    assert before + go(second, range(stop, 6)) == losses
-    assert torch.equal(second.images, whole.images)
+    whole, losses, states = distiller(split, noise(split), kind="dsa", network=network), [], []
+    for step in range(6):
+        losses.append(go(whole, step))
+        states.append({name: tensor.detach().clone() for name, tensor in whole.state_dict().items()})
+    for stop in range(1, 6):
+        second = distiller(split, noise(split, seed=1), kind="dsa", network=network)
+        second.load_state_dict(states[stop - 1])
+        assert [go(second, step) for step in range(stop, 6)] == losses[stop:]
+        assert torch.equal(second.images, whole.images)
 
 
 # ---- batch norm -----------------------------------------------------------------------------------------------------

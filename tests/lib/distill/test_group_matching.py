@@ -29,7 +29,7 @@ KINDS = [
 NAMES = ["fairdd", "fairdd mean", "fairdd proportional", "cobra"]
 by_debias = pytest.mark.parametrize("how", KINDS, ids=NAMES)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "unprobed")
 
 
 @pytest.fixture(scope="module")

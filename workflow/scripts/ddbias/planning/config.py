@@ -12,6 +12,7 @@ import copy
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -54,7 +55,13 @@ def load_schema(plugins: Iterable[str | Path] = ()) -> dict:
     DdbiasError
         One line, if a plug-in or what it declares is not as it should be.
     """
-    return plugin_options.extended(yaml.safe_load(SCHEMA.read_text()), [*built_in().values(), *read(plugins)])
+    return plugin_options.extended(_own_schema(), [*built_in().values(), *read(plugins)])
+
+
+@cache
+def _own_schema() -> dict:
+    """Return what the file says, read once in a process; nobody changes it."""
+    return yaml.safe_load(SCHEMA.read_text())
 
 
 def complete(config: Mapping, schema: Mapping | None = None) -> dict:
