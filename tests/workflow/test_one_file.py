@@ -80,12 +80,14 @@ def estimate(columns, *, floor):
 DISTILLER = '''"""Control: the first images of every class."""
 
 import torch
+from ddbias.distill.selector import Selector
 
 PLUGIN = {"distiller": {"firsts": {"description": "The first images of every class."}}}
 
 
-def select(split, side, ipc, seed, **_):
-    return torch.cat([torch.as_tensor(members[:ipc]) for members in side.classes])
+class Selection(Selector):
+    def select(self, ipc):
+        return torch.cat([members[:ipc] for members in self.side.classes])
 '''
 FIGURE = '''"""How many sets there are."""
 

@@ -44,9 +44,11 @@ grid:
 """)
 SELECTOR = """
 import torch
+from ddbias.distill.selector import Selector
 PLUGIN = {"distiller": {"firsts": %s}}
-def select(split, side, ipc, seed, **_):
-    return torch.cat([members[:ipc] for members in side.classes])
+class Selection(Selector):
+    def select(self, ipc):
+        return torch.cat([members[:ipc] for members in self.side.classes])
 """
 
 
@@ -182,7 +184,7 @@ def selector(option):
             "PLUGIN = {'distiller': {'a': {'options': {'kind': {}}}}}\n",
             "the option 'kind', which must be a JSON schema",
         ),
-        (DECLARED, "distiller 'firsts' needs a class Distiller or a function select, and the file defines neither"),
+        (DECLARED, "distiller 'firsts' needs a class Distiller or Selection, and the file defines neither"),
         (DECLARED + LEARNER, "'firsts' learns images, so it needs the option 'iterations', with a default or required"),
         (
             "PLUGIN = {'debias': {'a': {}}}\n",
@@ -240,12 +242,17 @@ def test_the_valid_file_that_the_broken_ones_come_from_is_taken(write):
     assert load(study(path, kind="firsts")).config["distillers"]["mine"]["init"] == "real"
 
 
-def test_a_kind_may_be_like_another_of_its_file(write):
+def test_a_kind_may_be_like_another_of_its_file_or_of_the_library(write):
     other = '{"options": {"x": {"type": "integer", "default": 5}}}, "others": {"like": "%s", "options": {"y": %s}}'
     path = write(SELECTOR % (other % ("firsts", '{"type": "integer", "default": 7}')))
     assert load(study(path, kind="others")).config["distillers"]["mine"] == {"kind": "others", "x": 5, "y": 7}
     line = mistake(study(write(SELECTOR % (other % ("first", "{}"))), kind="others"))
-    assert line.endswith("'others' is like 'first', which the file does not declare before it; declared: firsts")
+    assert "'others' is like 'first', which is no distiller that is declared before it; known: dc, " in line
+    assert line.endswith(" Did you mean 'firsts'?")
+    path = write(SELECTOR % '{"like": "herding", "options": {"epochs": {"type": "integer", "default": 3}}}')
+    mine = {"kind": "firsts", "network": "small", "epochs": 3, "batch_size": 256, "learning_rate": 0.01}
+    assert load(study(path, kind="firsts", network="small")).config["distillers"]["mine"] == mine
+    assert mistake(study(path, kind="firsts")) == "distillers.mine.network: is missing"
 
 
 def test_a_debias_is_refused_a_surrogate_that_does_not_give_what_it_reads(write):
@@ -299,7 +306,7 @@ def test_code_that_fails_is_one_line_with_its_place(write):
     plugins.use([write(SELECTOR % "{}" + "\nimport no_such_library\n")])
     with pytest.raises(DdbiasError) as error:
         plugins.module("distiller", "firsts")
-    line = "plug-in mine.py, line 7: ModuleNotFoundError: No module named 'no_such_library'"
+    line = "plug-in mine.py, line 9: ModuleNotFoundError: No module named 'no_such_library'"
     assert str(error.value) == line
 
 

@@ -18,11 +18,14 @@ LAST = "        return loss.detach(), gradient\n"
 CLOCK = "gradient + __import__('time').time() % 1"  # torch's global generator is that of the step
 SELECTOR = """
 import torch
+from ddbias.distill.selector import Selector
 PLUGIN = {"distiller": {"mine": {}}}
 UNSEEDED = torch.Generator()
 UNSEEDED.seed()
-def select(split, side, ipc, seed, **_):
-    return RETURNED
+class Selection(Selector):
+    def select(self, ipc):
+        side = self.side
+        return RETURNED
 """
 
 
@@ -161,6 +164,27 @@ def test_a_distiller_that_matches_wrongly_is_told_with_its_place(new, said, spli
     (number,) = [i for i, line in enumerate(lines, 1) if place in line]
     assert str(caught.value).startswith(f"plug-in {path}, line {number}: ")
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("(Selector)", "", "fails: TypeError: Selection() takes no arguments"),
+        (
+            "(Selector)",
+            ":\n    def __init__(self, *_, **__): pass\nclass Other",
+            "gives Selection for itself, not Selec",
+        ),
+        ("select(", "choose(", "fails: TypeError: Can't instantiate abstract class Selection "),
+    ],
+)
+def test_a_selection_that_is_no_selector_is_told(old, new, said, split, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(SELECTOR.replace(old, new))
+    with pytest.raises(DdbiasError) as caught:
+        testing.check_distiller("mine", paths=[path], split=split, folder=tmp_path)
+    assert str(caught.value).startswith(f"plug-in {path}")
+    assert f": distiller 'mine' {said}" in str(caught.value)
 
 
 def test_a_mistake_in_options_is_what_a_user_would_see(split, tmp_path):

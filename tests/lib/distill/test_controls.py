@@ -30,9 +30,8 @@ def side_of(split, weights=None):
 
 
 def chosen(kind, split, weights=None, ipc=4, seed=0, **changes):
-    side = side_of(split, weights)
     options = {"settings": {**SETTINGS, **changes}, "network": NETWORK, "device": CPU}
-    return MODULES[kind].select(split, side, ipc, seed, **options)
+    return MODULES[kind].Selection(split, side_of(split, weights), seed=seed, **options).select(ipc)
 
 
 def uneven(count, seed=0):

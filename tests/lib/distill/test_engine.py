@@ -12,6 +12,8 @@ from ddbias.debias.apply import real_settings
 from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.real_side import DRAWS, RealSettings, RealSide
 from ddbias.distill import engine
+from ddbias.distill.learner import Learner
+from ddbias.distill.selector import Selector
 from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
 from ddbias.planning.config import load_schema
@@ -194,12 +196,12 @@ def test_the_images_of_few_classes_at_a_time_change_nothing(split, monkeypatch):
 
 @pytest.mark.parametrize("kind", DISTILLERS)
 def test_a_module_is_a_learner_or_a_selector(kind):
-    module = plugins.module("distiller", kind)
-    if hasattr(module, "select"):
-        assert callable(module.select)
-        assert not hasattr(module, "Distiller")
+    defined = vars(plugins.module("distiller", kind))
+    if kind in LEARNERS:
+        assert issubclass(defined["Distiller"], Learner)
+        assert "Selection" not in defined
     else:
-        assert all(hasattr(module.Distiller, name) for name in ("step", "state_dict", "load_state_dict"))
+        assert issubclass(defined["Selection"], Selector)
 
 
 def test_every_learner_starts_as_the_engine_can():

@@ -183,7 +183,7 @@ def test_digest_does_not_follow_what_changes_no_result(copy):
     first = copy.digest()
     edit = copy.edit
     other = copy.library / "distill/another.py"
-    other.write_text('PLUGIN = {"distiller": {"another": {}}}\n\n\ndef select():\n    pass\n')
+    other.write_text('PLUGIN = {"distiller": {"another": {}}}\n\n\nclass Selection:\n    pass\n')
     assert copy.digest() == first
     assert edit("learning/networks/vgg.py", '{"norm": "batch"}', '{"norm": "group"}') == first
     for path, old, new in (

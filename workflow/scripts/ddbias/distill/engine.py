@@ -2,8 +2,8 @@
 
 A distiller's module has either
 
-``select(split, side, ipc, seed, *, settings, network, device) -> rows``
-    for controls that choose real images (with ``STORES_IMAGES = False`` only their rows are kept), or
+``Selection``
+    a `ddbias.distill.selector.Selector`, for controls that choose real images, or
 ``Distiller``
     a `ddbias.distill.learner.Learner`, for methods that learn images.
 """
@@ -26,6 +26,7 @@ from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill.convergence import Probe, moved
 from ddbias.distill.learner import FULL_SHARE, Guidance, Learner
+from ddbias.distill.selector import Selector
 from ddbias.runtime.checkpoint import Checkpoint
 
 NOTHING_LEARNT = dict.fromkeys(("iterations", "at_most", "moved", "converged"))
@@ -117,12 +118,14 @@ def run(
     smallest = int(np.bincount(split.labels, minlength=split.classes).min())
     if ipc != "all" and ipc > smallest:
         raise DdbiasError(f"ipc {ipc} is more than the {smallest} images of the smallest class")
-    if hasattr(module, "select"):
+    if hasattr(module, "Selection"):
         side = RealSide(split.labels, real, batch_size=1, seed=seed)
         with plugins.calling("distiller", settings["kind"]), global_stream(seed, "global"):
-            rows = module.select(split, side, ipc, seed, settings=settings, network=network, device=device)
+            method = module.Selection(split, side, settings=settings, network=network, seed=seed, device=device)
+            need_kind(method, Selector, "itself", "Selection")
+            rows = method.select(ipc)
             _check_rows(rows, split, ipc)
-        return _selected(split, rows, stores_images=getattr(module, "STORES_IMAGES", True))
+        return _selected(split, rows, stores_images=method.stores_images)
     if not issubclass(module.Distiller, Learner):
         raise DdbiasError(f"the Distiller of {settings['kind']} must be a ddbias.distill.learner.Learner")
     if module.Distiller.needs_real and "real_batch" not in settings:

@@ -30,7 +30,7 @@ CODE = {
     "network": None,
     "surrogate": "Objective",
     "debias": None,  # sample_weights, estimate or both
-    "distiller": None,  # Distiller or select
+    "distiller": None,  # Distiller or Selection
     "guidance": "Guidance",
     "debiasing": "Learner",
     "figure": "draw",
@@ -138,9 +138,9 @@ class Plugin:
 def built_in() -> Mapping[tuple[str, str], Plugin]:
     """Return the kinds of the library by (section, kind), sorted."""
     found: dict[tuple[str, str], Plugin] = {}
-    for file in (paths.SCRIPTS / "ddbias").rglob("*.py"):
+    for file in sorted((paths.SCRIPTS / "ddbias").rglob("*.py")):
         if f"\n{DECLARATION} = {{".encode() in file.read_bytes():  # most have none, and need not be parsed
-            found |= {(plugin.section, plugin.kind): plugin for plugin in _declared(file, built_in=True)}
+            found |= {(plugin.section, plugin.kind): plugin for plugin in _declared(file, found, built_in=True)}
     return MappingProxyType(dict(sorted(found.items())))
 
 
@@ -162,7 +162,7 @@ def read(paths: Iterable[str | Path]) -> list[Plugin]:
     found: dict[tuple[str, str], Plugin] = {}
     files: dict[Path, Path] = {file.resolve(): file for path in paths for file in _files(Path(path).expanduser())}
     for file in files.values():
-        for plugin in _declared(file):
+        for plugin in _declared(file, {**built_in(), **found}):
             key = plugin.section, plugin.kind
             if key in found:
                 raise plugin.error(f"is also added by {found[key].file}; rename one of them")
@@ -202,7 +202,8 @@ def _declaration(tree: ast.Module) -> ast.expr | None:
     return None
 
 
-def _declared(file: Path, *, built_in: bool = False) -> list[Plugin]:
+def _declared(file: Path, before: Mapping[tuple[str, str], Plugin], *, built_in: bool = False) -> list[Plugin]:
+    """Return what a file adds to what was declared `before` it, which its kinds may be like."""
     tree = _parse(file)
     node = _declaration(tree)
     if node is None:
@@ -219,15 +220,14 @@ def _declared(file: Path, *, built_in: bool = False) -> list[Plugin]:
     plugins = []
     for section, kinds in declared.items():
         if section not in CODE:
-            known = f"known: {', '.join(CODE)}.{nearest(section, CODE)}"
-            raise DdbiasError(f"plug-in {file}: {DECLARATION} has the unknown section '{section}'; {known}")
-        of_section: dict[str, Plugin] = {}
+            hint = f"known: {', '.join(CODE)}.{nearest(section, CODE)}"
+            raise DdbiasError(f"plug-in {file}: {DECLARATION} has the unknown section '{section}'; {hint}")
+        known = {kind: plugin for (place, kind), plugin in before.items() if place == section}
         for kind, entry in _mapping(kinds, file, f"{DECLARATION}['{section}']").items():
             entry = _mapping(entry, file, f"{section} '{kind}'")
-            plugin = _plugin(section, kind, entry, file, of_section, built_in=built_in)
-            _check_code(plugin, names)
-            of_section[kind] = plugin
-        plugins += of_section.values()
+            known[kind] = _plugin(section, kind, entry, file, known, built_in=built_in)
+            _check_code(known[kind], names)
+            plugins.append(known[kind])
     return plugins
 
 
@@ -247,8 +247,8 @@ def _plugin(
             raise plugin.error(f"has the unknown key '{key}'; known: {', '.join(known)}.{nearest(key, known)}")
     like = entry.get("like")
     if like is not None and like not in others:
-        hint = ", ".join(others) or "none"
-        raise plugin.error(f"is like '{like}', which the file does not declare before it; declared: {hint}")
+        hint = f"known: {', '.join(others) or 'none'}.{nearest(like, others)}"
+        raise plugin.error(f"is like '{like}', which is no {section} that is declared before it; {hint}")
     required = entry.get("required", list(others[like].required) if like else [])
     if not isinstance(required, list | tuple):
         raise plugin.error(f"must have a list under 'required', not {required!r}")
@@ -320,11 +320,11 @@ def _check_code(plugin: Plugin, names: set[str]) -> None:
             raise plugin.error("has estimate only, so it must require the option 'surrogate'")
         if "estimate" not in names and "surrogate" in plugin.options:
             raise plugin.error("has the option 'surrogate', but no function estimate that reads it")
-    elif "select" in names:
+    elif "Selection" in names:
         return
     elif "Distiller" in names:
         for option in LEARNER_OPTIONS:
             if "default" not in plugin.options.get(option, {}) and option not in plugin.required:
                 raise plugin.error(f"learns images, so it needs the option '{option}', with a default or required")
     else:
-        raise plugin.error("needs a class Distiller or a function select, and the file defines neither")
+        raise plugin.error("needs a class Distiller or Selection, and the file defines neither")

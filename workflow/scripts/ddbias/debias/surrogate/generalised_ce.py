@@ -21,21 +21,8 @@ PLUGIN = {
                 "A classifier under the generalised cross-entropy (GCE, arXiv 1805.07836), which amplifies the "
                 "bias; as in LfF."
             ),
-            "required": ["network"],
-            "options": {
-                "network": {"$ref": "#/$defs/surrogate_network"},
-                "epochs": {"$ref": "#/$defs/surrogate_epochs"},
-                "steps": {"$ref": "#/$defs/surrogate_steps"},
-                "batch_size": {"$ref": "#/$defs/classifier_batch"},
-                "learning_rate": {"$ref": "#/$defs/surrogate_rate"},
-                "momentum": {"$ref": "#/$defs/classifier_momentum"},
-                "weight_decay": {"$ref": "#/$defs/classifier_decay"},
-                "q": {"$ref": "#/$defs/generalised_q"},
-                "augment": {"$ref": "#/$defs/classifier_augment"},
-                "early_stopping": {"$ref": "#/$defs/surrogate_early_stopping"},
-                "check_every": {"$ref": "#/$defs/surrogate_check_every"},
-            },
-            "gives": ["embedding", "logits"],
+            "like": "cross_entropy",
+            "options": {"q": {"$ref": "#/$defs/generalised_q"}},
         },
     },
 }

@@ -38,16 +38,8 @@ PLUGIN = {
                 "relative difficulty, which needs some 50 steps or more to mean anything; SGD and short "
                 "training are ours."
             ),
-            "required": ["network"],
+            "like": "generalised_ce",
             "options": {
-                "network": {"$ref": "#/$defs/surrogate_network"},
-                "epochs": {"$ref": "#/$defs/surrogate_epochs"},
-                "steps": {"$ref": "#/$defs/surrogate_steps"},
-                "batch_size": {"$ref": "#/$defs/classifier_batch"},
-                "learning_rate": {"$ref": "#/$defs/surrogate_rate"},
-                "momentum": {"$ref": "#/$defs/classifier_momentum"},
-                "weight_decay": {"$ref": "#/$defs/classifier_decay"},
-                "q": {"$ref": "#/$defs/generalised_q"},
                 "decay": {
                     "type": "number",
                     "minimum": 0,
@@ -55,9 +47,6 @@ PLUGIN = {
                     "default": 0.7,
                     "description": "Of the running averages of the samples' losses (LfF; alpha = 0.7).",
                 },
-                "augment": {"$ref": "#/$defs/classifier_augment"},
-                "early_stopping": {"$ref": "#/$defs/surrogate_early_stopping"},
-                "check_every": {"$ref": "#/$defs/surrogate_check_every"},
             },
             "gives": ["embedding", "logits", "difficulty"],
             "passes": 2.0,

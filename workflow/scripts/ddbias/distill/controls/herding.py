@@ -8,13 +8,9 @@ the same target that a matching distiller has. The embedding is `ddbias.distill.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
-from ddbias.data.split import Split
-from ddbias.debias.real_side import RealSide
-from ddbias.distill.controls.trained_embedding import trained_embedding
+from ddbias.distill.controls.trained_embedding import EmbeddedSelector
 
 PLUGIN = {
     "distiller": {
@@ -56,22 +52,12 @@ PLUGIN = {
 }
 
 
-def select(
-    split: Split,
-    side: RealSide,
-    ipc: int,
-    seed: int,
-    *,
-    settings: Mapping,
-    network: Mapping,
-    device: torch.device,
-) -> torch.Tensor:
-    """Return the rows (K * ipc,) of the chosen images, class after class, each in the order of choice."""
-    embed = trained_embedding(split, settings=settings, network=network, seed=seed, device=device)
-    rows = [
-        members[herd(embed(members), weights, ipc)] for members, weights in zip(side.classes, side.weights, strict=True)
-    ]
-    return torch.cat(rows)
+class Selection(EmbeddedSelector):
+    """Chooses by `herd`."""
+
+    def choose(self, label: int, features: torch.Tensor, ipc: int) -> torch.Tensor:
+        """Return the rows (ipc,) of the chosen images of a class, in the order of choice."""
+        return self.side.classes[label][herd(features, self.side.weights[label], ipc)]
 
 
 def herd(features: torch.Tensor, weights: torch.Tensor, count: int) -> torch.Tensor:

@@ -11,14 +11,11 @@ them. With equal weights that is the whole class. The mean is the weighted one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from ddbias.base.seeding import stream
-from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSide
-from ddbias.distill.controls.trained_embedding import trained_embedding
+from ddbias.distill.controls.trained_embedding import EmbeddedSelector
 
 PLUGIN = {
     "distiller": {
@@ -28,59 +25,21 @@ PLUGIN = {
                 "many candidates as the debias weights are worth, drawn in proportion to them; out of all where"
                 " the weights are equal."
             ),
-            "required": ["network"],
-            "seconds": "0",
-            "seconds_once": "network * train * (epochs + 0.4)",
-            "options": {
-                "network": {
-                    "type": "string",
-                    "description": "Name under `networks`; trained on the real images, it embeds them.",
-                },
-                "epochs": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "default": 20,
-                    "x-scale": "epochs",
-                    "description": "Nominal epochs of that training, as under `evaluations`. Ours.",
-                },
-                "batch_size": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "default": 256,
-                    "description": "Images a step (DC; 256).",
-                },
-                "learning_rate": {
-                    "type": "number",
-                    "exclusiveMinimum": 0,
-                    "default": 0.01,
-                    "description": "Of its SGD (DC; 0.01).",
-                },
-            },
+            "like": "herding",
         },
     },
 }
 
 
-def select(
-    split: Split,
-    side: RealSide,
-    ipc: int,
-    seed: int,
-    *,
-    settings: Mapping,
-    network: Mapping,
-    device: torch.device,
-) -> torch.Tensor:
-    """Return the rows (K * ipc,) of the chosen images, class after class, each in the order of choice."""
-    embed = trained_embedding(split, settings=settings, network=network, seed=seed, device=device)
-    rows = []
-    for label, (members, weights) in enumerate(zip(side.classes, side.weights, strict=True)):
-        features = embed(members)
+class Selection(EmbeddedSelector):
+    """Chooses by `centres`, out of `candidates`."""
+
+    def choose(self, label: int, features: torch.Tensor, ipc: int) -> torch.Tensor:
+        """Return the rows (ipc,) of the chosen images of a class, in the order of choice."""
+        members, weights = self.side.classes[label], self.side.weights[label]
         mean = weights @ features / weights.sum()
-        drawn = candidates(side, label, ipc, seed)
-        features = features[torch.searchsorted(members, drawn)]
-        rows.append(drawn[centres(features, mean, ipc)])
-    return torch.cat(rows)
+        drawn = candidates(self.side, label, ipc, self.seed)
+        return drawn[centres(features[torch.searchsorted(members, drawn)], mean, ipc)]
 
 
 def candidates(side: RealSide, label: int, ipc: int, seed: int) -> torch.Tensor:

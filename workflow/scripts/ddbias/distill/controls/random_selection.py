@@ -9,8 +9,7 @@ from __future__ import annotations
 import torch
 
 from ddbias.base.seeding import stream
-from ddbias.data.split import Split
-from ddbias.debias.real_side import RealSide
+from ddbias.distill.selector import Selector
 
 PLUGIN = {
     "distiller": {
@@ -23,7 +22,10 @@ PLUGIN = {
 }
 
 
-def select(split: Split, side: RealSide, ipc: int, seed: int, **_) -> torch.Tensor:
-    """Return the rows (K * ipc,) of the chosen images, class after class."""
-    rows = [side.select(label, ipc, stream(seed, "select", label)) for label in range(split.classes)]
-    return torch.cat(rows)
+class Selection(Selector):
+    """Draws every class by itself."""
+
+    def select(self, ipc: int) -> torch.Tensor:
+        """Return the rows (K * ipc,) of the chosen images, class after class."""
+        classes = range(self.split.classes)
+        return torch.cat([self.side.select(label, ipc, stream(self.seed, "select", label)) for label in classes])

@@ -9,16 +9,32 @@ Cost: one training of the network, and one forward pass of all images.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 
 import torch
 
 from ddbias.base.seeding import derive, stream
 from ddbias.data.split import Split
+from ddbias.distill.selector import Selector
 from ddbias.learning import networks
 from ddbias.learning.training import Recipe, train
 
 EMBEDDED_AT_ONCE = 256  # images; memory only
+
+
+class EmbeddedSelector(Selector):
+    """A control that chooses the images of every class by their embeddings."""
+
+    def select(self, ipc: int) -> torch.Tensor:
+        """Return the rows (K * ipc,) of the chosen images, class after class, each in the order of choice."""
+        how = {"settings": self.settings, "network": self.network, "seed": self.seed, "device": self.device}
+        embed = trained_embedding(self.split, **how)
+        return torch.cat([self.choose(label, embed(rows), ipc) for label, rows in enumerate(self.side.classes)])
+
+    @abstractmethod
+    def choose(self, label: int, features: torch.Tensor, ipc: int) -> torch.Tensor:
+        """Return rows (ipc,) of a class, whose images have the `features` (N, D), in the order of its rows."""
 
 
 def trained_embedding(

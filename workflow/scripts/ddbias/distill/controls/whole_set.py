@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from ddbias.data.split import Split
-from ddbias.debias.real_side import RealSide
+from ddbias.distill.selector import Selector
 
 PLUGIN = {
     "distiller": {
@@ -36,9 +35,12 @@ PLUGIN = {
     },
 }
 
-STORES_IMAGES = False  # only the rows, which are all of them
 
+class Selection(Selector):
+    """Takes every image."""
 
-def select(split: Split, side: RealSide, ipc: str, seed: int, **_) -> torch.Tensor:
-    """Return all rows (N,) of the split in their order."""
-    return torch.arange(len(split))
+    stores_images = False
+
+    def select(self, ipc: str) -> torch.Tensor:
+        """Return all rows (N,) of the split in their order."""
+        return torch.arange(len(self.split))
