@@ -1,14 +1,10 @@
-"""Print the processor seconds of a pass on this machine: what `make estimate` scales its figures by.
+"""Try out the processor seconds of a pass on this machine: what `make estimate` scales its figures by.
 
 A pass trains the published network (ConvNet 3 x 128, 32 x 32 RGB) on one image, in float32 on one core.
 """
 
 import statistics
-import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent / "scripts"))
 
 import torch
 from ddbias.learning import device, networks
@@ -19,6 +15,7 @@ BATCH, STEPS, MOST_SECONDS = 128, 5, 4.0
 
 def seconds_per_pass() -> float:
     """Return the median of some steps, in seconds of the processor, which other work on the machine shares less in."""
+    device.prepare("cpu", 1)
     network = networks.build("convnet", channels=3, size=32, classes=10, seed=0)
     images = torch.randn(BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     labels, taken = torch.arange(BATCH) % 10, []
@@ -28,8 +25,3 @@ def seconds_per_pass() -> float:
         torch.autograd.grad(cross_entropy(network(images), labels), parameters)
         taken.append(time.process_time() - started)
     return statistics.median(taken[1:]) / BATCH  # the first allocates
-
-
-if __name__ == "__main__":
-    device.prepare("cpu", 1)
-    print(seconds_per_pass())

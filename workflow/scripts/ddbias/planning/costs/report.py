@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ddbias.planning.costs.work import Cost, cost
-from ddbias.planning.jobs import Job, is_done, jobs
+from ddbias.planning.jobs import is_done, jobs
 from ddbias.planning.study import Study
 
 HEAD = ("stage", "jobs", "done", "to do", "memory", "expected of done", "taken", "memory")
@@ -19,65 +19,64 @@ HEAD = ("stage", "jobs", "done", "to do", "memory", "expected of done", "taken",
 OFTEN, RARELY, OFTEN_UNTIL = 0.5, 30.0, 15.5
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stage:
     """The sums of a stage, in seconds of one core, and its highest memory."""
 
-    jobs: int = 0
-    done: int = 0
-    guessed: int = 0  # of those to do: they rest on no measured figure
-    to_do: float = 0  # seconds expected of those to do
-    longest: float = 0  # of these
-    memory_mb: float = 0  # of these
-    timed: int = 0  # of the done ones: it is known what they took
-    expected: float = 0
-    taken: float = 0
-    taken_mb: float = 0
-
-    def add(self, job: Job, expected: Cost, speed: float, folder: Path) -> None:
-        """Count a job."""
-        self.jobs += 1
-        if not is_done(job, folder):
-            self.guessed += not expected.measured
-            self.to_do += speed * expected.seconds
-            self.longest = max(self.longest, speed * expected.seconds)
-            self.memory_mb = max(self.memory_mb, expected.memory_mb)
-            return
-        self.done += 1
-        if found := taken(folder / job.benchmark):
-            self.timed += 1
-            self.expected += speed * expected.seconds
-            self.taken += found[0]
-            self.taken_mb = max(self.taken_mb, found[1])
+    jobs: int
+    done: int
+    guessed: int  # of those to do: they rest on no measured figure
+    to_do: float  # seconds expected of those to do
+    longest: float  # of these
+    memory_mb: float  # of these
+    timed: int  # of the done ones: it is known what they took
+    expected: float
+    taken: float
+    taken_mb: float
 
 
-def report(study: Study, folder: Path = Path(), speed: float = 1.0) -> dict[str, Stage]:
-    """Return what a study takes, stage by stage and ``together``, by what there is in a working directory.
+def report(study: Study, folder: Path | None = Path(), speed: float = 1.0) -> dict[str, Stage]:
+    """Return what a study takes, stage by stage and ``together``.
 
     Parameters
     ----------
     study : Study
-    folder : Path
+    folder : Path or None
+        A working directory, whose files tell what is done; None: nothing.
     speed : float
         Seconds that this machine takes for one of the measured machine.
     """
-    stages: dict[str, Stage] = {}
-    together = Stage()
+    found: dict[str, list] = {}
     for job in jobs(study):
-        for stage in (stages.setdefault(job.stage, Stage()), together):
-            stage.add(job, cost(study, job.stage, job.wildcards), speed, folder)
-    return stages | {"together": together}
+        done = folder is not None and is_done(job, folder)
+        took = taken(folder / job.benchmark) if done else None
+        found.setdefault(job.stage, []).append((cost(study, job.stage, job.wildcards), done, took))
+    found["together"] = [job for stage in found.values() for job in stage]
+    return {name: _sums(of_stage, speed) for name, of_stage in found.items()}
+
+
+def _sums(of_stage: list[tuple[Cost, bool, tuple[float, float] | None]], speed: float) -> Stage:
+    to_do = [expected for expected, done, _ in of_stage if not done]
+    timed = [(expected, *took) for expected, _, took in of_stage if took]
+    return Stage(
+        jobs=len(of_stage),
+        done=len(of_stage) - len(to_do),
+        guessed=sum(not expected.measured for expected in to_do),
+        to_do=speed * sum(expected.seconds for expected in to_do),
+        longest=speed * max((expected.seconds for expected in to_do), default=0),
+        memory_mb=max((expected.memory_mb for expected in to_do), default=0),
+        timed=len(timed),
+        expected=speed * sum(expected.seconds for expected, _, _ in timed),
+        taken=sum(seconds for _, seconds, _ in timed),
+        taken_mb=max((megabytes for _, _, megabytes in timed), default=0),
+    )
 
 
 def taken(benchmark: Path) -> tuple[float, float] | None:
-    """Return what the last attempt of a job took, by Snakemake's benchmark.
+    """Return seconds of the processor and megabytes at the peak of a job's last attempt, by Snakemake's benchmark.
 
-    Returns
-    -------
-    tuple of float, or None
-        Seconds of the processor and megabytes of memory at the peak; None without a file, or of one that was cut short.
-        What no look of Snakemake's saw is added, as if the job had gone on like before; of a job that none saw at all
-        the seconds are those of the clock.
+    None without a file, or of one that was cut short. What no look of Snakemake's saw is added, as if the job had gone
+    on like before; of a job that none saw at all the seconds are those of the clock.
     """
     try:
         with benchmark.open(newline="") as file:
@@ -107,21 +106,17 @@ def lines(study: Study, stages: dict[str, Stage], at_once: int, where: str) -> l
     rows = [list(HEAD), *([name, *_cells(stage)] for name, stage in stages.items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
-    notes = []
+    said = [f"{study.name} at scale {study.scale}: {all_of_it.jobs:,} jobs, {all_of_it.done:,} done", ""]
+    said += [*("  ".join(cells).rstrip() for cells in table), ""]
     if all_of_it.to_do:
-        chain = (
-            sum(stage.longest for stage in stages.values()) - all_of_it.longest
-        )  # less time no number of cores takes
+        # A job of every stage waits for one of the stage before, which no number of cores shortens.
+        chain = sum(stage.longest for stage in stages.values()) - all_of_it.longest
         clock = duration(max(all_of_it.to_do / at_once, chain))
-        notes.append(f"With {at_once} jobs at once ({where}): about {clock} on the clock.")
+        said.append(f"With {at_once} jobs at once ({where}): about {clock} on the clock.")
     if all_of_it.guessed:
-        notes.append(f"{all_of_it.guessed:,} jobs are guesses: nobody measured their methods, networks or images.")
+        said.append(f"{all_of_it.guessed:,} jobs are guesses: nobody measured their methods, networks or images.")
     return [
-        f"{study.name} at scale {study.scale}: {all_of_it.jobs:,} jobs, {all_of_it.done:,} done",
-        "",
-        *("  ".join(cells).rstrip() for cells in table),
-        "",
-        *notes,
+        *said,
         "Times are those of one core, without a GPU. A file that exists counts as done, however old; "
         "`make run ARGS=-n` asks Snakemake.",
     ]
@@ -135,13 +130,11 @@ def _cells(stage: Stage) -> list[str]:
 
 def summary(study: Study) -> str:
     """Return the line that a dry run begins with: what all jobs of a study take, done or not."""
-    every = [(job.stage, cost(study, job.stage, job.wildcards)) for job in jobs(study)]
-    seconds = sum(one.seconds for _, one in every)
-    distilling = sum(one.seconds for stage, one in every if stage == "distill")
-    guesses = sum(not one.measured for _, one in every)
-    unsure = f", {guesses:,} jobs by a guess" if guesses else ""
-    what = f"{duration(distilling)} of it distillation{unsure}"
-    return f"together about {duration(seconds)} of one core ({what}); more: make estimate"
+    stages = report(study, None)
+    every, distilling = stages["together"], duration(stages["distill"].to_do)
+    unsure = f", {every.guessed:,} jobs by a guess" if every.guessed else ""
+    what = f"{distilling} of it distillation{unsure}"
+    return f"together about {duration(every.to_do)} of one core ({what}); more: make estimate"
 
 
 def duration(seconds: float) -> str:

@@ -47,16 +47,7 @@ class Cost:
 
 
 def cost(study: Study, stage: str, wildcards: object) -> Cost:
-    """Return what a job is expected to take.
-
-    Parameters
-    ----------
-    study : Study
-    stage : str
-        The rule: a key of `DEPENDS`, or one that only shows.
-    wildcards : object
-        Snakemake's, or anything with attributes of these names.
-    """
+    """Return what a job is expected to take, by its rule and wildcards: Snakemake's, or attributes of such names."""
     return _cost(study, stage, *(getattr(wildcards, name) for name in DEPENDS.get(stage, ())))
 
 
@@ -64,18 +55,22 @@ def cost(study: Study, stage: str, wildcards: object) -> Cost:
 def _cost(study: Study, stage: str, *wildcards: str) -> Cost:
     if stage not in STAGES:
         return Cost(5, 500)  # tables, figures, the page
-    found = STAGES[stage](_Of(study, wildcards[0]), *wildcards[1:])
-    return Cost(START_SECONDS + found.seconds, START_MB + found.memory_mb, found.measured)
+    of = _Of(study, wildcards[0])
+    seconds, memory = STAGES[stage](of, *wildcards[1:])
+    return Cost(START_SECONDS + seconds, START_MB + memory, of.measured)
 
 
 class _Of:
-    """A study and the size of one of its data sets."""
+    """A study and the size of one of its data sets; whether all that was asked of it was measured."""
 
     def __init__(self, study: Study, dataset: str) -> None:
         self.config, self.dataset, self.size = study.config, dataset, _size(study, dataset)
+        self.measured = self.size.known
 
     def network(self, name: str) -> NetworkCost:
-        return network_cost(self.config["networks"][name], self.size)
+        found = network_cost(self.config["networks"][name], self.size)
+        self.measured &= found.known
+        return found
 
     def mb(self, images: float) -> float:
         """Return the megabytes of so many images as they are stored."""
@@ -101,25 +96,22 @@ def request(study: Study, stage: str, wildcards: object) -> tuple[int, int]:
 # ---- one function a stage: seconds and memory beyond those of the start ---------------------------------------------
 
 
-def _dataset(of: _Of) -> Cost:
+def _dataset(of: _Of) -> tuple[float, float]:
     """Count the images; the splits are held as they are read, as they are made and as they are written."""
     images, settings = of.size.train + of.size.test, of.config["datasets"][of.dataset]
     declared = [plugins.find(what, settings[what]["kind"]).facts.get("seconds", 0) for what in ("source", "bias")]
-    return Cost(images * (IMAGE_SECONDS + sum(declared)), 4 * of.mb(images), of.size.known)
+    return images * (IMAGE_SECONDS + sum(declared)), 4 * of.mb(images)
 
 
-def _surrogate(of: _Of, surrogate: str) -> Cost:
+def _surrogate(of: _Of, surrogate: str) -> tuple[float, float]:
     """Count the training steps, the looks of early stopping, and the look at every image in the end."""
     settings, train = of.config["surrogates"][surrogate], of.size.train
     network, batch = of.network(settings["network"]), settings["batch_size"]
     steps = settings["steps"] or max(1, round(settings["epochs"] * -(-train // batch)))
     images = batch * plugins.find("surrogate", settings["kind"]).facts.get("passes", 1)
     looks = train + (steps // settings["check_every"] * 4096 if settings.get("early_stopping") else 0)
-    return Cost(
-        (steps * images + LOOK * looks) * network.seconds + OPEN_SECONDS * train,
-        3 * of.mb(train) + images * network.image_mb + 4e-6 * train * _dimensions(of, surrogate),
-        of.size.known and network.known,
-    )
+    memory = 3 * of.mb(train) + images * network.image_mb + 4e-6 * train * _dimensions(of, surrogate)
+    return (steps * images + LOOK * looks) * network.seconds + OPEN_SECONDS * train, memory
 
 
 def _dimensions(of: _Of, surrogate: str) -> int:
@@ -130,7 +122,7 @@ def _dimensions(of: _Of, surrogate: str) -> int:
     return features(of.config["networks"][settings["network"]], of.size.side)
 
 
-def _weights(of: _Of, debias: str) -> Cost:
+def _weights(of: _Of, debias: str) -> tuple[float, float]:
     settings, train = of.config["debias"][debias], of.size.train
     facts, dimensions = plugins.find("debias", settings["kind"]).facts, _dimensions(of, settings["surrogate"])
     given = {**settings, "train": train, "classes": of.size.classes, "dimensions": dimensions}
@@ -142,18 +134,18 @@ def _weights(of: _Of, debias: str) -> Cost:
     if tries:
         seconds += TRIAL_SECONDS * (1 + tries) + TRIAL_IMAGE_SECONDS * (2 + tries) * train
         memory += 100 + 3 * of.mb(train)
-    return Cost(seconds + 1e-5 * train, memory + 12e-6 * train * dimensions, of.size.known)
+    return seconds + 1e-5 * train, memory + 12e-6 * train * dimensions
 
 
-def _models(of: _Of, models: str) -> Cost:
+def _models(of: _Of, models: str) -> tuple[float, float]:
     """Count the passes of all epochs; every epoch leaves a snapshot."""
     pool = of.config["models"][models]
     network = of.network(pool["network"])
-    seconds = pool["epochs"] * of.size.train * network.seconds
-    return Cost(seconds, 3 * of.mb(of.size.train) + (pool["batch_size"] + 256) * network.image_mb, of.size.known)
+    memory = 3 * of.mb(of.size.train) + (pool["batch_size"] + 256) * network.image_mb
+    return pool["epochs"] * of.size.train * network.seconds, memory
 
 
-def _distilled(of: _Of, distiller: str, ipc: str) -> Cost:
+def _distilled(of: _Of, distiller: str, ipc: str) -> tuple[float, float]:
     """Work out what the distiller declares for an iteration and for the whole set, and what guides it."""
     settings, size = of.config["distillers"][distiller], of.size
     facts = plugins.find("distiller", settings["kind"]).facts
@@ -166,19 +158,18 @@ def _distilled(of: _Of, distiller: str, ipc: str) -> Cost:
     each = formula.value(facts["seconds_fast" if fast else "seconds"], own) if "seconds" in facts else None
     once = (formula.value(facts.get("seconds_once", "0"), own) or 0) + FAST_START * fast
     memory = formula.value(facts.get("megabytes", "256 * image_mb"), own) or 1000
-    measured = each is not None and size.known and network.known
     if each is None:
-        each = formula.value(GUESS, own) or 1.0
+        each, of.measured = formula.value(GUESS, own) or 1.0, False
     guidance = settings.get("guidance") or {}
     if guidance:
         slowest = max(of.network(pools[pool]["network"]).seconds for pool in guidance["models"])
         guided = plugins.find("guidance", guidance["kind"]).facts.get("seconds", "0")
         each += formula.value(guided, {**given, "network": slowest}) or 0
     iterations = settings.get("iterations", 0) * (CONVERGED if settings.get("until") == "converged" else 1)
-    return Cost(iterations * each + once + OPEN_SECONDS * size.train, of.mb(size.train) + memory, measured)
+    return iterations * each + once + OPEN_SECONDS * size.train, of.mb(size.train) + memory
 
 
-def _evaluation(of: _Of, distiller: str, ipc: str, evaluation: str) -> Cost:
+def _evaluation(of: _Of, distiller: str, ipc: str, evaluation: str) -> tuple[float, float]:
     """Count the passes over the training images, and a look at every test image, of all networks."""
     settings, made_by = of.config["evaluations"][evaluation], of.config["distillers"][distiller]
     network, kind = of.network(settings["network"]), settings["debiasing"]["kind"]
@@ -191,27 +182,23 @@ def _evaluation(of: _Of, distiller: str, ipc: str, evaluation: str) -> Cost:
     passes *= 1 if plain else plugins.find("debiasing", kind).facts.get("passes", 1)
     on_convnet = of.config["networks"][settings["network"]]["kind"] == "convnet"
     fast = of.config["precision"] == "fast" and plain and on_convnet and not settings["cutmix"]
-    seconds = settings["networks"] * (passes + LOOK * of.size.test) * network.seconds
-    return Cost(
-        seconds * (FAST if fast else 1) + FAST_START * fast,
-        2 * of.mb(of.size.test + images) + settings["batch_size"] * network.image_mb * (1 if plain else 2),
-        of.size.known and network.known,
-    )
+    seconds = settings["networks"] * (passes + LOOK * of.size.test) * network.seconds * (FAST if fast else 1)
+    memory = 2 * of.mb(of.size.test + images) + settings["batch_size"] * network.image_mb * (1 if plain else 2)
+    return seconds + FAST_START * fast, memory
 
 
-def _attribute_model(of: _Of, evaluation: str) -> Cost:
+def _attribute_model(of: _Of, evaluation: str) -> tuple[float, float]:
     settings = of.config["evaluations"][evaluation]
     network, batch = of.network(settings["network"]), settings["batch_size"]
     seconds = (settings["steps"] * batch + LOOK * of.size.test) * network.seconds
-    return Cost(seconds, 2 * of.mb(of.size.train) + batch * network.image_mb, of.size.known and network.known)
+    return seconds, 2 * of.mb(of.size.train) + batch * network.image_mb
 
 
-def _images(of: _Of, ipc: str, evaluation: str) -> Cost:
+def _images(of: _Of, ipc: str, evaluation: str) -> tuple[float, float]:
     settings = of.config["evaluations"][evaluation]
     network, most = of.network(settings["network"]), 200  # images of a class that are looked at
     seen = (settings["repeats"] + 1) * of.size.classes * (most if ipc == WHOLE else min(int(ipc), most))
-    memory = 2 * of.mb(of.size.train + of.size.test) + 256 * network.image_mb
-    return Cost(LOOK * seen * network.seconds, memory, of.size.known and network.known)
+    return LOOK * seen * network.seconds, 2 * of.mb(of.size.train + of.size.test) + 256 * network.image_mb
 
 
 STAGES = {
