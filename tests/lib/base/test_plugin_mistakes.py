@@ -31,9 +31,9 @@ def load(*, data, path="gone.npy"):
 """
 BIAS = """
 import numpy as np
-from ddbias.datasets.bias import Assignment
+from ddbias.datasets.bias import Assignment, Bias
 PLUGIN = {"bias": {"mine": {"use": "Mine"}}}
-class Mine:
+class Mine(Bias):
     takes_ratio, pad = False, (0, 0, 0, 0)
     def attribute_names(self, part):
         return ["x", "y"]
@@ -175,7 +175,8 @@ BAD_PIXELS = IMAGES.replace("np.uint8", "np.float32")
         ("source", IMAGES, BAD_LABELS, 5, "source 'mine' gives labels of 'train' beyond the 2 names that it gives"),
         ("source", "load(*, data, ", "load(*, ", 5, "source 'mine' fails: TypeError: load() got an unexpected keyword"),
         ("source", IMAGES, "1 / 0", 6, "ZeroDivisionError: division by zero"),
-        ("bias", "pad = False, (0, 0, 0, 0)", "paid = False, 0", 5, "bias 'mine' has no pad, which a bias needs"),
+        ("bias", "(Bias)", "", 5, "bias 'mine' gives Mine for itself, not Bias"),
+        ("bias", "apply(", "show(", 5, "bias 'mine' fails: TypeError: Can't instantiate abstract class Mine with abst"),
         ("bias", "return Assignment(", "return (", 11, "bias 'mine' gives tuple for what is assigned, not Assignment"),
         ("bias", "% 2)", "% 3)", 11, "bias 'mine' gives attributes beyond the 2 names of them"),
         ("bias", "return images", "return images / 255", 13, "bias 'mine' gives float64 (1200, 1, 8, 8) for its image"),

@@ -87,14 +87,13 @@ def synthesize_dataset(
     if len(raw["train"].label_names) < 2:
         (only,) = raw["train"].label_names
         raise DdbiasError(f"all images have the label '{only}'; with a single class there is nothing to tell apart")
-    if hasattr(injected, "fitted"):  # what the test split does hangs on the training split
-        with plugins.calling("bias", bias["kind"]):
-            injected = injected.fitted(raw["train"])
+    with plugins.calling("bias", bias["kind"]):
+        injected = injected.fitted(raw["train"])  # what the test split does may hang on the training split
     sizes = {split: len(part) for split, part in raw.items()}
     contexts = {split: Context(split, ratio, test, seed, sizes, data) for split in raw}
     preparation = {"channels": channels, "size": size, "pad": injected.pad if pad is None else pad}
     made = {split: _inject(raw.pop(split), injected, bias["kind"], contexts[split], preparation) for split in contexts}
-    published = getattr(injected, "normalise", None) or sources.published_normalisation(source["kind"])
+    published = injected.normalise or sources.published_normalisation(source["kind"])
     mean, std = normalisation.constants(normalise, published, made["train"][0].images)
     own_mean, own_std = channel_statistics(made["train"][0].images)
     statistics = {"mean": mean, "std": std, "own_mean": own_mean, "own_std": own_std}

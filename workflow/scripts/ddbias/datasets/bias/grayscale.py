@@ -13,6 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from ddbias.base.errors import DdbiasError
+from ddbias.datasets.bias.base import Bias
 from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.sources.channels import luminance
 from ddbias.datasets.sources.record import RawImages
@@ -34,11 +35,9 @@ GRAY, COLOUR = 0, 1
 
 
 @dataclass(frozen=True)
-class Grayscale:
+class Grayscale(Bias):
     """Take the colour out of the images of one group."""
 
-    takes_ratio: ClassVar[bool] = True
-    pad: ClassVar[None] = None
     normalise: ClassVar[tuple[float, float]] = (0.5, 0.5)  # FairDD, COBRA
 
     def attribute_names(self, part: RawImages) -> list[str]:

@@ -9,8 +9,8 @@ import numpy as np
 from ddbias.base.errors import unknown
 from ddbias.base.seeding import numpy_stream
 from ddbias.datasets.assignment import assign_attributes, shuffle_within_classes
+from ddbias.datasets.bias.base import Bias
 from ddbias.datasets.bias.context import Assignment, Context
-from ddbias.datasets.normalisation import Normalisation
 from ddbias.datasets.sources.record import RawImages
 
 ASSIGNMENTS = ("published", "shuffled")
@@ -22,7 +22,7 @@ def check_assignment(assignment: str) -> None:
         raise unknown("assignment", assignment, ASSIGNMENTS)
 
 
-class Injected:
+class Injected(Bias):
     """Assign as many attributes as classes by exact counts; the attribute paired with class c is c.
 
     A subclass says `names` and how an attribute shows.
@@ -36,9 +36,6 @@ class Injected:
 
     assignment: str = ASSIGNMENTS[0]
 
-    takes_ratio: ClassVar[bool] = True
-    pad: ClassVar[tuple[int, int, int, int] | None] = None
-    normalise: ClassVar[Normalisation | None] = None
     names: ClassVar[tuple[str, ...]]
 
     def attribute_names(self, part: RawImages) -> list[str]:

@@ -16,6 +16,7 @@ from ddbias.base import groups
 from ddbias.base.errors import DdbiasError, nearest
 from ddbias.base.log import logger
 from ddbias.base.seeding import numpy_stream
+from ddbias.datasets.bias.base import Bias
 from ddbias.datasets.bias.context import Assignment, Context
 from ddbias.datasets.sources.record import RawImages
 
@@ -53,7 +54,7 @@ PLUGIN = {
 
 
 @dataclass(frozen=True)
-class OwnAttribute:
+class OwnAttribute(Bias):
     """What `Unchanged` and `Subsample` share.
 
     Attributes
@@ -69,8 +70,6 @@ class OwnAttribute:
 
     pairs: Sequence[str | int] | None = None
     pair_positions: Sequence[int] | None = None
-
-    pad: ClassVar[None] = None
 
     def attribute_names(self, part: RawImages) -> list[str] | None:
         """Return the source's names."""
@@ -167,8 +166,6 @@ class Subsample(OwnAttribute):
     """
 
     per_class: int | None = None
-
-    takes_ratio: ClassVar[bool] = True
 
     def assign(self, part: RawImages, context: Context) -> Assignment:
         """Draw the training images, or choose test images by the convention.
