@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from ddbias.base import paths, plugins
-from ddbias.base.plugins.declarations import DECLARATION, Plugin, built_in
+from ddbias.base.plugins.declarations import DECLARATION, Plugin, assigned, built_in
 from ddbias.base.versions import versions
 
 SCRIPTS = paths.SCRIPTS
@@ -164,12 +164,7 @@ def _does_nothing(node: object) -> bool:
 
 
 def _is_declaration(node: ast.stmt) -> bool:
-    return DECLARATION in _targets(node)
-
-
-def _targets(node: ast.stmt) -> set[str]:
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return {target.id for target in targets if isinstance(target, ast.Name)}
+    return DECLARATION in assigned(node)
 
 
 # ---- what code imports --------------------------------------------------------------------------------------------
@@ -217,7 +212,7 @@ def _files_with(module: str, name: str) -> list[Path]:
 def _homes() -> dict[str, str]:
     """Return the modules of the library's public names."""
     tree = _tree(SCRIPTS / "ddbias/__init__.py")
-    return next(ast.literal_eval(node.value) for node in tree.body if _targets(node) == {"_HOMES"})
+    return next(ast.literal_eval(node.value) for node in tree.body if assigned(node) == {"_HOMES"})
 
 
 @cache

@@ -125,7 +125,7 @@ def calling(section: str, kind: str) -> Iterator[None]:
         plugin = find(section, kind)
         if plugin.built_in:
             raise
-        name = getattr(error, "of", None) or plugin.use or CODE[section]
+        name = (error.of if isinstance(error, Misuse) else None) or plugin.use or CODE[section]
         told = _told(error) if isinstance(error, Misuse) else f"fails: {_told(error)}"
         raise mistake(error) or plugin.error(told, name) from error
 

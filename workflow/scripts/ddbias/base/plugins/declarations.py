@@ -195,11 +195,14 @@ def _parse(file: Path) -> ast.Module:
 
 
 def _declaration(tree: ast.Module) -> ast.expr | None:
-    for node in tree.body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == DECLARATION for target in targets):
-            return node.value
-    return None
+    return next((node.value for node in tree.body if DECLARATION in assigned(node)), None)
+
+
+def assigned(node: ast.stmt) -> set[str]:
+    """Return the names that a statement gives a value."""
+    one = [node.target] if isinstance(node, ast.AnnAssign | ast.AugAssign) else []
+    targets = node.targets if isinstance(node, ast.Assign) else one
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
 def _declared(file: Path, before: Mapping[tuple[str, str], Plugin], *, built_in: bool = False) -> list[Plugin]:
@@ -291,9 +294,7 @@ def _defined(tree: ast.Module) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names.update(alias.asname or alias.name for alias in node.names)
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names.update(target.id for target in targets if isinstance(target, ast.Name))
+        names |= assigned(node)
     return names
 
 
