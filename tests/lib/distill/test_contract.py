@@ -49,7 +49,7 @@ def pairs():
         for how in [*plugins.kinds("debias"), *PSEUDO]:
             name = how if isinstance(how, str) else f"{how['kind']}-{how['groups']}"
             marks = [pytest.mark.slow] if kind in ("dc", "dsa", "idc") else []
-            if kind != "dm" and name not in ("kde", "fairdd"):
+            if (kind != "dm" and name not in ("kde", "fairdd")) or kind == "dc":  # which is dsa without augmentation
                 marks.append(pytest.mark.thorough)
             yield pytest.param(kind, how, id=f"{kind}-{name}", marks=marks)
 

@@ -34,7 +34,7 @@ needs_fast = pytest.mark.skipif(
 
 @needs_fast
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["dm", pytest.param("dsa", marks=pytest.mark.thorough)])
 def test_final_accuracy_is_the_same_within_points(kind):
     train, test = synthesize_dataset(
         source={"kind": "digits"}, bias={"kind": "none"}, ratio=None, test="natural", size=16, seed=0, data={}
