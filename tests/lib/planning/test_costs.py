@@ -109,6 +109,9 @@ def test_what_nobody_measured_says_so_and_asks_for_more(tmp_path):
     plan = small(dm={"network": "resnet"})
     assert not one(plan, "distill").measured
     assert "1 jobs by a guess" in summary(plan)
+    pool = {"pool": {"kind": "experts", "network": "resnet", "epochs": 2}}
+    assert not one(small(models=pool), "pretrain_models").measured
+    assert one(small(), "pretrain_models").measured
     mine = (ROOT / "examples/plugins/pixel_moments.py").read_text()
     (tmp_path / "mine.py").write_text(mine)
     own = {"dm": {"kind": "pixel_moments", "iterations": 1000}}
