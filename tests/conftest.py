@@ -84,25 +84,30 @@ def few_digits():
     return cut
 
 
-@pytest.fixture
-def log_lines():
-    """Messages of the package's log, one string each; whatever a test does to the logger is undone."""
-    from ddbias.base.log import logger
-
+@pytest.fixture(autouse=True)
+def own_log():
+    """Whatever a test does to the package's log is undone: the folder of a log file is gone after the test."""
+    logger = logging.getLogger("ddbias")
     before = logger.handlers[:], logger.level, logger.propagate
+    yield logger
+    for handler in set(logger.handlers) - set(before[0]):
+        handler.close()
+    logger.handlers[:], logger.propagate = before[0], before[2]
+    logger.setLevel(before[1])
+
+
+@pytest.fixture
+def log_lines(own_log):
+    """Messages of the package's log, one string each."""
     lines = []
 
     class Keep(logging.Handler):
         def emit(self, record):
             lines.append(record.getMessage())
 
-    logger.addHandler(Keep())
-    logger.setLevel(logging.INFO)
-    yield lines
-    for handler in logger.handlers:
-        handler.close()
-    logger.handlers[:], logger.propagate = before[0], before[2]
-    logger.setLevel(before[1])
+    own_log.addHandler(Keep())
+    own_log.setLevel(logging.INFO)
+    return lines
 
 
 @pytest.fixture
