@@ -111,7 +111,7 @@ def test_nobody_is_told_to_meddle_with_the_path_of_python():
         assert not re.search(r"sys\.path|PYTHONPATH=", path.read_text()), path
 
 
-def test_the_way_of_an_image_has_ten_stations_at_most():
-    table = ARCHITECTURE.split("## One image's way")[1].split("## ")[0]
-    stations = re.findall(r"^\| [^|]+ \| `ddbias\.[\w.]+` \|", table, re.MULTILINE)
-    assert 8 <= len(stations) <= 10
+def test_an_image_takes_ten_steps_at_most():
+    table = ARCHITECTURE.split("## What happens to an image?")[1].split("## ")[0]
+    steps = re.findall(r"^\| [^|]+ \| `ddbias\.[\w.]+` \|", table, re.MULTILINE)
+    assert 8 <= len(steps) <= 10
