@@ -41,7 +41,9 @@ def main(words: list[str]) -> int:
     factor = speed.seconds_per_pass() / networks.PASS
     at_once, where = jobs_at_once(profile, name, options["cores"], study.config["threads"])
     print("\n".join(lines(study, report(study, speed=factor), at_once, where)))
-    print(f"Tried out just now: a core of this machine takes {factor:.2f} times as long as the measured one.")
+    print(
+        f"Measured just now: a core of this machine takes {factor:.2f} times as long as that of the reference machine."
+    )
     return 0
 
 

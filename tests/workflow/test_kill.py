@@ -80,7 +80,7 @@ def complete(checkout, undisturbed, target="tables"):
     assert not (checkout / RESULTS / FOLDER / "distilled.safetensors").exists()
     status, output = checkout.run("long.yaml", target)
     assert status == 0, output
-    assert "going on from step" in (checkout / LOG).read_text()
+    assert "resuming from step" in (checkout / LOG).read_text()
     assert not (checkout / STATE).exists()
     for path in SAME if target == "tables" else SAME[1:]:
         assert (checkout / RESULTS / path).read_bytes() == undisturbed[path], path
@@ -198,6 +198,6 @@ def test_stopped_evaluation_goes_on_with_its_next_network(finished):
     assert not result.exists()
     status, output = checkout.run("long.yaml", str(target))
     assert status == 0, output
-    assert re.search(r"going on from step [12]\n", log.read_text())
+    assert re.search(r"resuming from step [12]\n", log.read_text())
     assert result.read_bytes() == expected
     assert not state.exists()

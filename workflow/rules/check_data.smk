@@ -32,6 +32,6 @@ rule check:
     conda:
         "../../envs/plot.yaml"
     message:
-        "What is in the data sets, and what would go wrong"
+        "Counts and problems of the data sets"
     shell:
         "cat -- {input:q} | tee -- {log:q}"

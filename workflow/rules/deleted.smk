@@ -7,7 +7,7 @@ rule deleted:
     input:
         deleted_files,
     message:
-        "What was deleted is there again"
+        "Deleted files are made again"
 
 
 if not workflow.subprocess_exec and (gone := deleted_files()):

@@ -29,7 +29,7 @@ rule measure_images:
         device=study.config["device"],
         threads=study.config["threads"],
     message:
-        "Look at the images of {wildcards.dataset} {wildcards.ratio} {wildcards.distiller} {wildcards.debias} "
+        "Measure the images of {wildcards.dataset} {wildcards.ratio} {wildcards.distiller} {wildcards.debias} "
         "IPC {wildcards.ipc}, seed {wildcards.seed}, with {wildcards.evaluation}"
     script:
         "../scripts/measure_images.py"

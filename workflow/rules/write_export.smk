@@ -34,6 +34,6 @@ rule export:
     conda:
         "../../envs/plot.yaml"
     message:
-        "What was exported, and what is missing"
+        "Exported and missing sets"
     shell:
         "cat -- {input:q} | tee -- {log:q}"

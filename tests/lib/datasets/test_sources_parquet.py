@@ -176,7 +176,12 @@ def with_images(values):
         ),
         (table(THREE, [0, 2, 2]), None, {"label_names": ["a", "b"]}, "row 1 .*is 2, and the label names \\(a, b\\)"),
         (table(THREE, [1, 0, 0]), None, {"label_names": ["1", "0"]}, "may be the values of .* or names for 0 to 1"),
-        (table(pictures(60), list(range(60))), None, {}, "60 different values in 60 rows, so it looks like a number"),
+        (
+            table(pictures(60), list(range(60))),
+            None,
+            {},
+            "60 different values in 60 rows, so it looks like an image number",
+        ),
         (table(THREE, [0, 0, 0], features={"label": ["cat", "dog"]}), None, {}, "never holds 1 \\('dog'\\)"),
         (table(THREE, [0, None, 1]), None, {}, "row 1 of column 'label' .*is empty"),
         (table(THREE, [0.0, 1.0, 1.0]), None, {}, "column 'label' .*is double; it must hold integers"),

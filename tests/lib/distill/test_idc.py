@@ -448,7 +448,7 @@ def test_a_mistake_is_one_line(split, changes, message):
 
 def test_precision_fast_says_that_there_is_no_faster_way(split, log_lines):
     distiller(split, precision="fast")
-    assert log_lines == ["precision fast: idc has no faster way, so it stays float32"]
+    assert log_lines == ["precision fast: idc has no fast implementation, so it stays float32"]
 
 
 def test_the_module_asks_for_the_real_side():

@@ -148,7 +148,7 @@ def mistakes(config):
         ),
         ("distillers.dm.iterations", 0, "distillers.dm.iterations = 0: must be at least 1"),
         ("distillers.dm.iterations", "many", "distillers.dm.iterations = 'many': must be a whole number or a mapping"),
-        ("distillers.dm.iterations", {"quick": 5}, "distillers.dm.iterations: says nothing for the scale 'fast' *"),
+        ("distillers.dm.iterations", {"quick": 5}, "distillers.dm.iterations: has no value for the scale 'fast' *"),
         ("distillers.dm.iterations", {"fast": 5, "paper": 0}, "distillers.dm.iterations.paper = 0: must be at least 1"),
         ("distillers.dm.iterations", {"fast": 0}, "distillers.dm.iterations.fast = 0: must be at least 1"),
         (

@@ -466,7 +466,7 @@ LOOK = {"kind": "images", "network": "small"}
         ),
         (
             {"tables__main__published__0__value__method": {"debias": {"uniform": "DM"}}},
-            "tables.main.published[0].value.method: says nothing for debias = kde, which the cell has",
+            "tables.main.published[0].value.method: has no value for debias = kde of the cell; add one",
         ),
         (
             {"figures__accuracy__ipc": 100},
@@ -482,7 +482,7 @@ LOOK = {"kind": "images", "network": "small"}
         ),
         (
             {"figures": {"images": {"kind": "images", "dataset": "digits_fg", "ratio": 0.1, "ipc": "all", "seed": 0}}},
-            "figures.images: the grid makes nothing with dataset=digits_fg ratio=0.1 ipc=all seed=0 together",
+            "figures.images: no cell of the grid has dataset=digits_fg ratio=0.1 ipc=all seed=0 together",
         ),
     ],
 )
@@ -616,7 +616,7 @@ def test_the_figure_of_the_split_shows_what_the_grid_makes_all_of():
         ),
         (
             {**HEATMAP, "distiller": "whole", "debias": ["kde"]},
-            "figures.new: the grid makes nothing with dataset=digits_fg distiller=whole ipc=10 evaluation=convnet "
+            "figures.new: no cell of the grid has dataset=digits_fg distiller=whole ipc=10 evaluation=convnet "
             "debias=kde together",
         ),
     ],
@@ -631,7 +631,7 @@ def test_a_surrogate_that_measures_nothing_has_no_curves():
     with pytest.raises(ConfigErrors) as caught:
         load(with_figure(SEPARATION, measured=False))
     assert caught.value.lines == [
-        "figures.new.surrogates[0] = 'supcon': measures nothing while it is trained; "
+        "figures.new.surrogates[0] = 'supcon': has no measurements over its steps; "
         "set surrogates.supcon.early_stopping to true"
     ]
 

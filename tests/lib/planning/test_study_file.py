@@ -147,7 +147,7 @@ def test_a_mutated_study_is_plannable_or_told_in_lines(tmp_path_factory, seed):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"debias": {"none": "uniform"}}, "debias.none: stands for nothing or everything elsewhere"),
+        ({"debias": {"none": "uniform"}}, "debias.none: has a meaning of its own in a study"),
         ({"debias": {"x" * 61: "uniform"}}, "a name may have 60 letters at most"),
         ({"debias": {"a\nb": "uniform"}}, "a name may have letters, digits and underscores only"),
     ],

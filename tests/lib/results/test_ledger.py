@@ -223,7 +223,7 @@ def test_a_study_that_is_wrong_is_named(folder):
     study = yaml.safe_load(STUDY)
     study["distillers"]["dm"]["iterations"] = {"quick": 5, "fast": 500}
     (folder / "tiny.yaml").write_text(json.dumps(study))
-    with pytest.raises(DdbiasError, match=r"^tiny\.yaml: distillers.dm.iterations: says nothing for the scale 'paper'"):
+    with pytest.raises(DdbiasError, match=r"^tiny\.yaml: distillers.dm.iterations: has no value for the scale 'paper'"):
         asked(["tiny.yaml"])
 
 

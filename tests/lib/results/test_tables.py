@@ -220,7 +220,7 @@ def test_a_network_that_diverged_is_marked(tmp_path):
     assert [found[d, "accuracy"]["diverged"] for d in ("dm", "dc", "mtt")] == ["1", "2", "0"]
     assert found["dc", "calibration_error"]["mean"] == ""
     assert texts["md"].count("50.0 ‡") == 2
-    assert "‡ diverged: networks behind the number ended with weights that are no numbers" in texts["md"]
+    assert "‡ diverged: networks behind the number have weights that are not finite" in texts["md"]
     assert "Not defined: calibration error: every network diverged" in texts["md"]
     assert r"50.0 $\ddagger$" in texts["tex"]
 
@@ -276,7 +276,7 @@ def test_a_metric_of_several_cells_is_put_together(tmp_path):
     found = lines(made["csv"])[0]
     assert (found["mean"], found["std"], found["interval"], found["n"]) == ("25.00", "", "", "1")
     assert "conflicting amplification ↓" in made["md"]
-    assert "Amplification: points of accuracy" in made["md"]
+    assert "Amplification: how many points" in made["md"]
     assert "Amplification = size" not in made["md"]
     unfinished = make(tmp_path, files[:-1], [asked])
     assert lines(unfinished["csv"])[0]["mean"] == ""
@@ -550,7 +550,7 @@ def test_what_is_relative_to_real_images_may_be_above_one(tmp_path):
     asked = [row(metric="pixel_distance"), row(metric="coverage")]
     text = make(tmp_path / "t", [path], asked, spread="deviation")["md"]
     assert "100.0 ± 25.0" in text
-    assert "draws of real images stand for networks" in text
+    assert "draws of real images take the place of networks" in text
     for values in ({"coverage": [1.25]}, {"density": [-0.1]}, {"density": [float("nan")]}):
         with pytest.raises(DdbiasError, match="holds a value outside"):
             read_evaluations([evaluation(tmp_path / "b.parquet", values)])

@@ -36,7 +36,7 @@ def test_what_was_saved_is_loaded(path, log_lines):
     step, tensors = Checkpoint(path, "job").load()
     assert step == 7
     assert equal(tensors, TENSORS)
-    assert log_lines == ["going on from step 7"]
+    assert log_lines == ["resuming from step 7"]
     Checkpoint(path, "job").save(9, {"images": torch.ones(1)})
     assert Checkpoint(path, "job").load() == (9, {"images": torch.ones(1)})
     assert [file.name for file in path.parent.iterdir()] == ["seed0.safetensors"]  # no part file

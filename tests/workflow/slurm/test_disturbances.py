@@ -28,7 +28,7 @@ def distilling(submitted, process):
 
 def going_on(submitted):
     """Return the steps that the distiller went on from."""
-    return [int(step) for step in re.findall(r"going on from step (\d+)", (submitted.checkout / LOG).read_text())]
+    return [int(step) for step in re.findall(r"resuming from step (\d+)", (submitted.checkout / LOG).read_text())]
 
 
 def test_job_over_its_memory_gets_more(submitted, finished_locally):

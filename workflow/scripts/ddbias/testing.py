@@ -283,12 +283,12 @@ def main(paths: list[str]) -> int:
     broken = 0
     added = [kind for kind, plugin in plugins.kinds("distiller").items() if not plugin.built_in]
     if not added:
-        print(f"{', '.join(map(str, paths)) or 'no file'}: adds no distiller; only these are checked")
+        print(f"{', '.join(map(str, paths)) or 'no file'}: no distiller found; only distillers are checked")
     for kind, debias in itertools.product(added, plugins.kinds("debias")):
         with tempfile.TemporaryDirectory() as folder:
             try:
                 check_distiller(kind, debias=debias, paths=paths, folder=folder)
-                print(f"{kind} with {debias}: keeps the contract")
+                print(f"{kind} with {debias}: passed")
             except (AssertionError, DdbiasError) as error:
                 broken += 1
                 if isinstance(error, PluginError) and error.__cause__ is not None:

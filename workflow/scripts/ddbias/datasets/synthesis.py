@@ -86,7 +86,7 @@ def synthesize_dataset(
     raw = sources.load(source, data=data, size=size)
     if len(raw["train"].label_names) < 2:
         (only,) = raw["train"].label_names
-        raise DdbiasError(f"all images have the label '{only}'; with a single class there is nothing to tell apart")
+        raise DdbiasError(f"all images have the label '{only}'; a data set needs two labels or more")
     with plugins.calling("bias", bias["kind"]):
         injected = injected.fitted(raw["train"])  # what the test split does may hang on the training split
     sizes = {split: len(part) for split, part in raw.items()}

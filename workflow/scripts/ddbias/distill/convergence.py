@@ -1,16 +1,15 @@
-"""Was a set distilled at all: how far its images moved, and whether the matching loss still falls.
+"""Has a distilled set converged: how far its images moved, and whether the matching loss still falls.
 
-The loss of a step says little: network, real batch and augmentation are new in each. So the matching loss is looked at
-on a fixed *probe*: `NETWORKS` networks, each with real images and augmentation of its own, out of random streams that
-no step uses, and the same from the first look to the last. The looks are spread evenly over the run.
+The loss of a step is too noisy for this: network, real batch and augmentation are new in each. So the matching loss is
+measured on a fixed *probe*: `NETWORKS` networks, each with its own real images and augmentation, from random streams
+that no step uses. The measurements are spread evenly over the run.
 
-A run has *converged* when its last quarter took less than `TOLERANCE` of the way: when the mean probe loss is below
-that of the quarter before by less than that share of all that the loss has fallen since the first look, or by less
-than two standard errors (over the looks: from one to the next the images jump about). Not by less than a share of
-itself: the loss falls like a power of the number of steps, in the runs that were seen by a tenth and more in every
-quarter, when the accuracy of what is trained on the images no longer changed. Where the learning rate decays at the
-end, only the looks before that count: any loss stops falling where nothing moves. What the decay adds is less noise.
-Ours.
+A run has *converged* when the mean probe loss of its last quarter is below that of the quarter before by less than
+`TOLERANCE` of the total fall since the first measurement, or by less than two standard errors (over the measurements,
+between which the images fluctuate). A share of the loss itself would not do: the loss falls like a power of the number
+of steps, in the measured runs by a tenth and more in every quarter, even when the accuracy of networks trained on the
+images no longer changed. If the learning rate decays at the end, only the measurements before that count, since any
+loss stops falling at learning rate 0; the decay only removes noise. Ours.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 
 NETWORKS, BATCH = 4, 128
-LOOKS, FEWEST = 24, 8  # looks in a run that has as many steps; below FEWEST none can be called converged
-LONG = 1000  # steps from which on a probe that costs as much as NETWORKS steps is looked at LOOKS times
+LOOKS, FEWEST = 24, 8  # measurements in a run that has as many steps; below FEWEST no run counts as converged
+LONG = 1000  # runs of so many steps measure a probe that costs as much as NETWORKS steps LOOKS times, too
 TOLERANCE = 0.02
 
 
@@ -36,12 +35,12 @@ def has_converged(losses: np.ndarray) -> bool:
     Parameters
     ----------
     losses : ndarray of float, shape (T,)
-        Mean probe losses of all looks, in their order; the first one before the first step.
+        Mean probe losses of all measurements, in their order; the first one before the first step.
 
     Returns
     -------
     bool
-        False for fewer than `FEWEST` looks after the first.
+        False for fewer than `FEWEST` measurements after the first.
 
     Examples
     --------
@@ -58,27 +57,27 @@ def has_converged(losses: np.ndarray) -> bool:
 
 
 class Probe:
-    """Looks at the matching loss of a distiller on networks and real images of its own.
+    """Measures the matching loss of a distiller on its own networks and real images.
 
     Parameters
     ----------
     method : Learner
-        One with a ``probe_loss``; whatever that changes of its state is put back.
+        One with a ``probe_loss``; its state is restored afterwards.
     split : Split
     real : RealSettings
-        What the debias says about the real side.
+        How the debias weights the real images.
     steps : int
-        Of the whole run.
+        Number of steps of the whole run.
     seed : int
-        Of the run; the streams of the probe are others.
+        Seed of the run; the probe uses other streams.
     device : device
 
     Attributes
     ----------
     every : int
-        Steps between two looks.
+        Steps between two measurements.
     losses : list of list of float
-        One list for each look, the first one before the first step.
+        One list for each measurement, the first one before the first step; one loss for each network.
     """
 
     def __init__(
@@ -93,11 +92,11 @@ class Probe:
         self.losses: list[list[float]] = []
 
     def due(self, step: int) -> bool:
-        """Tell whether to look when so many steps are done."""
+        """Tell whether to measure after `step` steps."""
         return step % self.every == 0 and len(self.losses) == step // self.every
 
     def look(self, pixels: torch.Tensor) -> None:
-        """Add the losses of the images as they are; `pixels` are all training images on the device, as stored."""
+        """Add the loss of the current images; `pixels` are all training images, uint8 (N, C, H, W) on the device."""
         kept = {name: tensor.clone() for name, tensor in self.method.state_dict().items()}
         seed, self.method.seed = self.method.seed, self.seed
         try:
@@ -111,7 +110,7 @@ class Probe:
         self.losses.append(losses)
 
     def converged(self, step: float) -> bool:
-        """Tell whether the run had converged after so many steps, of those that were seen."""
+        """Tell whether the run had converged after `step` steps, from the measurements so far."""
         return has_converged(np.array(self.losses)[: int(step // self.every) + 1].mean(-1))
 
     def first_converged(self) -> int | None:
@@ -120,15 +119,15 @@ class Probe:
         return next((look * self.every for look in looks if self.converged(look * self.every)), None)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return what was seen, as named tensors."""
+        """Return the measured losses as named tensors."""
         return {"probe": torch.tensor(self.losses, dtype=torch.float64)} if self.losses else {}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.losses = state["probe"].tolist() if "probe" in state else []
 
     def curve(self, steps_per_iteration: int = 1) -> dict[str, list[float]]:
-        """Return the iterations of the looks, the mean losses and their standard errors over the networks."""
+        """Return the iterations of the measurements, the mean losses and their standard errors over the networks."""
         losses = np.array(self.losses)
         return {
             "iteration": [look * self.every / steps_per_iteration for look in range(len(losses))],

@@ -51,7 +51,7 @@ class Distilled:
     learning_rate : float or None
         What the distiller learnt to train on its images with, if it did.
     record : dict
-        What became of the run: ``iterations`` done and ``at_most``; ``moved``, see `ddbias.distill.convergence.moved`;
+        Of the run: ``iterations`` done and ``at_most``; ``moved``, see `ddbias.distill.convergence.moved`;
         ``converged``; ``first_conflicting``, the number of conflicting samples among the first (or chosen) images. None
         where it cannot be said. Where there was a probe also what `ddbias.distill.convergence.Probe.curve` returns.
     """
@@ -114,7 +114,9 @@ def run(
     """
     module = plugins.module("distiller", settings["kind"])
     if (ipc == "all") != (settings["kind"] == "whole"):
-        raise DdbiasError(f"ipc {ipc} does not fit the distiller {settings['kind']}; all is for whole, and only that")
+        raise DdbiasError(
+            f"ipc {ipc} does not fit the distiller {settings['kind']}; use ipc all for whole, a number for all others"
+        )
     smallest = int(np.bincount(split.labels, minlength=split.classes).min())
     if ipc != "all" and ipc > smallest:
         raise DdbiasError(f"ipc {ipc} is more than the {smallest} images of the smallest class")
@@ -213,7 +215,9 @@ def _learnt(
         probe = Probe(method, split, real, steps=steps, seed=seed, device=device)
     stops = settings.get("until") == "converged"
     if stops and probe is None:
-        raise DdbiasError(f"nothing tells whether {settings['kind']} has converged; give a number of iterations")
+        raise DdbiasError(
+            f"{settings['kind']} has no probe loss, so until: converged cannot be used; give a number of iterations"
+        )
     full = FULL_SHARE if settings.get("decay", "none") != "none" else 1.0
     history, done = _loop(
         method,
@@ -296,7 +300,7 @@ def stratified_rows(split: Split, ipc: int, seed: int) -> torch.Tensor:
         If it is not known which samples are conflicting.
     """
     if split.conflicting is None:
-        raise DdbiasError("init: stratified needs to know which samples are conflicting; choose real")
+        raise DdbiasError("init: stratified needs known conflicting samples (an attribute and its pairs); choose real")
     strata = [
         [np.flatnonzero((split.labels == c) & (split.conflicting == kind)) for kind in (False, True)]
         for c in range(split.classes)

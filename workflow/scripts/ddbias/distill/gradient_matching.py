@@ -7,12 +7,12 @@ when the network is trained. So both kinds are this module.
 
 An iteration draws a network and repeats ``outer_loop`` times: one SGD step of the pixels on the matching loss, summed
 over the classes; then, but for the last time, ``inner_loop`` epochs of training the network on the synthetic images.
-The momentum of the pixels lives on from one network to the next.
+The momentum of the pixels is kept from one network to the next.
 
 **A step of the engine is one matching step with the training that follows it**, not an iteration: ten images per class
-take ten of them and 450 epochs an iteration, minutes on a CPU, and a killed job should not lose that. The price is
-that the network belongs to the state (1.3 MB for the published one); all random streams are named by the step or the
-iteration, so a resumed run is bit-identical. The history has one loss a matching step.
+take ten of them and 450 epochs an iteration, minutes on a CPU, which a killed job should not lose. Therefore the
+network is part of the state (1.3 MB for the published one). All random streams are named by the step or the iteration,
+so a resumed run is bit-identical. The history has one loss for each matching step.
 
 Differs from the public code in: exactly ``iterations`` iterations (it does one more); the real loss is a weighted mean
 (`ddbias.debias.real_side`); batch norm statistics come from the first images of the step's real batch instead of
@@ -312,6 +312,6 @@ class Distiller(Learner):
         return {**super().state_dict(), **network}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self.network.load_state_dict({name: state[f"network.{name}"] for name in self.network.state_dict()})

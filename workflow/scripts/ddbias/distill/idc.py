@@ -4,8 +4,8 @@ Source: Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameter
 the images are in the pixels: `ddbias.data.formation`; with factor 1 the method is what the paper calls IDC-I.
 
 An iteration draws a network and repeats ``outer_loop`` times (the paper's inner loop): for every class one SGD step of
-the pixels on the distance of the gradients, then a short training of the network on *real* images. Distances are
-of the weights of convolutions only. Once an iteration pixels are clamped to the range of real ones.
+the pixels on the distance of the gradients, then a short training of the network on *real* images. Only the
+gradients of convolution weights enter the distance. Once an iteration pixels are clamped to the range of real ones.
 
 **A step of the engine is one pass over the classes with the training that follows it.** Network and momentum of its
 training belong to the state, and all random streams are named by the step or the iteration, so a resumed run is
@@ -270,7 +270,7 @@ class Distiller(Learner):
     seed : int
     device : device
     precision : {"exact", "fast"}
-        There is one way only, the exact one.
+        Both are computed exactly.
     side : RealSide
         Draws real images as the debias says.
 
@@ -310,7 +310,7 @@ class Distiller(Learner):
             rate = RATES[settings["distance"]] * ipc / 10
         super().__init__(images, {"learning_rate": rate, "momentum": settings["momentum"]}, None)
         if precision == "fast":
-            logger.info("precision fast: idc has no faster way, so it stays float32")
+            logger.info("precision fast: idc has no fast implementation, so it stays float32")
         self.network = networks.of_settings(network, split.shape, split.classes, seed).to(device)
         self.matched = [parameter for parameter in self.network.parameters() if parameter.ndim == 4]
         if not self.matched:
@@ -439,7 +439,7 @@ class Distiller(Learner):
         return {**super().state_dict(), **network, **trainer}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         self.network.load_state_dict({name: state[f"network.{name}"] for name in self.network.state_dict()})
         prefix = "trainer."

@@ -23,11 +23,11 @@ USUAL_IPC = 10  # images per class of the published learning rates
 
 
 def step_scale(split: Split, ipc: int) -> torch.Tensor:
-    """Return by what a gradient is multiplied for a step that means the same for all data sets and numbers of images.
+    """Return the factor of a gradient with which a step is comparable for all data sets and numbers of images.
 
-    The gradient of a class mean reaches each of its images divided by their number, and a raw pixel is moved ``std**2``
-    times as far as one that is not normalised. Here a step is as if images were normalised by their own statistics and
-    a class had ten of them. Ours.
+    The gradient of a class mean is divided by the number of its images, and a raw pixel is moved ``std**2`` times as
+    far as one that is not normalised. With this factor a step is as if images were normalised by their own statistics
+    and a class had ten of them. Ours.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def step_scale(split: Split, ipc: int) -> torch.Tensor:
 
 
 class Learner:
-    """What every distiller that learns images is: its step is one SGD update of the synthetic images.
+    """Base class of distillers that learn images: a step is one SGD update of the synthetic images.
 
     A method is a subclass called ``Distiller`` with ``Distiller(split, *, settings, network, images, seed, device,
     precision, guidance)``. It defines `match`, perhaps `after`, or a `step` of its own, and changes ``images`` in
@@ -63,20 +63,19 @@ class Learner:
     Attributes
     ----------
     needs_real, needs_side, needs_models : bool
-        Of the class: whether a step gets real images and how they are pooled, and whether the method is also given
-        ``side``, the `ddbias.debias.real_side.RealSide`, or ``models``, the files of every pool that it uses.
+        Of the class: a step gets real images and how they are pooled; the constructor also gets ``side``, a
+        `ddbias.debias.real_side.RealSide`, or ``models``, the files of every pool that it uses.
     steps_per_iteration : int
         Updates for one of the ``iterations`` of the settings.
     formation : int
         Each image holds ``formation ** 2`` training images, see `ddbias.data.formation`.
     learned_rate : float or None
-        What it learnt to train on its images with, if it does.
+        Learning rate that the method learned for training on its images, if it does.
     probe_loss : callable or None
         ``probe_loss(index, real, batch) -> float``, the matching loss of a step without its update, with random streams
-        named by ``self.seed`` and `index`: whether the run has converged is told by it, see
-        `ddbias.distill.convergence`.
+        named by ``self.seed`` and `index`. It decides whether the run has converged, see `ddbias.distill.convergence`.
     cheap_probe : bool
-        Of the class: that takes much less time than a step.
+        Of the class: ``probe_loss`` takes much less time than a step.
     """
 
     needs_real, needs_side, needs_models = True, False, False
@@ -147,7 +146,7 @@ class Learner:
         return {"images": self.images, **self.optimiser.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         with torch.no_grad():
             self.images.copy_(state["images"])
         self.optimiser.load_state_dict(state)

@@ -1,10 +1,10 @@
-"""MTT: a network that learns from the synthetic images shall move like experts that learnt from the real ones.
+"""MTT: a network trained on the synthetic images shall follow the trajectory of experts trained on real images.
 
 Source: Cazenavette et al., "Dataset Distillation by Matching Training Trajectories" (arXiv 2203.11932). A step takes an
 expert and an epoch t of its training, does ``syn_steps`` SGD steps on the synthetic images from the expert's parameters
 at t, and moves the images, and the size of these steps, down the gradient of the squared distance to the expert's
 parameters ``expert_epochs`` later, relative to how far the expert went (`ddbias.distill.unrolled`). The learned step
-size is part of the result: it is the learning rate with which the images are meant to be learnt from.
+size is part of the result: it is the learning rate for training on the images.
 
 The experts are a pool of `ddbias.distill.pretraining`. Debias weights enter *their* training and nothing else here, so
 no real images are drawn (``needs_real``).
@@ -193,7 +193,7 @@ class Distiller(Learner):
     seed : int
     device : device
     precision : {"exact", "fast"}
-        There is one way only, the exact one.
+        Both are computed exactly.
     models : mapping of str to sequence of path
         Files of the members of every pool.
     guidance : callable or None
@@ -228,7 +228,7 @@ class Distiller(Learner):
         if settings["memory"] not in WAYS:
             raise unknown("memory", settings["memory"], WAYS)
         if precision == "fast":
-            logger.info("precision fast: trajectory matching has no faster way, so it stays float32")
+            logger.info("precision fast: mtt has no fast implementation, so it stays float32")
         if settings["models"] not in models:
             raise unknown("pool of models", settings["models"], models)
         self.members = _open(models[settings["models"]], split)
@@ -252,7 +252,7 @@ class Distiller(Learner):
     def match(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss of a step and its gradient with respect to the images; move the step size by its own.
 
-        The real batch is not looked at.
+        The real batch is not used.
         """
         start, target = self.segment(step)
         count, steps = len(self.images), self.settings["syn_steps"]
@@ -272,9 +272,9 @@ class Distiller(Learner):
         return loss, gradient
 
     def segment(self, step: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Return an expert's parameters at the start and at the end of the part of its training drawn for a step.
+        """Return an expert's parameters at the start and at the end of the segment of its training drawn for a step.
 
-        All experts have their turn, in a new order each time; the first epoch is uniform in 0 .. max_start - 1.
+        All experts are used in turn, each time in a new order; the first epoch is uniform in 0 .. max_start - 1.
         """
         turn, position = divmod(step, len(self.members))
         chosen = torch.randperm(len(self.members), generator=stream(self.seed, "experts", turn))[position]
@@ -303,7 +303,7 @@ class Distiller(Learner):
 
     @property
     def learned_rate(self) -> float:
-        """The learnt step size: what to train on the images with."""
+        """The learned step size: the learning rate for training on the images."""
         return self.step_size.item()
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -312,7 +312,7 @@ class Distiller(Learner):
         return {**super().state_dict(), **{f"step_size.{name}": tensor for name, tensor in own.items()}}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         super().load_state_dict(state)
         own = {name.removeprefix("step_size."): t for name, t in state.items() if name.startswith("step_size.")}
         self.step_size.copy_(own["value"])

@@ -4,10 +4,10 @@ The pools serve MTT, whose experts are trajectories of parameters (Cazenavette e
 guidance, which needs single snapshots (Lu et al., arXiv 2310.03295). Both train with plain SGD, and the published
 numbers are in the config. Debias weights enter here: images are then drawn in proportion to them. FairDD and COBRA,
 which match group by group, can do so only where real images are matched; here their weights draw the groups of a class
-alike often.
+equally often.
 
 Differs from the public codes in: each member has named random streams of its own, by epoch and step, instead of the
-clock, so that a killed training goes on to the same bits. Augmentation samples with ``align_corners``, as that of MTT.
+clock, so that a resumed training is bit-identical. Augmentation samples with ``align_corners``, as that of MTT.
 
 Cost: the training; a file, and the state towards its end, of (epochs + 1) times the parameters (1.3 MB for the
 published ConvNet).
@@ -54,16 +54,16 @@ def train_member(
     Parameters
     ----------
     split : Split
-        Training images; attributes are not looked at.
+        Training images; attributes are not used.
     network : mapping
         ``kind`` and options.
     settings : mapping
         ``epochs``, ``batch_size``, ``learning_rate``, ``momentum``, ``weight_decay``, ``augment``, ``seed`` of the
         pool, and ``drops``: shares of the epochs (0..1) after which the rate falls to a tenth, keeping the momentum.
     weights : ndarray of float, shape (N,), or None
-        Sample weights of the debias, see `epoch_order`; None weighs all images alike.
+        Sample weights of the debias, see `epoch_order`; None weights all images equally.
     member : int
-        Each has its own first weights, order of images and augmentation.
+        Number of the member; each has its own initial weights, order of images and augmentation.
     device : device
     checkpoint : Checkpoint
 
@@ -75,7 +75,7 @@ def train_member(
     Raises
     ------
     DdbiasError
-        If the weights cannot be weights, or the loss stops being finite.
+        If weights are negative or not finite, or the loss is not finite.
     """
     weights = None if weights is None else check_weights(weights, split.labels)
     seed, size = derive(settings["seed"], "member", member), settings["batch_size"]
@@ -121,10 +121,10 @@ def train_member(
 
 
 def epoch_order(labels: np.ndarray, weights: np.ndarray | None, generator: torch.Generator) -> torch.Tensor:
-    """Return the rows (N,) int64 of one epoch, in the order in which they are learnt from.
+    """Return the rows (N,) int64 of one epoch, in training order.
 
-    Weights that are the same for all images of a class, or None: every image once. Else N images, drawn with
-    replacement in proportion to their weights.
+    Every image once if the weights are equal within each class or None. Else N images, drawn with replacement in
+    proportion to their weights.
 
     Parameters
     ----------

@@ -163,7 +163,7 @@ class _Completion:
             for name in set(value) & set(self.scales) - {self.scale}:  # sorted out now, not when it is first used
                 self._check(_whole_number(value[name], schema), schema, f"{path}.{name}")
             if self.scale not in value:
-                self.errors.append(f"{path}: says nothing for the scale '{self.scale}' of this run")
+                self.errors.append(f"{path}: has no value for the scale '{self.scale}' of this run; add one")
                 return schema.get("minimum", 1), path
             return value[self.scale], f"{path}.{self.scale}"
         value = _whole_number(value, schema)
@@ -212,7 +212,7 @@ class _Completion:
         elif len(name) > _LONGEST_NAME:
             self.errors.append(f"{path}.{_show(name)}: a name may have {_LONGEST_NAME} letters at most")
         elif name.lower() in _PLACEHOLDERS:
-            self.errors.append(f"{path}.{name}: stands for nothing or everything elsewhere; choose another name")
+            self.errors.append(f"{path}.{name}: has a meaning of its own in a study; choose another name")
 
     def _check(self, value: object, schema: Mapping, path: str) -> None:
         if isinstance(value, float) and not math.isfinite(value):  # passes every comparison of JSON Schema

@@ -73,7 +73,7 @@ class Checkpoint:
         if meta.get("identity") != self.identity:
             logger.info("state %s belongs to other settings or code, starting over", self.path)
             return 0, {}
-        logger.info("going on from step %d", meta["step"])
+        logger.info("resuming from step %d", meta["step"])
         return meta["step"], tensors
 
     def save(self, step: int, tensors: Mapping[str, torch.Tensor]) -> None:

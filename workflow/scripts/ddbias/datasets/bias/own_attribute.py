@@ -91,7 +91,7 @@ class OwnAttribute(Bias):
         if names is None or self.pair_positions == ():
             return None
         if self.pairs is not None and self.pair_positions is not None:
-            raise DdbiasError("pairs and pair_positions say the same in two ways; leave one of them out")
+            raise DdbiasError("pairs and pair_positions exclude each other; remove one of them")
         given = self.pairs if self.pair_positions is None else self.pair_positions
         if given is None:
             return list(range(len(labels))) if names == list(labels) else _majority(part)

@@ -135,8 +135,8 @@ def _by_value(
     names = np.unique(np.concatenate(known)).tolist() if names is None else names
     if len(names) > MOST_VALUES and len(names) > rows / 2:
         raise DdbiasError(
-            f"{columns[0]} has {len(names):,} different values in {rows:,} rows, so it looks like a number of each "
-            f"image and not like a {what}; name another column"
+            f"{columns[0]} has {len(names):,} different values in {rows:,} rows, so it looks like an image "
+            f"number and not like a {what}; name another column"
         )
     position = {str(name): place for place, name in enumerate(names)}
     codes = []

@@ -4,9 +4,9 @@ Source: greedy k-center (Sener and Savarese, "Active learning for convolutional 
 arXiv 1708.00489, algorithm 1), as dataset condensation compares with it (arXiv 2006.05929); the first centre is the
 image nearest to the class mean. The embedding is `ddbias.distill.controls.trained_embedding`.
 
-Covering a set knows no weights, so a debias decides what is to be covered: as many candidates as the weights are
-worth, (sum w)^2 / sum w^2 (Kish's effective sample size; at least `ipc`), drawn without replacement in proportion to
-them. With equal weights that is the whole class. The mean is the weighted one.
+Greedy k-center has no weights, so the debias selects the candidates: as many as the effective sample size of the
+weights, (sum w)^2 / sum w^2 (Kish; at least `ipc`), drawn without replacement in proportion to them. With equal weights
+that is the whole class. The mean is the weighted one.
 """
 
 from __future__ import annotations

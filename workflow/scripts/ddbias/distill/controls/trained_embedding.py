@@ -1,8 +1,8 @@
 """The embedding in which selection controls measure distances: that of a network trained on the real images.
 
 As in dataset condensation (arXiv 2006.05929, comparison with coreset methods): the network is trained on the whole
-training split and its features before the classifier are compared. The split is shuffled evenly, whatever the debias
-weights: they decide what is selected, not how the images are seen.
+training split and its features before the classifier are compared. The training ignores the debias weights: they
+decide what is selected, not the embedding.
 
 Cost: one training of the network, and one forward pass of all images.
 """

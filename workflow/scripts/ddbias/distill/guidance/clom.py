@@ -103,7 +103,7 @@ def cosine_loss(
 
 
 class Guidance:
-    """The further loss of a distillation run; call it with the images and the step.
+    """The additional loss of a distillation run; call it with the images and the step.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ distance and the twofold backward pass inside. Each side is one captured graph
 (`ddbias.learning.precision.half_precision`), in bfloat16, with sums over parts and distances in float32.
 
 A **target** (a row of a real batch's pool) is what has a gradient on the real side; a class may have several. Targets
-of fewer images are filled up with images that count nothing.
+of fewer images are padded with images of weight 0.
 
 Not measured on a GPU. cuDNN's grouped convolutions are known to be slow on some shapes and GPUs: `unrolled` is the
 same without them, one class after the other in the same graph, and benchmarks/gradient_matching.py compares both.
@@ -89,7 +89,7 @@ class BatchedGradients(FastGradients):
         images : Tensor of float32, shape (R, B, C, H, W)
         labels : Tensor of int64, shape (R,)
         share : Tensor of float32, shape (R, B)
-            0 for images that only fill up.
+            0 for padding.
 
         Returns
         -------
@@ -225,10 +225,10 @@ def rows_of(targets: Sequence[Target]) -> tuple[torch.Tensor, torch.Tensor]:
     Returns
     -------
     index : Tensor of int64, shape (R, B)
-        Places in the batch; 0 where a target has fewer than B images. B is the number of images of the largest target,
-        or up to a quarter more.
+        Positions in the batch; 0 where a target has fewer than B images. B is the number of images of the largest
+        target, or up to a quarter more.
     share : Tensor of float32, shape (R, B)
-        0 there.
+        0 for padding.
     """
     most = max(len(target.images) for target in targets)
     # Four sizes between two powers of 2, so that few shapes are captured where the sizes of targets change.

@@ -46,7 +46,7 @@ class CapturedEmbedding:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up the network's parameters; call it whenever they have changed."""
+        """Copy the network's parameters; call it whenever they have changed."""
         half_precision.refresh(self.half, self.network)
 
     @torch.no_grad()

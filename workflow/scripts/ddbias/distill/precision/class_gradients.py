@@ -47,7 +47,7 @@ class ExactGradients:
         self.names = [name for name, p in network.named_parameters() if p.ndim > 1 or distance != "ours"]
 
     def refresh(self) -> None:
-        """Take up the network's parameters; call it whenever they have changed."""
+        """Copy the network's parameters; call it whenever they have changed."""
 
     def real(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
         """Return the gradients of sum(share * cross-entropy).

@@ -20,7 +20,7 @@ from ddbias.learning.precision.workers import spread
 def embedding_for(
     network: nn.Module, *, shape: tuple[int, ...], device: torch.device, precision: str
 ) -> ExactEmbedding | CapturedEmbedding:
-    """Return what embeds images with `network` as `precision` asks for, or exactly where that is impossible.
+    """Return an embedding of images by `network` in `precision`, the exact one if the fast one is impossible.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class ExactEmbedding:
         self._embed = network.embed
 
     def refresh(self) -> None:
-        """Take up the network's parameters; call it whenever they have changed."""
+        """Copy the network's parameters; call it whenever they have changed."""
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -101,7 +101,7 @@ class HalfEmbedding(ExactEmbedding):
         self._embed = half_precision.compiled(self.half.embed)
 
     def refresh(self) -> None:
-        """Take up the network's parameters; call it whenever they have changed."""
+        """Copy the network's parameters; call it whenever they have changed."""
         half_precision.refresh(self.half, self.network)
 
     def _parts(self, images: torch.Tensor) -> list[torch.Tensor]:

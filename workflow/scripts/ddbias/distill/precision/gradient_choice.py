@@ -30,7 +30,7 @@ def matching_for(
     device: torch.device,
     precision: str,
 ) -> ClassByClass | AllAtOnce:
-    """Return what matches gradients as `precision` asks for, or exactly where that is impossible.
+    """Return the gradient matching for `precision`, the exact one if the fast one is impossible.
 
     Parameters
     ----------

@@ -203,8 +203,8 @@ def rows(
     """
     if not any(diverse) and not inherited:
         raise DdbiasError(
-            "nothing can be said of single images whose attribute is not known; leave this evaluation out of the "
-            "entries of the grid with one image per class"
+            "no metric of images is defined for one image per class without a known attribute; leave this evaluation "
+            "out of the entries of the grid with one image per class"
         )
     table = []
     for repeat, values in enumerate(diverse):

@@ -56,7 +56,7 @@ class HalfNetwork:
         self.refresh()
 
     def refresh(self) -> None:
-        """Take up the network's parameters; call it whenever they have changed."""
+        """Copy the network's parameters; call it whenever they have changed."""
         half_precision.refresh(self.half, self.network)
 
     def every(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:

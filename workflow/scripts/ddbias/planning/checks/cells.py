@@ -39,7 +39,7 @@ def errors(study: Study) -> Iterator[str]:
                 metrics = ", ".join(table["metrics"])
                 yield f"{path}.cell.metric = '{cell['metric']}': must be one of the table's: {metrics}"
             for key, field in published.untold.items():
-                yield f"{path}.value.{key}: says nothing for {field} = {cell[field]}, which the cell has"
+                yield f"{path}.value.{key}: has no value for {field} = {cell[field]} of the cell; add one"
 
 
 def _comparison_errors(study: Study, name: str, table: Mapping, made: set) -> Iterator[str]:

@@ -44,7 +44,7 @@ def _unmeasured(figure: str, names: list[str], surrogates: Mapping) -> Iterator[
     for i, name in enumerate(names):
         if name in surrogates and not surrogates[name].get("early_stopping"):
             path = f"figures.{figure}.surrogates[{i}] = '{name}'"
-            yield f"{path}: measures nothing while it is trained; set surrogates.{name}.early_stopping to true"
+            yield f"{path}: has no measurements over its steps; set surrogates.{name}.early_stopping to true"
 
 
 def _incomparable(figure: str, names: list[str], debias: Mapping) -> Iterator[str]:
@@ -81,7 +81,7 @@ def errors(study: Study) -> Iterator[str]:
             text, known = wanted[key], study.values(key)
             yield f"figures.{name}.{key} = {text}: not in the grid; there: {', '.join(known)}.{nearest(text, known)}"
         if not lone:
-            yield f"figures.{name}: the grid makes nothing with {named(wanted)} together"
+            yield f"figures.{name}: no cell of the grid has {named(wanted)} together"
 
 
 def _wanted(figures: Mapping) -> Iterator[tuple[str, dict]]:

@@ -81,7 +81,7 @@ def _read(path: str | Path) -> tuple[np.ndarray, np.ndarray, dict] | None:
     """Return pixels (N, H, W, C), labels and metadata of a distilled set, or None if it holds no images."""
     tensors, meta = store.read_tensors(path, framework="np")  # a figure must not load torch
     if "images" not in tensors:
-        logger.info("%s holds indices instead of images and is left out of the figure", path)
+        logger.info("%s has indices instead of images and is omitted from the figure", path)
         return None
     store.require(path, "a distilled set", [*tensors, *meta], ("labels", *NAMES, "mean", "std", "label_names"))
     store.require_finite(path, "images", tensors["images"])

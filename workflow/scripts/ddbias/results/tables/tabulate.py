@@ -33,29 +33,29 @@ if TYPE_CHECKING:
 WRITERS = {"csv": write_csv, "md": write_markdown, "tex": write_tex, "html": write_html}
 SPREADS = {
     "interval": "± is half of the 95 % interval of that mean (Student's t over the seeds).",
-    "deviation": "± is the standard deviation (ddof 0) over all networks, of what is made of several cells over seeds.",
+    "deviation": "± is the standard deviation (ddof 0) over all networks; for metrics of several cells, over seeds.",
 }
-ONE_SEED = "1 seed: how far another one would be from it is not known."
+ONE_SEED = "1 seed: no interval, since the variation between seeds is not known."
 AMPLIFICATION = (
-    "Amplification: points of accuracy that the distilled set loses more to the bias than the whole training set does, "
-    "each against its own kind made from unbiased data, seed by seed."
+    "Amplification: how many points more the distilled set loses to the bias than the whole training set, each "
+    "compared with its counterpart made from unbiased data, seed by seed."
 )
 SPLIT = (
-    "Amplification = size + distillation: what as many random images, drawn as the debias draws, lose more than the "
-    "whole training set, and what the distilled set loses more than those."
+    "Amplification = size + distillation: how much more as many random images, drawn with the weights of the debias, "
+    "lose than the whole training set, and how much more the distilled set loses than these."
 )
 AGAINST = (
-    "minus {}: the difference to the row that differs in the debias alone, seed by seed, ± half of its 95 % interval."
+    "minus {}: the difference to the row that differs in the debias only, seed by seed, ± half of its 95 % interval."
 )
 MARKED = (
     f"{MARK} not converged: the loss of a distilled set behind the number was still falling when its iterations ended, "
-    "so more of them would change it."
+    "so more iterations would change it."
 )
 DIVERGED_NOTE = (
-    f"{DIVERGED} diverged: networks behind the number ended with weights that are no numbers and call every image the "
-    "same, so it says little about the set; lower the learning rate of the evaluation."
+    f"{DIVERGED} diverged: networks behind the number have weights that are not finite and predict one class for every "
+    "image, so it says little about the set; lower the learning rate of the evaluation."
 )
-PAIRED = "Not paired: the cells that it is made of have no distillation seed in common."
+PAIRED = "Not paired: its cells have no distillation seed in common."
 
 
 def tabulate(
@@ -149,8 +149,8 @@ def _notes(
     notes += _undefined(entries)
     if any(entry.metric in image_metrics.METRICS for entry in entries):
         notes.append(
-            "Of the images themselves: draws of real images stand for networks; distances are percent of those of real "
-            "images."
+            "Metrics of images: draws of real images take the place of networks; distances are in percent of those of "
+            "real images."
         )
     if sources:
         notes.append(f"Published: {'; '.join(dict.fromkeys(sources))}; gap = mean − published, in points.")
