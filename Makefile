@@ -47,10 +47,10 @@ help: ## list the targets
 run: env-profile ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
 
-estimate: env ## tell what a study takes, stage by stage, and what it took so far
+estimate: env ## show jobs, time and memory of a study, stage by stage, expected and taken so far
 	@$(VENV_PYTHON) workflow/estimate.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"
 
-check-data: env-profile ## count, compare and check the data sets of the study, and say what would go wrong
+check-data: env-profile ## count, compare and check the data sets of the study, and name their problems
 	@$(LAUNCH) -- check --quiet rules progress reason host $(ARGS)
 
 report: env-profile ## build the study's page, and what it still needs

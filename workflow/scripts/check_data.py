@@ -1,4 +1,4 @@
-"""Describe one data set and say what would go wrong with it later.
+"""Describe one data set and name its problems.
 
 Fails when the data set or its source is damaged.
 """

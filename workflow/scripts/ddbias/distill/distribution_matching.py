@@ -61,7 +61,7 @@ PLUGIN = {
                     "default": 20_000,
                     "x-default": {"quick": 60, "fast": 240},
                     "description": (
-                        "Networks drawn one after the other, each for `updates_per_network` updates (DM; "
+                        "Number of networks, each used for `updates_per_network` updates (DM; "
                         "20,000). { until: converged, at_most: N } stops when the matching loss on a fixed "
                         "probe no longer falls, after the decay if there is one (docs/distillers.md)."
                     ),
@@ -93,8 +93,8 @@ PLUGIN = {
                     "x-scale": "choice",
                     "x-default": {"quick": "scaled", "fast": "scaled"},
                     "description": (
-                        "scaled multiplies the step of a pixel by ipc / 10 and by what makes it that of images "
-                        "which are normalised by their own statistics, and divides it by the number of targets of "
+                        "scaled multiplies the step of a pixel by ipc / 10, rescales it as if images were "
+                        "normalised by their own statistics, and divides it by the number of targets of "
                         "a class (the groups of FairDD), so that one learning rate suits all data sets, numbers of "
                         "images and debias kinds. Ours."
                     ),
@@ -131,9 +131,9 @@ PLUGIN = {
                     "enum": ["noise", "real", "stratified", "weighted_real"],
                     "default": "real",
                     "description": (
-                        "First images: normal noise (DC); a uniform draw of real ones (DM), the same for every "
+                        "Initial images: normal noise (DC); a uniform draw of real ones (DM), the same for every "
                         "debias of a seed; stratified, the same with as many conflicting samples as the "
-                        "training set has in proportion instead of by luck, which looks at the attribute "
+                        "training set has in proportion instead of by chance, which uses the attribute "
                         "(ours); or a draw in proportion to the debias weights, under uniform the same as real "
                         "(ours)."
                     ),

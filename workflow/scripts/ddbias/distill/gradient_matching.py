@@ -70,8 +70,7 @@ PLUGIN = {
                     "$ref": "#/$defs/iterations",
                     "default": 1000,
                     "description": (
-                        "Networks drawn one after the other (DC; 1,000). Each serves `outer_loop` updates of "
-                        "the pixels."
+                        "Number of networks (DC; 1,000). Each is used for `outer_loop` updates of the pixels."
                     ),
                 },
                 "outer_loop": {
@@ -139,7 +138,7 @@ PLUGIN = {
                 "init": {
                     "enum": ["noise", "real", "stratified", "weighted_real"],
                     "default": "noise",
-                    "description": "First images, as for dm (DC; noise).",
+                    "description": "Initial images, as for dm (DC; noise).",
                 },
                 "guidance": {
                     "type": ["object", "null"],
@@ -156,7 +155,7 @@ PLUGIN = {
                 "init": {
                     "enum": ["noise", "real", "stratified", "weighted_real"],
                     "default": "real",
-                    "description": "First images, as for dm (DSA; real).",
+                    "description": "Initial images, as for dm (DSA; real).",
                 },
                 "augment": {
                     "$ref": "#/$defs/augment",

@@ -75,8 +75,7 @@ PLUGIN = {
                     "$ref": "#/$defs/iterations",
                     "default": 2000,
                     "description": (
-                        "Networks drawn one after the other (IDC; 2,000). Each serves `outer_loop` updates of "
-                        "the pixels."
+                        "Number of networks (IDC; 2,000). Each is used for `outer_loop` updates of the pixels."
                     ),
                 },
                 "outer_loop": {
@@ -141,7 +140,7 @@ PLUGIN = {
                     "enum": ["noise", "real", "stratified", "weighted_real"],
                     "default": "weighted_real",
                     "description": (
-                        "First images, as for dm (IDC; real); with a factor above 1 real ones are mosaics of "
+                        "Initial images, as for dm (IDC; real); with a factor above 1 real ones are mosaics of "
                         "factor x factor reduced images."
                     ),
                 },

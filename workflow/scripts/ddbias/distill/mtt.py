@@ -124,7 +124,7 @@ PLUGIN = {
                 "init": {
                     "enum": ["noise", "real", "stratified", "weighted_real"],
                     "default": "real",
-                    "description": "First images, as for dm (MTT; real).",
+                    "description": "Initial images, as for dm (MTT; real).",
                 },
                 "augment": {
                     "$ref": "#/$defs/augment",

@@ -14,8 +14,8 @@ HEAD = """# Every key of a study file
 
 A study is one YAML file: `config.yaml` is the default study, `studies/` has others. Where a key takes something with a
 `kind`, a bare text stands for a kind without options (`source: digits`). **Scaled** amounts of work are published ones:
-a plain number is shrunk by `scale`, a mapping `{quick: , fast: , paper: }` states the amount for each scale and is
-taken as it is. Defaults at a scale stand beside the published one.
+a plain number is reduced by `scale`, a mapping `{quick: , fast: , paper: }` gives the amount of each scale, which is
+not reduced. Defaults of a scale are given beside the published one.
 """
 
 

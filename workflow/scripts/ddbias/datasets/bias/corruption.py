@@ -49,7 +49,7 @@ PLUGIN = {
                     "default": None,
                     "description": (
                         "Folder with frost1.png, frost2.png, frost3.png, frost4.jpg and frost5.jpg of "
-                        "CIFAR-10-C, looked for here and in the folders of `data`; null draws seeded textures "
+                        "CIFAR-10-C, searched as the files of sources; null draws seeded textures "
                         "with the same mean, deviation and correlation."
                     ),
                 },

@@ -1,4 +1,4 @@
-"""BFFHQ: faces whose age is to be told and whose gender is correlated with it, from a local copy."""
+"""BFFHQ: faces with age as the label and gender as the attribute, from a local copy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PLUGIN = {
                 "folder": {
                     "type": "string",
                     "default": "bffhq",
-                    "description": "Looked for here and in the folders of `data`.",
+                    "description": "Searched in the working directory and the folders of `data`.",
                 },
                 "percent": {
                     "type": "string",

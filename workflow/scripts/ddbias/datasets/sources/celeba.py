@@ -26,12 +26,12 @@ PLUGIN = {
                 "folder": {
                     "type": "string",
                     "default": "celeba",
-                    "description": "Looked for here and in the folders of `data`.",
+                    "description": "Searched in the working directory and the folders of `data`.",
                 },
                 "label": {
                     "type": "string",
                     "default": "Attractive",
-                    "description": "Which of the 40 attributes is to be told (FairDD).",
+                    "description": "Which of the 40 attributes is the label (FairDD).",
                 },
                 "attribute": {
                     "type": "string",

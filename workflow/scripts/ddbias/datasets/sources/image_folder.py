@@ -26,7 +26,7 @@ PLUGIN = {
             "options": {
                 "train": {
                     "type": "string",
-                    "description": "Training folder; looked for here and in the folders of `data`.",
+                    "description": "Training folder; searched in the working directory and the folders of `data`.",
                 },
                 "test": {"type": "string", "description": "Test folder."},
                 "attribute": {

@@ -27,7 +27,7 @@ PLUGIN = {
             "options": {
                 "train": {
                     "type": "string",
-                    "description": "Training file; looked for here and in the folders of `data`.",
+                    "description": "Training file; searched in the working directory and the folders of `data`.",
                 },
                 "test": {"type": "string", "description": "Test file."},
                 "image": {

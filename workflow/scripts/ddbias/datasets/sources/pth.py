@@ -27,7 +27,10 @@ PLUGIN = {
             "use": "load_pth",
             "required": ["file"],
             "options": {
-                "file": {"type": "string", "description": "Looked for here and in the folders of `data`."},
+                "file": {
+                    "type": "string",
+                    "description": "Searched in the working directory and the folders of `data`.",
+                },
                 "label_names": {"$ref": "#/$defs/class_names"},
                 "attribute_names": {"$ref": "#/$defs/class_names"},
             },

@@ -1,4 +1,4 @@
-"""UTKFace: faces whose age group is to be told, with race as the attribute, from a local copy."""
+"""UTKFace: faces with age group as the label and race as the attribute, from a local copy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLUGIN = {
                 "folder": {
                     "type": "string",
                     "default": "UTKFace",
-                    "description": "Looked for here and in the folders of `data`.",
+                    "description": "Searched in the working directory and the folders of `data`.",
                 },
             },
             "facts": {"train": 19_000, "test": 4700, "classes": 3, "channels": 3, "side": 64},

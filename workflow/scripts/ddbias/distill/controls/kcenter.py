@@ -21,9 +21,9 @@ PLUGIN = {
     "distiller": {
         "kcenter": {
             "description": (
-                "Control; real images that cover their class (greedy k-center, arXiv 1708.00489), out of as "
-                "many candidates as the debias weights are worth, drawn in proportion to them; out of all where"
-                " the weights are equal."
+                "Control; real images that cover their class (greedy k-center, arXiv 1708.00489), among "
+                "candidates drawn in proportion to the debias weights, as many as their effective sample size; "
+                "among all images if the weights are equal."
             ),
             "like": "herding",
         },

@@ -26,8 +26,8 @@ PLUGIN = {
                     "x-scale": "epochs",
                     "description": (
                         "Optimiser steps of every evaluation of this one; null: the evaluation's `whole_steps`."
-                        " A bias is learnt first, so what it costs the whole set, and with it an amplification,"
-                        " moves with their number. Ours."
+                        " A bias is learnt first, so the loss of the whole set to it, and with it an amplification,"
+                        " depends on their number. Ours."
                     ),
                 },
             },
