@@ -38,7 +38,7 @@ class DistilledSet:
 
     Notes
     -----
-    Some distillers (IDC) keep ``formation ** 2`` training images in each stored one, see `ddbias.data.formation`.
+    Some distillers (IDC) store ``formation ** 2`` training images in each image, see `ddbias.data.formation`.
     Everything but the attributes `images` and `labels` is about the M images to train on, ``M = N * formation ** 2``.
     """
 

@@ -1,8 +1,8 @@
 """Multi-formation: one stored image holds factor x factor training images at a lower resolution.
 
 Source: IDC, Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization" (arXiv 2205.14959,
-section 4). The same pixels are spent on more, smoother images: a stored image is cut into tiles, and each tile is
-enlarged to the full size. What trains on a distilled set, and what shows it, sees the decoded images.
+section 4). The same pixels give more, smoother images: a stored image is cut into tiles, and each tile is enlarged to
+the full size. Training, previews and exports use the decoded images.
 
 Images are in order: tile (i, j) of stored image n is decoded image ``(n * factor + i) * factor + j``, so labels that
 are class after class stay so.
@@ -23,7 +23,7 @@ GREY = 0.5  # of pixels in 0..1: fills up an image whose side is no multiple of 
 def decode(images: torch.Tensor, factor: int, *, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Return the training images that stored images hold.
 
-    An image is filled up with grey at its bottom and right to a multiple of `factor`, cut into tiles, and each tile
+    An image is padded with grey at its bottom and right to a multiple of `factor`, cut into tiles, and each tile
     is resized to the size of the image (bilinear, corners not aligned), as published.
 
     Parameters

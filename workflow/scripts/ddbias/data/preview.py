@@ -1,4 +1,4 @@
-"""A grid of images as one PNG, to look at: an edit in here reruns nothing."""
+"""A grid of images as one PNG for people; an edit in here reruns nothing."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Split:
         return torch.tensor(self.images, device=device), torch.tensor(self.labels, device=device)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Turn uint8 images (B, C, H, W) into what networks see: float32, less the mean and over the std."""
+        """Normalise uint8 images (B, C, H, W) for networks: float32, minus the mean, divided by the std."""
         return normalize(images, self.meta["mean"], self.meta["std"])
 
 

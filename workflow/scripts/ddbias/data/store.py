@@ -84,7 +84,7 @@ def read_json(path: str | Path) -> dict:
 
 
 def damaged(path: str | Path, reason: object) -> DdbiasError:
-    """Build the error for a file whose content is not what the stage that writes it had written."""
+    """Build the error for a file whose content is damaged."""
     return DdbiasError(f"{path} is damaged or not a ddbias file ({reason}); delete it and run again")
 
 

@@ -15,7 +15,7 @@ FILE_NAME = "distilled.safetensors"
 
 
 def read_set(path: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Return the tensors and the metadata of a distilled set, which fit together.
+    """Return the tensors and the metadata of a distilled set, checked to fit together.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def learned_rate(path: str | Path) -> float | None:
 
 
 def record(path: str | Path) -> dict | None:
-    """Return what became of the run that made a distilled set (`ddbias.distill.engine.Distilled`), None if unknown."""
+    """Return the record of the run that made a distilled set (`ddbias.distill.engine.Distilled`), None if unknown."""
     _, meta = store.read_tensors(path, prefix=None)
     return meta.get("distillation")
 

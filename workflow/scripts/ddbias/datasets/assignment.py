@@ -13,8 +13,8 @@ def assign_attributes(labels: np.ndarray, aligned_ratio: float, num_attributes: 
     Within a class the attributes ascend with the position in the data set: the shares ``s_cj`` (the ratio for
     ``j = c``, the rest spread evenly over the others) are cumulated, ``m_cj = round(n_c sum_{i<=j} s_ci)`` with
     halves to even, and the t-th sample of class c gets the first j with ``m_cj > t``. So a prefix of the data
-    set is biased differently from the whole, and a group is a run of neighbours: where these are alike, as the two
-    halves of MNIST's test set are not, groups differ by more than the attribute (`shuffle_within_classes`).
+    set is biased differently from the whole, and a group is consecutive: if the difficulty of images depends on the
+    position, as in MNIST's test set, groups differ by more than the attribute (`shuffle_within_classes`).
 
     Parameters
     ----------

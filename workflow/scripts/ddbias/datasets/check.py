@@ -1,4 +1,4 @@
-"""What a person should know about a data set before spending hours on it: counts, duplicates, what would go wrong."""
+"""Check of a data set before it is used: counts, duplicates and problems to expect later."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ddbias.data.split import Split
 def check_data(
     train: Split, test: Split, sources: Mapping[str, np.ndarray], *, title: str, ipc: int
 ) -> tuple[list[str], list[str]]:
-    """Describe a data set and list what would go wrong later.
+    """Describe a data set and list its problems.
 
     Parameters
     ----------
     train, test : Split
     sources : mapping of str to ndarray of uint8
-        The source's images of ``"train"`` and ``"test"``, before any bias: noise would hide that two are the same.
+        The source's images of ``"train"`` and ``"test"``, before any bias, since noise hides duplicates.
     title : str
     ipc : int
-        Most images per class that will be asked for.
+        Largest number of images per class in the study.
 
     Returns
     -------
     lines : list of str
         The report, Markdown.
     problems : list of str
-        One line for each, also at the end of the report; empty when there is nothing to say.
+        One line for each, also at the end of the report; empty if there are none.
     """
     repeated = duplicates(sources["train"][np.unique(train.index)], sources["test"][np.unique(test.index)])
     facts = [*_facts(train, test), _repeated(*repeated)]

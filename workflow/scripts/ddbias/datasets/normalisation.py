@@ -1,9 +1,9 @@
-"""What pixels are normalised with before a network sees them: published constants, the split's own, or nothing.
+"""Normalisation of pixels for networks: published constants, the split's own statistics, or none.
 
-The networks of the field normalise their activations, so accuracies depend little on it. The step of a distiller does:
-a learning rate moves a raw pixel by ``std ** 2`` times what it moves one that is not normalised (the gradient is
-``std`` times as large and a step of a normalised pixel is ``std`` of a raw one). So a published learning rate is that
-of the published constants.
+The networks of the field normalise their activations, so accuracies depend little on it. The step of a distiller
+depends on it: a learning rate moves a raw pixel by ``std ** 2`` times what it moves one that is not normalised (the
+gradient is ``std`` times as large and a step of a normalised pixel is ``std`` of a raw one). So a published learning
+rate is valid for the published constants.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def constants(
     Parameters
     ----------
     asked : "own", "none", (mean, std) or None
-        What the data set says; None takes `published`.
+        The setting of the data set; None takes `published`.
     published : "own", "none" or (mean, std)
         Where it has constants for another number of channels than the images have, their own statistics are taken.
     images : ndarray of uint8, shape (N, C, H, W)
@@ -37,7 +37,7 @@ def constants(
     Raises
     ------
     DdbiasError
-        If what is asked for is none of these, or does not fit the channels.
+        If `asked` is none of these, or does not fit the channels.
 
     Examples
     --------

@@ -57,14 +57,14 @@ def synthesize_dataset(
         Side in pixels that the source's images are resized to first; None keeps them.
     pad : int, sequence of int, or None
         Black pixels added after resizing and before the bias (so a coloured background covers them): on every
-        side, or (top, right, bottom, left). None: what the bias says, else 2 for 28x28 images, else 0.
+        side, or (top, right, bottom, left). None: that of the bias, else 2 for 28x28 images, else 0.
     normalise : "own", "none", (mean, std) or None
-        What networks see pixels normalised with, see `ddbias.datasets.normalisation`; None: what the published code of
-        the bias, else of the source, does.
+        Normalisation of pixels for networks, see `ddbias.datasets.normalisation`; None: that of the published code of
+        the bias, else of the source.
     seed : int
         Seed of the bias's noise.
     data : mapping
-        ``root`` and ``mirrors``: where the source's files are looked for; does not change the result.
+        ``root`` and ``mirrors``: where the source's files are searched; does not change the result.
 
     Returns
     -------
@@ -72,8 +72,8 @@ def synthesize_dataset(
         ``meta`` holds label and attribute names, ``pairing`` (the attribute paired with each label, or None), the
         per-channel mean and std that networks see pixels normalised with, those of the training split itself
         (``own_mean``, ``own_std``), ratio, convention, source (its provenance), bias, seed, and
-        ``counts`` (label x attribute, None if attributes are unknown) beside ``wanted``, where fewer were to be had
-        than asked for.
+        ``counts`` (label x attribute, None if attributes are unknown), and ``wanted`` if fewer images were available
+        than requested.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""What a distilled set is worth: networks trained on it, their metrics, and measures of the images themselves."""
+"""Evaluation of a distilled set: networks trained on it, their metrics, and measures of its images."""

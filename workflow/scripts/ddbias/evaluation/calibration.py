@@ -1,7 +1,7 @@
 """Whether a network's confidence is its accuracy: the expected calibration error.
 
 Source: Guo et al., "On Calibration of Modern Neural Networks" (arXiv 1706.04599, equation 3), 15 bins of equal width.
-A network that was trained on a biased set is sure of what the attribute tells, also where it is wrong.
+A network trained on a biased set is confident in what the attribute predicts, also when that is wrong.
 """
 
 from __future__ import annotations

@@ -1,21 +1,21 @@
-"""Numbers that several cells of a table give together: bias amplification, and DD-Ranking's scores.
+"""Metrics computed from several cells of a table: bias amplification, and DD-Ranking's scores.
 
 **Amplification** (ours), in points. What a set X loses to the bias is A(X) = accuracy of X from unbiased data -
-accuracy of X from biased data: each is compared with its own kind, so that a small set is not blamed for being small.
+accuracy of X from biased data: X is compared with its own kind, so that its size alone does not count as bias.
 
 - amplification = A(distilled) - A(whole training set) = size amplification + distillation amplification
-- size amplification = A(random) - A(whole): what any real images in that number lose, drawn as the debias draws
-- distillation amplification = A(distilled) - A(random): what distillation adds to that, or with a minus takes away
+- size amplification = A(random) - A(whole): what as many real images lose, drawn with the weights of the debias
+- distillation amplification = A(distilled) - A(random): what distillation adds to that; below 0 it removes
 
-Where the data is biased, ``random`` has the debias of the distilled set: its images are drawn by the same weights or
-groups, so the difference is what distillation does beyond choosing. Whole sets, and all sets from unbiased data, have
-the plain debias of ``compare``: there is nothing to undo.
+On biased data ``random`` has the debias of the distilled set: its images are drawn by the same weights or groups, so
+the difference is the effect of distillation beyond selection. Whole sets, and all sets from unbiased data, have the
+plain debias of ``compare``: there is no bias to remove.
 
 **DD-Ranking** (Li et al., arXiv 2505.13300), from accuracies as fractions: the label-robust score of a = w IOR - (1 -
 w) HLR with IOR = distilled - random and HLR = whole - distilled, and the augmentation-robust one of b = g (distilled -
 random with augmentation) + (1 - g) (distilled - random without); w = g = .5, a score is (e^x - e^-1) / (e - e^-1),
-0..1. ``random`` is plain here. Differs: all networks are trained with hard labels and with our evaluation, not with the
-best of several rates.
+0..1. ``random`` has no augmentation here. Differs: all networks are trained with hard labels and with our evaluation,
+not with the best of several rates.
 
 All are computed for each distillation seed, from the means over its networks: networks of one seed start from the same
 weights and see the same order of batches whatever set they learn, so what they share cancels.
@@ -56,7 +56,7 @@ def split(metric: str) -> list[str]:
 
 
 def has(metric: str, cell: Mapping[str, str], compare: Mapping) -> bool:
-    """Tell whether a cell has a metric of several cells: what amplification compares with has none of its own."""
+    """Tell whether a cell has such a metric: the cells that amplification compares with have none."""
     if metric not in AMPLIFICATIONS:
         return True
     references = (compare.get("whole"), compare.get("random"))
@@ -64,7 +64,7 @@ def has(metric: str, cell: Mapping[str, str], compare: Mapping) -> bool:
 
 
 def lacking(path: str, settings: Mapping, metrics: list[str]) -> Iterator[str]:
-    """Yield a line for what the `compare` at a path of the config does not say and one of the metrics needs."""
+    """Yield a line for every key that a metric needs and the `compare` at a path of the config lacks."""
     for metric in filter(METRICS.__contains__, metrics):
         for key in NEEDS[metric]:
             if key not in settings["compare"]:
@@ -72,7 +72,7 @@ def lacking(path: str, settings: Mapping, metrics: list[str]) -> Iterator[str]:
 
 
 def terms(metric: str, cell: Mapping[str, str], compare: Mapping) -> dict[str, dict[str, str]]:
-    """Return the cells that a metric of a cell is made of, by their part in it.
+    """Return the cells from which a metric of a cell is computed, by their part in it.
 
     Parameters
     ----------

@@ -1,11 +1,11 @@
-"""Every number about a trained network, from one array of counts.
+"""All metrics of a trained network, from one array of counts.
 
-``counts[attribute, label, prediction]`` holds how many test samples of a group (attribute, label) were given each
+``counts[attribute, label, prediction]`` is the number of test samples of a group (attribute, label) with each
 prediction. A group without samples is missing, never zero: a metric that needs it is left out.
 
 Sources: DEO_M and DEO_A as FairDD prints them (arXiv 2411.19623), aligned / conflicting /
 unbiased accuracy as in Learning from Failure (arXiv 2007.02561); information between attribute and prediction as Lu et
-al. suggest (arXiv 2403.16028). What needs the confidence of a network, too, is in `ddbias.evaluation.calibration`.
+al. suggest (arXiv 2403.16028). Metrics of the confidence are in `ddbias.evaluation.calibration`.
 """
 
 from __future__ import annotations
@@ -120,10 +120,9 @@ def group_metrics(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, 
           groups;
         - ``equalized_odds``: largest gap between groups in true *or false* positive rate, one class against the
           rest (equals fairlearn's ``equalized_odds_difference`` for two classes);
-        - ``attribute_accuracy``: share of samples that were given a class paired with their attribute, as if the
-          attribute were to be predicted; of a network that reads nothing but the attribute 1, of a perfect one the
-          share of aligned samples;
-        - ``attribute_information``: how much of what the label leaves open about the attribute the prediction tells,
+        - ``attribute_accuracy``: share of samples whose prediction is a class paired with their attribute; 1 for a
+          network that uses only the attribute, the share of aligned samples for a perfect one;
+        - ``attribute_information``: share of the attribute's entropy, given the label, that the prediction explains,
           I(attribute; prediction | label) / H(attribute | label); 0 for a perfect network. A plug-in estimate: of
           independent ones about (A - 1) (K - 1) K / (2 N H), .02 for ten groups, ten classes and 10,000 samples.
 

@@ -1,4 +1,4 @@
-"""Train fresh networks on a distilled set and count what they predict on the test split.
+"""Train new networks on a distilled set and count their predictions on the test split.
 
 Source: the evaluation of dataset condensation (arXiv 2006.05929; see `ddbias.learning.training`). The number of
 networks, their seeds and the recipe come from the config; always the network of the last epoch, never one chosen on the
@@ -77,16 +77,16 @@ def evaluate(
     repeats : int
         Number of networks, each with its own initialisation and order of batches.
     seed : int
-        Seed of the distilled set; sets of one seed share their networks' first weights and order of batches.
+        Seed of the distilled set; sets of one seed share their networks' initial weights and order of batches.
     device : device
     name : str
         Shown with the progress.
     debiasing : mapping
         ``kind`` and options, see `ddbias.evaluation.debiased_training`.
     fast : HalfNetwork or None
-        What computes for all the networks, see `ddbias.evaluation.fast`; None: they do, in float32.
+        Computes for all networks, see `ddbias.evaluation.fast`; None: float32.
     checkpoint : Checkpoint, optional
-        What the finished networks predicted is kept in it: a killed job goes on with the next one.
+        Keeps the predictions of finished networks, so that a resumed job continues with the next one.
 
     Returns
     -------

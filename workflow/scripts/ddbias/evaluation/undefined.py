@@ -30,7 +30,7 @@ def reasons(found: Collection[str], meta: Mapping) -> dict[str, str]:
     Returns
     -------
     dict
-        Missing metric to the reason, in words that go on after a colon.
+        Missing metric to the reason, to be put after a colon.
 
     Examples
     --------
@@ -50,12 +50,12 @@ def reasons(found: Collection[str], meta: Mapping) -> dict[str, str]:
 
 
 def diverged(meta: Mapping) -> list[bool]:
-    """Tell for every network of an evaluation whether it diverged: it has no confidence that is a number."""
+    """Tell for every network of an evaluation whether it diverged: its confidence is not finite."""
     return [bins is None for bins in meta.get("confidence") or []]
 
 
 def _of_networks(metric: str, support: np.ndarray, meta: Mapping) -> str:
-    """Return why a metric is missing that hangs on the number (A, K) of test images by attribute and label."""
+    """Return why a metric is missing that depends on the number (A, K) of test images by attribute and label."""
     if metric == calibration.METRIC:
         flags = diverged(meta)
         return DIVERGED if flags and all(flags) else NOT_RECORDED

@@ -1,4 +1,4 @@
-"""Where and how exactly a job computes: device, threads, precision."""
+"""Device, threads and precision of a job."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def has_fast_bf16() -> bool:
 
 
 def machine_obstacle(device: torch.device) -> str | None:
-    """Return why ``precision: fast`` has no faster way on this machine, or None when it has one."""
+    """Return why ``precision: fast`` is not possible on this machine, or None if it is."""
     if device.type == "cuda":
         return _gpu_obstacle()
     if not has_fast_bf16():
@@ -100,7 +100,7 @@ def _gpu_obstacle() -> str | None:
 
 
 def provenance(device: torch.device, threads: int, precision: str) -> dict:
-    """Return what a result's last bits depend on: versions, device type, instruction set, threads, precision.
+    """Return what the last bits of a result depend on: versions, device type, instruction set, threads, precision.
 
     The precision is the one that this machine computes with, not the one asked for.
     """

@@ -1,8 +1,7 @@
 """Stochastic gradient descent with momentum and weight decay.
 
 The same update as ``torch.optim.SGD``, bit for bit (a test compares them). Importing that class loads torch's
-compiler, more than a second that a job of a few seconds would pay each time; and a state that is a list of tensors is
-saved and restored without detours.
+compiler, which costs every job more than a second; and a state that is a list of tensors is easily saved and restored.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class SGD:
         return {f"momentum.{i}": buffer for i, buffer in enumerate(self.buffers or [])}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
-        """Take up the momentum buffers that `state_dict` returned; other keys of `state` are not looked at."""
+        """Restore the momentum buffers that `state_dict` returned; other keys of `state` are ignored."""
         self.buffers = None
         if "momentum.0" in state:
             self.buffers = [

@@ -1,4 +1,4 @@
-"""What correlates an attribute with the label: who gets which attribute, and how it shows in the image."""
+"""Biases: which image gets which attribute, and how it changes the image."""
 
 from __future__ import annotations
 

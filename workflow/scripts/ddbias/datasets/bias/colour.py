@@ -102,13 +102,13 @@ class ColourBias(Injected):
 
 
 class ForegroundColour(ColourBias):
-    """Colour the foreground; what is black stays black."""
+    """Colour the foreground; black pixels stay black."""
 
     where = "foreground"
 
 
 class BackgroundColour(ColourBias):
-    """Colour the background; what is white stays white."""
+    """Colour the background; white pixels stay white."""
 
     where = "background"
 

@@ -1,4 +1,4 @@
-"""What a bias may look at when it decides about one split."""
+"""What a bias knows of the split to which it is applied."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a bias decided about one split.
+    """Which images a split has, and their attributes.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Assignment:
     attributes : ndarray of int64, shape (M,), or None
         None when they are unknown.
     wanted : ndarray of int64, shape (K, A), or None
-        Samples by label and attribute that were asked for, where the source may not have them all.
+        Requested samples by label and attribute, if the source may lack some.
     """
 
     rows: np.ndarray

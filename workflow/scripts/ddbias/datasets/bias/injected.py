@@ -1,4 +1,4 @@
-"""What every bias has in common that gives an attribute to images without one."""
+"""Base class of biases that give an attribute to images without one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_assignment(assignment: str) -> None:
 class Injected(Bias):
     """Assign as many attributes as classes by exact counts; the attribute paired with class c is c.
 
-    A subclass says `names` and how an attribute shows.
+    A subclass defines `names` and how an attribute changes an image.
 
     Attributes
     ----------

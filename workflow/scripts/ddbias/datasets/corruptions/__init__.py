@@ -1,8 +1,8 @@
 """The corruptions of CIFAR-10-C for 32 x 32 RGB images.
 
 Published as loops over images (Hendrycks and Dietterich, arXiv:1903.12261) and made a bias by Learning from Failure
-(arXiv:2007.02561), whose two families of ten are `FAMILIES`. What the published code asks of Pillow, SciPy and OpenCV
-is asked of them here; the data sets take column ``severity + 1`` of its tables of constants.
+(arXiv:2007.02561), whose two families of ten are `FAMILIES`. Computed with Pillow, SciPy and OpenCV as in the published
+code; the data sets take column ``severity + 1`` of its tables of constants.
 
 Each corruption is a function ``(image, rng, level)``: uint8 (32, 32, 3), the image's own generator and the column 1..5.
 It returns grey levels (32, 32, 3) of any real type, which may leave 0..255, and draws the same numbers for every level.
@@ -95,7 +95,7 @@ def corrupt(
     split : str
     index : ndarray of int64, shape (N,)
         Position of each image in its source, at least 0. The random numbers of an image depend on
-        (seed, name, split, index) alone: not on the severity, nor on what it is batched with.
+        (seed, name, split, index) alone, not on the severity or the other images.
     textures : sequence of float ndarray (h, w, 3), or None
         Pictures of frost, 0..255, used by ``frost`` only; None: `frost_textures.substitute_textures`.
 

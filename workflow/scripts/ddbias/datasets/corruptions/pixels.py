@@ -1,4 +1,4 @@
-"""What all kernels share: the side of an image, random numbers of 16 bits, and the way back to bytes."""
+"""Shared by all corruptions: the side of an image, random numbers of 16 bits, and the conversion to bytes."""
 
 from __future__ import annotations
 

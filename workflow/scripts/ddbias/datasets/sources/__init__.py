@@ -1,7 +1,7 @@
 """Images before a bias is injected: one function per source, found by the ``kind`` of its settings.
 
 It takes its options, ``data`` (root, mirrors) and, if it decodes image files, ``size`` as keywords, and returns
-``{"train": ..., "test": ...}``. What the published code of a source normalises with, its file says in ``NORMALISE``.
+``{"train": ..., "test": ...}``. ``NORMALISE`` in its file is the normalisation of the published code.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def load(
 
 
 def published_normalisation(kind: str) -> Normalisation:
-    """Return what the published code of a source normalises with; where there is none, its own statistics."""
+    """Return the normalisation of the published code of a source; ``own`` if there is none."""
     return getattr(plugins.module("source", kind), "NORMALISE", {}).get(kind, OWN)
 
 

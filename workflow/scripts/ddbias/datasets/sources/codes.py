@@ -1,4 +1,4 @@
-"""Turning label and attribute columns of the splits of a data set into one numbering with names."""
+"""Numbering of the labels and attributes in the columns of all splits, with their names."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def encode(what: str, columns: Sequence[Column], names: Sequence[str] | None) ->
     ------
     DdbiasError
         For missing values, values without a name, names that differ between the files or may be read in two ways, and
-        labels that look like a number of each image.
+        labels that look like image numbers.
     """
     for column in columns:
         if column.values.null_count:

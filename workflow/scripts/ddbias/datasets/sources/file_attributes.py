@@ -1,4 +1,4 @@
-"""What image files say about themselves beside their pixels: in their folder, their name, or a CSV file."""
+"""Label, attribute and split of image files: from their folder, their name, or a CSV file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Splits = Mapping[str, tuple[Path, Sequence[str]]]  # per split: its folder, and 
 
 
 def read_fields(settings: Mapping[str, object] | None, splits: Splits, data: Mapping[str, object]) -> dict[str, Fields]:
-    """Return what is known of every image.
+    """Return label and attribute of every image.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def read_fields(settings: Mapping[str, object] | None, splits: Splits, data: Map
     Returns
     -------
     dict of str to list of dict
-        In the order of the files: ``label`` (the first folder of the path unless it is told otherwise) and
+        In the order of the files: ``label`` (the first folder of the path unless `settings` name another source) and
         ``attribute`` (None if unknown).
 
     Raises

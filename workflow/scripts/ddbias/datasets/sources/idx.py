@@ -1,8 +1,8 @@
-"""MNIST and Fashion-MNIST: read, verified, from the published archives or from what somebody unpacked of them.
+"""MNIST and Fashion-MNIST: read, with verification, from the published archives or from unpacked files.
 
-Nothing is unpacked to the disk and no file is changed: only an archive that is nowhere is brought to
-``<root>/<Name>/raw`` (torchvision's addresses and checksums). A file of the same name with another content is
-somebody's own and is passed over.
+Nothing is unpacked to the disk and no file is changed; an archive that is found nowhere is downloaded to
+``<root>/<Name>/raw`` (torchvision's addresses and checksums). A file of the same name with other content belongs to the
+user and is ignored.
 """
 
 from __future__ import annotations

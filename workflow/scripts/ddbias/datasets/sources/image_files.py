@@ -15,7 +15,7 @@ from ddbias.datasets.sources.images import decode
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return the image files below a folder, see `ddbias.base.folders.listing`; says what is left out.
+    """Return the image files below a folder, see `ddbias.base.folders.listing`; logs the ignored files.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def decode_splits(
 def fingerprint(folder: Path, names: Sequence[str]) -> dict[str, object]:
     """Return the folder's name, the number of files and a SHA-256 of them: of the output of ``sha256sum <names>``.
 
-    With ``left_out``, the number of files that are no images that can be read by their ending, if there are any.
+    ``left_out`` is the number of ignored files by extension, if there are any.
 
     Parameters
     ----------

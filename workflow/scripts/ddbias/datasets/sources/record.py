@@ -1,4 +1,4 @@
-"""What every source returns for one split."""
+"""The images of one split as every source returns them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class RawImages:
         return len(self.labels)
 
     def check(self, split: str) -> None:
-        """Raise `ddbias.base.errors.Misuse` where an array is not what is said above; `split` is for the message."""
+        """Raise `ddbias.base.errors.Misuse` if an array is not as described above; `split` is for the message."""
         count = len(self.labels)
         need(self.images, f"the images of '{split}'", None, shape=[count, None, None, None], types=["uint8"])
         whole = {"labels": (self.labels, self.label_names)}

@@ -2,7 +2,7 @@
 
 A kind is one module with a class ``Learner`` (see `ddbias.evaluation.debiased_training.learner`). All are trained by
 the one loop of `ddbias.learning.training`, with the batches, the augmentation and the schedule of plain training. None
-looks at attributes.
+uses attributes.
 """
 
 from __future__ import annotations

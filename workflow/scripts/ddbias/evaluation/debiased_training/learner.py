@@ -1,4 +1,4 @@
-"""What every kind of debiased training gives to the training loop: networks, a loss, and logits."""
+"""Base class of debiased training: networks, a loss, and logits for the training loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Learning from failure (LfF, Nam et al., arXiv 2007.02561): the samples at which a biased network fails count more.
+"""Learning from failure (LfF, Nam et al., arXiv 2007.02561): samples on which a biased network fails get more weight.
 
 The biased network is trained with the generalised cross-entropy, the debiased one with the cross-entropy times the
 relative difficulty ``W = L_biased / (L_biased + L_debiased)`` (equation 2) of running averages of both losses, each
@@ -49,7 +49,7 @@ class Difficulty:
         self.biased, self.debiased = (AveragedLosses(labels, classes, decay) for _ in range(2))
 
     def update(self, rows: torch.Tensor, biased: torch.Tensor, debiased: torch.Tensor) -> torch.Tensor:
-        """Take up the losses (B,) of the samples `rows` (B,); return their relative difficulty (B,), 0..1, detached."""
+        """Update with the losses (B,) of samples `rows` (B,); return their relative difficulty (B,), 0..1, detached."""
         return relative_difficulty(
             self.biased.update(rows, biased.detach()), self.debiased.update(rows, debiased.detach())
         )

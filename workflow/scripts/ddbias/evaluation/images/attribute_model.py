@@ -1,11 +1,10 @@
-"""A classifier of the attribute (colour, corruption, background), with which distilled images are read.
+"""A classifier that predicts the attribute (colour, corruption, background) of distilled images.
 
-A measuring instrument, ours: a small network trained with plain cross-entropy on the attribute, in which label and
-attribute tell nothing of each other, since groups (attribute, label) are drawn equally often. It learns from four
+Ours: a small network trained with plain cross-entropy on the attribute. Groups (attribute, label) are drawn equally
+often, so that label and attribute are independent. It learns from four
 fifths of the *test* split: the training split may hold no conflicting sample, and no method sees this classifier.
 Groups that the test split lacks, as the aligned ones where it holds conflicting samples only, come from the training
-split; otherwise the classifier would learn that no image is aligned. Its accuracy on the last fifth says how far to
-trust it.
+split; otherwise the classifier would learn that no image is aligned. Its accuracy is measured on the last fifth.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Every number about a set of images itself, from its points (pixels or embeddings) and its predicted attributes.
+"""All metrics of a set of images, from its points (pixels or embeddings) and its predicted attributes.
 
-Nothing here trains on the set. What cannot be said, as the diversity of one image, is NaN, never zero.
+Nothing here trains on the set. An undefined metric, such as the diversity of one image, is NaN, never zero.
 
 Sources: coverage and density of Naeem et al., "Reliable Fidelity and Diversity Metrics for Generative Models"
-(arXiv 2002.09797, section 3.2), here within every class, so that they say nothing of how the classes are mixed. The
-others are ours, to test what Lu et al. (arXiv 2403.16028) say of sets distilled from biased data.
+(arXiv 2002.09797, section 3.2), here within every class, so that they do not depend on how classes are mixed. The
+others are ours, to test what Lu et al. (arXiv 2403.16028) report of sets distilled from biased data.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def mean_distance(points: np.ndarray) -> float:
 def relative_distance(classes: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     """Return how far apart the images of a class are, relative to real ones.
 
-    The mean over classes of `mean_distance` of the set, divided by that of real images: a quotient of means, in
-    which no class with hardly any diversity of its own decides.
+    The mean over classes of `mean_distance` of the set, divided by that of real images: a quotient of means, so
+    that no class with little diversity dominates.
 
     Parameters
     ----------

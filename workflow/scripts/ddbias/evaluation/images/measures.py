@@ -1,8 +1,8 @@
-"""Measure a distilled set as images: how diverse it is beside real images, and which attributes it shows.
+"""Measure a distilled set as images: how diverse it is compared with real images, and which attributes it shows.
 
-What the numbers are: `ddbias.evaluation.images.image_metrics`. Here the set is brought into one form (pixels clipped to
-0..1, as anybody can show them, and normalised again where a network looks), compared with as many real images of each
-class, drawn anew in every repeat, and read with the attribute classifier (`ddbias.evaluation.images.attribute_model`).
+Definitions: `ddbias.evaluation.images.image_metrics`. Pixels are clipped to 0..1 and normalised again for networks. The
+set is compared with as many real images of each class, drawn anew in every repeat, and its attributes are predicted by
+the attribute classifier (`ddbias.evaluation.images.attribute_model`).
 
 Cost: one pass of a network over ``(repeats + 1) * K * n`` images and ``2 * repeats * K * n ** 2`` distances, n at most
 `MOST`: seconds.
@@ -55,7 +55,7 @@ class Images:
 
 
 def shown(images: torch.Tensor, labels: torch.Tensor, split: Split, seed: int) -> Images:
-    """Return what of a distilled set is looked at: at most `MOST` images of each class, clipped to 0..1.
+    """Return the images of a distilled set that are measured: at most `MOST` of each class, clipped to 0..1.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def diversity(
     seed: int,
     device: torch.device,
 ) -> Iterator[dict[str, float]]:
-    """Yield the diversity of a set beside each of some draws of as many real images.
+    """Yield the diversity of a set compared with each of several draws of as many real images.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def diversity(
     Yields
     ------
     dict
-        ``pixel_distance``, ``embedding_distance``, ``coverage``, ``density``; those that cannot be said are left out.
+        ``pixel_distance``, ``embedding_distance``, ``coverage``, ``density``; undefined ones are left out.
     """
     classes = np.unique(images.labels)
     members = {c: np.flatnonzero(reference.labels == c) for c in classes}
@@ -124,7 +124,7 @@ def diversity(
 
 
 def inheritance(images: Images, split: Split, model: AttributeModel | None, device: torch.device) -> dict[str, float]:
-    """Return which attributes a classifier reads in a set.
+    """Return metrics of the attributes that a classifier predicts for a set.
 
     Parameters
     ----------
@@ -154,9 +154,9 @@ def inheritance(images: Images, split: Split, model: AttributeModel | None, devi
 
 
 def untrained(network: Mapping, split: Split, seed: int, device: torch.device) -> Callable[[int], Embedding]:
-    """Return the embeddings of networks that have learnt nothing, another one in every repeat.
+    """Return the embeddings of untrained networks, a new one in every repeat.
 
-    They know no bias, and suit images of any kind: see arXiv 2002.09797 on random embeddings.
+    They have no bias, and suit images of any kind: see arXiv 2002.09797 on random embeddings.
     """
 
     def of(repeat: int) -> Embedding:

@@ -1,4 +1,4 @@
-"""The augmentation of IDC: the pieces of DSA, several after the other instead of one.
+"""The augmentation of IDC: several pieces of DSA in a row instead of one.
 
 Source: Kim et al., "Dataset Condensation via Efficient Synthetic-Data Parameterization" (arXiv 2205.14959). The pieces
 and their ranges are those of DSA (`ddbias.learning.augment.dsa`).

@@ -2,7 +2,7 @@
 
 One strategy is drawn per batch. With a seed, the whole batch shares one set of parameters that depends on the seed
 and the image side only, so the real and the synthetic batch are augmented alike; without one, every image gets its
-own. Images are normalised ones: what moves in from outside, and what is cut out, is 0, the mean of the data.
+own. Images are normalised: pixels from outside of the image, and those cut out, are 0, the mean of the data.
 
 Random numbers are drawn on the generator's device, by default the CPU, and moved. The global generator is never used.
 """

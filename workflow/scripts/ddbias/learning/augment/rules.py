@@ -15,7 +15,7 @@ from ddbias.learning.augment.one_per_image import OnePerImage
 
 
 class Augmentation(Protocol):
-    """What changes the images of a batch, each by numbers of its own."""
+    """An augmentation of a batch, with parameters drawn for each image."""
 
     def per_sample(self, images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         """Return images (B, C, H, W) augmented; `generator` draws the numbers."""

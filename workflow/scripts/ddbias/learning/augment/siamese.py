@@ -1,12 +1,12 @@
-"""DSA of the images of all classes in one pass, one siamese seed for each class: what a GPU wants.
+"""DSA of the images of all classes in one pass, one siamese seed for each class, for GPUs.
 
 The same as calling `DSA` class by class. There each class takes a strategy of its own and tens of small operations;
 here all images pass through all strategies, with parameters that change nothing where a class drew another strategy, so
 that the operations are the same at every step and can be captured as one graph.
 
-Every strategy is linear in the pixels but for the brightness, and each class has one strategy. So the way back is the
-way forward with brightness 0, shifts reversed and the sampling grid transposed: no graph need be kept, and no gradient
-is scattered but that of scale and rotate.
+Every strategy is linear in the pixels except brightness, and each class has one strategy. So the backward pass is the
+forward pass with brightness 0, shifts reversed and the sampling grid transposed: no graph is kept, and only the
+gradient of scale and rotate is scattered.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Networks of plug-ins: drawn by their own constructor, and looked at once before they are used.
+"""Networks of plug-ins: initialised by their own constructor, and checked once before they are used.
 
-What a constructor draws and computes is what its author means, whatever the layers are: attention, embeddings, bare
-parameters, fixed tables of positions. So such a network is drawn anew by making another one, with torch's global
-generator set to a named stream meanwhile, whose values are then copied into the first.
+The constructor decides the initialisation, whatever the layers are: attention, embeddings, bare parameters, fixed
+tables of positions. So such a network is initialised anew by constructing another one, with torch's global generator
+set to a named stream, and copying its values.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def build(plugin: Plugin, constructor: Callable[[], nn.Module], shape: tuple[int
     Raises
     ------
     DdbiasError
-        If it is not what a network has to be: parts, shapes and types, or a parameter that does nothing.
+        If parts, shapes or types are not those of a network, or a parameter has no effect.
     """
     _plain_attention()
 

@@ -1,1 +1,1 @@
-"""Computing in bfloat16 where the machine has it, and telling where it does not help."""
+"""Computing in bfloat16 if the machine supports it, and reporting why not otherwise."""

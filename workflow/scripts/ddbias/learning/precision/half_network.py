@@ -51,7 +51,7 @@ class HalfNetwork:
         self._compiled_every, self._compiled_logits = compiled(self._every), compiled(self._logits)
 
     def follow(self, network: nn.Module) -> None:
-        """Be `network`, which has the architecture of the one before, from now on."""
+        """Use `network`, which has the same architecture as the one before, from now on."""
         self.network = network
         self.refresh()
 

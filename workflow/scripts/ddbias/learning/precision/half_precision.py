@@ -71,7 +71,7 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 
 def captures(device: torch.device) -> bool:
-    """Tell whether the fast way on `device` is that of a GPU: all classes in one batch, captured graphs."""
+    """Tell whether `device` is a GPU, whose fast implementation is all classes in one batch, as captured graphs."""
     return device.type == "cuda"
 
 
@@ -84,7 +84,7 @@ def fast_or_exact(
     instead: str,
     calls: int = 1,
 ) -> Way:
-    """Return the fast way of computing something where it gives what the exact one gives; else say so and return that.
+    """Return the fast implementation if its results agree with the exact one's; else log this and return the exact.
 
     A network that normalises maps of few pixels, as VGG11 does on small images, magnifies the rounding. The probe must
     be the same whenever a job starts, so that a resumed one decides alike. Loads the compiler.
@@ -199,7 +199,7 @@ def micro_batches(
 ) -> list[torch.Tensor]:
     """Split images (B, C, H, W) into bfloat16, channels-last batches of `size`, so that one graph is compiled.
 
-    The last one is filled up with copies of the first image; what they give is to be left out. Differentiable.
+    The last one is padded with copies of the first image, whose results must be dropped. Differentiable.
     """
     images = images.to(dtype, memory_format=torch.channels_last)
     if images.device.type != "cpu":
@@ -211,7 +211,7 @@ def micro_batches(
 
 
 def least_filled(counts: Sequence[int]) -> int:
-    """Return the size of micro-batches with which the fewest images only fill up batches of `counts`.
+    """Return the size of micro-batches with the least padding for batches of `counts`.
 
     From half of `MICRO_BATCH` to all of it, since smaller ones are slower; fewer images than that are one micro-batch.
     """
@@ -221,12 +221,12 @@ def least_filled(counts: Sequence[int]) -> int:
 
 
 def even_batches(images: torch.Tensor, most: int) -> Sequence[torch.Tensor]:
-    """Split images (B, C, H, W) into as few batches of at most `most` as can be, all of one shape, filled as above."""
+    """Split images (B, C, H, W) into as few batches of at most `most` as possible, of one shape, padded as above."""
     size = math.ceil(len(images) / math.ceil(len(images) / most))
     return filled(images, size).split(size)
 
 
 def filled(values: torch.Tensor, size: int) -> torch.Tensor:
-    """Return values (B, ...) lengthened to a multiple of `size` with copies of the first."""
+    """Return values (B, ...) padded to a multiple of `size` with copies of the first."""
     short = -len(values) % size
     return torch.cat([values, values[:1].expand(short, *values.shape[1:])]) if short else values

@@ -1,8 +1,8 @@
-"""One micro-batch a core, instead of all cores on one: threads that compute with one core each.
+"""One micro-batch for each core, instead of all cores on one: threads that compute with one core each.
 
-Networks of this field are small. Where all cores share one operation they meet at its end, thousands of times a step,
-and wait for the one that another program holds up; where each has a micro-batch of its own, they meet once and each
-keeps its activations in its own cache. What is computed does not depend on the number of threads.
+Networks of this field are small. If all cores share each operation, they synchronise thousands of times a step and wait
+for the slowest; if each has its own micro-batch, they synchronise once, and activations stay in the core's cache. The
+results do not depend on the number of threads.
 """
 
 from __future__ import annotations
