@@ -1,1 +1,1 @@
-"""What every room uses: errors, random streams, the log, plug-ins, the cell of a study, groups of samples."""
+"""Used by all packages: errors, random streams, the log, plug-ins, the cell of a study, groups of samples."""

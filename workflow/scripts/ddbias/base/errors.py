@@ -15,14 +15,14 @@ class PluginError(DdbiasError):
 
 
 class Misuse(TypeError):
-    """What code of a plug-in gave is not what its section asks for; `ddbias.base.plugins.calling` adds file and line.
+    """A plug-in returned what its section does not allow; `ddbias.base.plugins.calling` adds file and line.
 
     Parameters
     ----------
     text : str
-        What it gave, and what it has to give.
+        What it returned, and what it must return.
     of : str or None
-        The function or class that gave it.
+        The function or class that returned it.
     """
 
     def __init__(self, text: str, of: str | None = None) -> None:

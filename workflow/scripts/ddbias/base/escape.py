@@ -1,6 +1,6 @@
 """A text of a user (a class name, a caption, a path) in Markdown, LaTeX and HTML: one function for each.
 
-Line breaks become spaces, and what a terminal would obey is written (`ddbias.base.terminal`). Figures have their own in
+Line breaks become spaces, and control characters are written out (`ddbias.base.terminal`). Figures have their own in
 `ddbias.results.figures.names`.
 """
 

@@ -31,7 +31,7 @@ class Listing(NamedTuple):
         Paths relative to the folder with ``/``, sorted by code point: pictures, and text files that may say something
         about them.
     left_out : dict of str to int
-        How many other files there are, by ending.
+        Number of other files, by extension.
     """
 
     images: list[str]
@@ -42,8 +42,8 @@ class Listing(NamedTuple):
 def listing(folder: str | Path) -> Listing:
     """List a folder and all below it, links followed.
 
-    Pictures are told by their ending, in upper or lower case; files without one by their first bytes. Hidden files and
-    those that systems leave behind (`STRAYS`) are passed over, broken links are counted as left out.
+    Images are recognised by their extension, in upper or lower case; files without one by their first bytes. Hidden and
+    system files (`STRAYS`) are ignored, broken links are counted in ``left_out``.
 
     Raises
     ------

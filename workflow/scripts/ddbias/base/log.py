@@ -1,4 +1,4 @@
-"""What a job says while it works: lines in its log file, a bar where a person looks."""
+"""Messages of a job: lines in its log file, a progress bar on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where source files are looked for: ``data.root``, the mirrors, then the folder named by ``DDBIAS_DATA``."""
+"""Search path of source files: ``data.root``, the mirrors, then the folder named by ``DDBIAS_DATA``."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def find_folder(path: str, data: Mapping[str, object]) -> Path:
 def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]:
     """Return the files that `path` may mean: a file, all with an ending in a folder, or all that fit a pattern.
 
-    Looked for as `find` does, sorted by name; hidden ones (and Spark's ``_SUCCESS``) are passed over.
+    Searched as by `find`, sorted by name; hidden ones (and Spark's ``_SUCCESS``) are ignored.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""What people look at: tables, figures, the page, exports. Reads files only."""
+"""Presentation of results: tables, figures, the page, exports. Reads files only."""

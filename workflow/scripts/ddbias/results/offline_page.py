@@ -1,4 +1,4 @@
-"""What our pages share: each opens from a file and offline, with one style and one script that it knows by their hash.
+"""Common parts of our pages: each opens offline from a file, with one style and one script, allowed by their hash.
 
 A content security policy forbids every request, and every style and script but the page's own; all texts are escaped.
 ``report.css`` and ``report.js`` sort, filter and open the rows of the one table with the id ``runs``.

@@ -1,7 +1,7 @@
-"""The state of a long job, kept outside its declared outputs, so that a killed job goes on where it was.
+"""The state of a long job, kept outside its declared outputs, so that a killed job can be resumed.
 
 Snakemake deletes the outputs of a killed job, not this file. It is replaced by atomic rename, carries checksums
-(`ddbias.data.store`), is taken up only by a job with the same parameters, code and inputs, and is deleted when the job
+(`ddbias.data.store`), is used only by a job with the same parameters, code and inputs, and is deleted when the job
 succeeds.
 """
 
@@ -33,7 +33,7 @@ def fingerprint(params: object, inputs: list[str], provenance: object) -> str:
     inputs : list of str
         Every input file; their content counts, not their dates.
     provenance : object
-        What else the last bits depend on: versions, device, threads (`ddbias.learning.device.provenance`).
+        Everything else that the last bits depend on: versions, device, threads (`ddbias.learning.device.provenance`).
     """
     contents = {str(path): store.file_sha256(path) for path in inputs}
     return store.digest({"params": params, "inputs": contents, "provenance": provenance})

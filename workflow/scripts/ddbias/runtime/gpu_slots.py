@@ -1,8 +1,8 @@
 """One GPU for each job that asks for one: a slot, held by a lock until the process ends, however it ends.
 
-On a workstation nothing else keeps two jobs from the first GPU. Which GPUs there are, the run has found out
-(``workflow/launcher/gpus.py``); under a scheduler it has told nothing, and nothing is done here. No torch: its first
-look at a GPU must come later. A slot changes no result.
+On a workstation nothing else keeps two jobs from the first GPU. The run lists the GPUs (``workflow/launcher/gpus.py``);
+under a scheduler it does not, and nothing is done here. No torch, which must look for GPUs after this. A slot changes
+no result.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ SECONDS = 0.5  # between two looks at slots that are all taken
 def take(resources: Mapping[str, object]) -> None:
     """Wait for a free slot, hold it for the life of this process, and let CUDA see its GPU only.
 
-    A job that asks for no GPU sees none. Without a word from the run (another machine, no GPU, a scheduler) nothing
-    is done.
+    A job that requests no GPU sees none. Without a list of GPUs from the run (another machine, no GPU, a scheduler)
+    nothing is done.
 
     Parameters
     ----------
     resources : mapping
-        Of the job; ``gpu`` is looked at.
+        Of the job; only ``gpu`` is used.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What every rule script shares: its log, its GPU, its last words, its end by SIGTERM or with its run."""
+"""Common to all rule scripts: log, GPU, error messages, and the end by SIGTERM or with the run."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _alive(pid: int) -> bool:
 
 
 def explain(error: BaseException) -> str | None:
-    """Return the one line that tells a user what to do about `error`, or None for a defect of ours."""
+    """Return the line with cause and remedy of `error` for the user, or None for a defect of ddbias."""
     if isinstance(error, PluginError) and error.__cause__ is not None:
         return _of_machine(error.__cause__) or str(error)
     if isinstance(error, DdbiasError):
@@ -88,7 +88,7 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def put_scripts_last() -> None:
-    """Put the folder of the rules' scripts behind all others where modules are looked for.
+    """Move the folder of the rules' scripts to the end of the module search path.
 
     It came first, so that this library was found and no other one (``workflow/launcher/job_environment.py``); now an
     installed package called ``evaluate`` or ``distill`` is what a plug-in means.

@@ -1,4 +1,4 @@
-"""Which kind of processor this is: what compiled code may be run on, and what the last bits of a result hang on."""
+"""The type of this processor: compiled code and the last bits of a result depend on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ARM = ("CPU implementer", "CPU architecture", "CPU variant", "CPU part", "CPU re
 
 
 def describe() -> str:
-    """Return what tells types of processors apart: the model and its instruction sets, else the host's name."""
+    """Return a description of the type of processor: the model and its instruction sets, else the host's name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     except OSError:

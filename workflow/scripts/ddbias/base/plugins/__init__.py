@@ -107,7 +107,7 @@ def chosen(
 
 @contextmanager
 def calling(section: str, kind: str) -> Iterator[None]:
-    """Tell errors within as the plug-in's, in one line with its file: to be put around calls of a kind's code.
+    """Report errors within as the plug-in's, in one line with its file: for calls of a kind's code.
 
     The line is that where its code failed, or where the function or class begins whose call or result was wrong. For
     a kind of the library nothing is done.

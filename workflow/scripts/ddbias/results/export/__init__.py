@@ -1,1 +1,1 @@
-"""Distilled sets of a study for other people's tools: a data set repository, and a folder for DD-Ranking."""
+"""Export of the distilled sets of a study to other tools: a data set repository, and a folder for DD-Ranking."""

@@ -1,4 +1,4 @@
-"""The card of a data set repository: YAML for the hub, then what a reader must know before using the images."""
+"""The card of a data set repository: YAML for the hub, then a description of the images and their limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Distilled sets as the evaluators of DD-Ranking take them.
+"""Distilled sets in the format of the evaluators of DD-Ranking.
 
 Source: DD-Ranking (Li et al., arXiv 2505.13300), repository NUS-HPC-AI-Lab/DD-Ranking. Its evaluators'
 ``compute_metrics`` takes either ``image_tensor``, normalised as its own ``get_dataset`` normalises the real images, or

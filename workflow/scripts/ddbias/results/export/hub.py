@@ -1,8 +1,8 @@
 """A data set repository that ``datasets.load_dataset`` of Hugging Face reads from a folder or, uploaded, from the hub.
 
-One repository for a study, one subset ("config") for a distilled set: who compares sets finds them side by side under
-one card, one licence note and one citation, downloads only the subset that is asked for, and the owner uploads once. A
-repository for each set would repeat the card and hide the baseline, without which a debiased set says nothing.
+One repository for a study, one subset ("config") for a distilled set: the sets share one card, licence note and
+citation, users download only the subsets that they load, and the owner uploads once. A repository for each set would
+repeat the card and separate a debiased set from its baseline.
 
 Written to the published conventions: images as struct {bytes, path} with PNG bytes, the features as JSON under the key
 ``huggingface`` of the Parquet schema, the subsets in the front matter of the card.
@@ -68,7 +68,7 @@ def image_table(distilled: DistilledSet) -> pa.Table:
 def write_training_tensors(path: Path, distilled: DistilledSet) -> None:
     """Write the images to train on as exact float32, which `ddbias.data.distilled.load_distilled` reads again.
 
-    What stored several images in one (``formation``) is written decoded: other tools cannot decode it.
+    Mosaics (``formation``) are written decoded, since other tools cannot decode them.
     """
     images, labels = distilled.tensors()
     meta = {key: value for key, value in distilled.meta.items() if key != "formation"}

@@ -1,4 +1,4 @@
-"""The finished distilled sets of a study, each with what a stranger must know about it."""
+"""The finished distilled sets of a study, each with its metadata."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HALF_STEP = 0.5 / 255  # what rounding to uint8 may change; what lies further ou
 class Accuracy:
     """A metric of `n` networks trained on a set, in percent; `std` has ddof 0 and is None for a single network.
 
-    `diverged` is how many of them have.
+    `diverged` is the number of diverged networks.
     """
 
     evaluation: str
@@ -99,7 +99,7 @@ def read_sets(
     sets : list of ExportedSet
         In the order of `distilled`.
     left_out : list of str
-        Why a set was not taken, one line each.
+        Why a set is not exported, one line each.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def subset_name(meta: Mapping) -> str:
     Raises
     ------
     DdbiasError
-        If what a file says of itself is no name of a folder: it may be somebody else's, and shall lead nowhere.
+        If the name in a file's metadata is no name of a folder: the file may be somebody else's.
     """
     cell = {key: str(meta[key]) for key in CELL}
     name = "{dataset}-{ratio}-{distiller}-{debias}-ipc{ipc}-seed{seed}".format(**cell)

@@ -1,4 +1,4 @@
-"""Exporting all finished sets of a study, and saying what was not."""
+"""Export of all finished sets of a study, with a summary of missing ones."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Figures. Each kind is one module with ``draw(*, settings, **files)``, which returns a figure.
 
-A new kind is one file. Every kind is given the same lists of files, those of `FILES`, and uses
-what it needs; files that do not exist yet are passed over, and a figure without any says so instead of failing.
+A new kind is one file. Every kind gets the same lists of files, those of `FILES`. Files that do not exist yet are
+ignored, and a figure without any says so instead of failing.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def plot(
     outputs : mapping
         Format (``png`` or ``svg``) to the path to write.
     settings : mapping, optional
-        What the kind's own docstring lists.
+        See the docstring of the kind.
     **files : sequence of path
         Already selected for this figure, by the names in `FILES`: evaluation files, ``weights.parquet`` files, the
         ``history.parquet`` and ``embeddings.arrow`` of surrogates, ``train.arrow`` files and

@@ -1,4 +1,4 @@
-"""Accuracy (or any other metric) per distiller and debias: every network a dot, mean and interval beside it."""
+"""Accuracy (or any other metric) per distiller and debias: every network as a dot, with mean and interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Amplification split into its two parts: what a small set loses to the bias, and what distillation adds to that."""
+"""Amplification split into size amplification and distillation amplification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a distilled set costs and what it is worth: a metric against the seconds and the memory of its distillation."""
+"""A metric of distilled sets against the seconds and the memory of their distillation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
     """Draw the mean of every distiller, debias and number of images per class at the mean cost of its sets.
 
     Costs are those of the machine that made the sets: seconds of its processor, all cores together, or of the clock
-    where a GPU worked. What only draws images costs as good as nothing and says what distillation is worth. A marker is
+    if a GPU was used. Controls that only select images have almost no cost and are the baseline. A marker is
     hollow where a set has not converged, and crossed where a network diverged.
 
     Parameters

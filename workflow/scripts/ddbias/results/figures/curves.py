@@ -55,7 +55,7 @@ WHOLE_SET = {"color": "black", "linestyle": (0, (1, 1.5))}
 def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
     """Draw the mean of every cell and its 95 % interval over seeds, as in the tables.
 
-    What lies on the axis is evenly spaced: ratios crowd towards 1, numbers of images do not grow evenly. The whole
+    Values on the axis are evenly spaced, since ratios crowd towards 1 and numbers of images grow unevenly. The whole
     training set, which has no images per class, is a black line; a cell without finished runs leaves a gap; a marker is
     hollow where a set has not converged, and crossed where a network diverged.
 

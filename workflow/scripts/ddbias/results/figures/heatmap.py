@@ -46,7 +46,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     """Draw one panel per ratio; a cell holds the mean and half of its 95 % interval over seeds.
 
     As in the tables, one seed has no interval and daggers mark sets that have not converged and networks that diverged.
-    A debias that no network was evaluated for yet is a hatched cell. All panels share the scale of colours.
+    A debias without evaluations is a hatched cell. All panels share the scale of colours.
 
     Parameters
     ----------

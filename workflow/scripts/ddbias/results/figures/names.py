@@ -1,4 +1,4 @@
-"""A text of a user in a figure: no formula, on one line, in letters that a font of this machine can draw."""
+"""Texts of a user in figures: not as formulas, on one line, in letters that a font of this machine has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUMBERED = "#: number of a class in the data set, from 1; no font here has the l
 
 
 def text(value: object) -> str:
-    r"""Return a text for a figure: matplotlib takes no part of it for a formula, and what no font has is a ``?``.
+    r"""Return a text for a figure: matplotlib reads no formula in it, and letters that no font has become ``?``.
 
     Examples
     --------
@@ -35,7 +35,7 @@ def text(value: object) -> str:
 
 
 def classes(names: Sequence[object]) -> tuple[list[str], str]:
-    """Return the names of classes for a figure, and what has to be said below it, if anything.
+    """Return the names of classes for a figure, and a note to put below it, or an empty one.
 
     A name in letters that no font has is the number of the class.
     """

@@ -1,4 +1,4 @@
-"""The one look of all figures: fonts, grid, and the same colour and marker for the same debias everywhere.
+"""The common style of all figures: fonts, grid, and the same colour and marker for the same debias everywhere.
 
 Colours are seaborn's colour-blind palette; markers differ as well, so a figure can be read in grey.
 """
@@ -84,18 +84,18 @@ def marker(colour: object, *, hollow: bool = False) -> dict:
 
 
 def hollow_handle(axis):
-    """Return what stands beside `HOLLOW` in a legend."""
+    """Return the handle of `HOLLOW` in a legend."""
     return axis.plot([], [], "o", markersize=6, linestyle="none", **marker(".4", hollow=True))[0]
 
 
 def cross(axis, x, y, size: float = 10):
-    """Cross out what rests on a network that diverged; return the handle for a legend."""
+    """Draw a cross over a value with a diverged network; return the handle for a legend."""
     look = {"markersize": size, "markeredgecolor": "black", "markeredgewidth": 1.2, "zorder": 5}
     return axis.plot(x, y, "x", linestyle="none", **look)[0]
 
 
 def legend(axis, handles: list, labels: list[str], *, hollow: bool, crossed: bool) -> tuple[list, list[str]]:
-    """Return what a legend shows, with what hollow and crossed markers mean where there are any."""
+    """Return handles and labels of a legend, with those of hollow and crossed markers if there are any."""
     if hollow:
         handles, labels = [*handles, hollow_handle(axis)], [*labels, HOLLOW]
     if crossed:

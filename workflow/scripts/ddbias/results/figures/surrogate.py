@@ -1,4 +1,4 @@
-"""What surrogates show as they are trained: separation without attribute labels, and what it is worth with them."""
+"""Surrogates over their training: separation without attribute labels, and AUC and weight share with them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MARKERS = "osD^vPX"
 
 
 def draw(*, histories: Sequence[str | Path], settings: dict, **_: object) -> Figure:
-    """Draw the separation, and below it what is known from attributes; one column per ratio, a line per surrogate.
+    """Draw the separation, and below it the measures from attributes; one column per ratio, a line per surrogate.
 
     These are the AUC of the margins (chance is 0.5), and the share of the weight that conflicting samples would have
     under density weights. A large marker is at the largest separation: the network that early stopping keeps.

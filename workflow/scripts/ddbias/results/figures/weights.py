@@ -1,4 +1,4 @@
-"""What the density weights do: histogram of the weights of aligned and of conflicting samples."""
+"""Histogram of the weights of aligned and of conflicting samples."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The ledger: every published number that a study covers, ours beside it, and why they may differ."""
+"""The ledger: every published number that a study covers, our number, and reasons for their difference."""

@@ -1,4 +1,4 @@
-"""What the ledger is about: a published number, the cell of a study that stands beside it, and where its files lie."""
+"""A published number in the ledger, the cell of a study that is compared with it, and the cell's files."""
 
 from __future__ import annotations
 
@@ -63,6 +63,6 @@ class Asked:
 
     @property
     def command(self) -> str:
-        """The command that makes what the number is compared with, and nothing else."""
+        """The command that runs the cell compared with the number, and nothing else."""
         targets = " ".join(evaluation for _, evaluation in self.scales[self.scale].sets)
         return shlex.join(["make", "run", f"CONFIG={self.path}", f"ARGS={targets}"])

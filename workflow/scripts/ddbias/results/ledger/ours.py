@@ -1,4 +1,4 @@
-"""Our value of a cell, from finished results or else from the tables that were kept, with what is recorded about it."""
+"""Our value of a cell, from finished results or else from kept tables, with the recorded facts."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Ours:
     mean, interval : float or None
         Percent, and half of its 95 % interval over seeds; no mean where the metric is not defined, and `why` says why.
     diverged : int
-        How many networks behind it have.
+        Number of diverged networks behind it.
     seeds : int or None
         Of distillation.
     scale, origin : str
         The scale, and the folder of results or the kept table.
     commit, device, date : str
     converged : bool or None
-        False if any of the sets has not.
+        False if any of the sets has not converged.
     moved : str
         Mean change of a raw pixel, 0..255.
     iterations : int or None
@@ -42,7 +42,7 @@ class Ours:
     distiller, evaluation : mapping or None
         The settings that were recorded.
     notes : tuple of str
-        What is recorded about the copy of the data.
+        Facts on the copy of the data.
     """
 
     mean: float | None
@@ -95,8 +95,8 @@ def find(
 ) -> Ours | None:
     """Return our value beside a published number, that of the largest scale there is; None if it was not run.
 
-    At the same scale finished results come before kept tables. A row of these is taken if it is the study's, or, where
-    it does not say whose it is, stands beside the same published number.
+    At the same scale finished results take precedence over kept tables. A row of these counts if it names the study, or
+    names none and has the same published number.
 
     Parameters
     ----------

@@ -34,7 +34,7 @@ KEYS = ("dataset", "setting", "method", "ipc", "metric", "study")
 
 @dataclass(frozen=True)
 class Line:
-    """A published number with what a study has beside it."""
+    """A published number with our number of a study."""
 
     asked: Asked
     number: Published
@@ -43,7 +43,7 @@ class Line:
 
     @property
     def keys(self) -> dict[str, str]:
-        """What a reader knows the line by."""
+        """The fields that identify the line for a reader."""
         texts = {name: str(self.asked.published[name]) for name in PUBLISHED_KEYS}
         arrow = " ↓" if self.asked.metric in LOWER_IS_BETTER else ""
         return {**texts, "metric": texts["metric"] + arrow, "study": self.asked.study}
@@ -62,7 +62,7 @@ class Line:
 
     @property
     def numbers(self) -> dict[str, str]:
-        """Published, ours, gap and seeds in words; a dash where there is nothing to say."""
+        """Published, ours, gap and seeds as text; a dash if there is none."""
         published = _with(self.number.value, self.number.std)
         seeds = NONE if self.ours is None or self.ours.seeds is None else str(self.ours.seeds)
         ours = NONE if self.gap is None else _with(self.ours.mean, self.ours.interval)

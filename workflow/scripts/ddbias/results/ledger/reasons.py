@@ -1,4 +1,4 @@
-"""Why our number and a published one may differ, in words, from what is recorded and what a study declares."""
+"""Reasons, in words, why our number and a published one may differ, from recorded facts and the study's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AMOUNTS = {  # settings that count work, as people say them
 
 
 def reasons(asked: Asked, ours: Ours) -> list[str]:
-    """Return the reasons for a gap, those that weigh most first."""
+    """Return possible reasons for a gap, the most important first."""
     found = [] if ours.mean is not None else [f"not defined: {ours.why}" if ours.why else "not defined"]
     if ours.diverged:
         found.append(f"{ours.diverged} of the networks diverged")

@@ -1,7 +1,7 @@
 """The static report: one page with tables, figures and every distilled set, that opens from a file and offline.
 
-All pictures are inside the page, so it can be mailed. The details of a set are in a `template` element: inert until its
-row is opened, so thousands of rows stay quick. The rest it shares with other pages, `ddbias.results.offline_page`.
+All pictures are inside the page, so it can be mailed. The details of a set are in a `template` element: not rendered
+until its row is opened, so thousands of rows stay fast. Common parts of pages: `ddbias.results.offline_page`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pictures of the report page, as small as they can be: previews as WebP, losses and weights as drawings.
 
-The page has to stay one that can be mailed, so all previews together have a budget: few are kept exactly, each of
-thousands is compressed and at last halved.
+The page must be small enough for mail, so all previews together have a size limit: few are exact, thousands are
+compressed and at last halved.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def probe_curve(
     Raises
     ------
     TypeError, ValueError
-        If the lists are not such.
+        If the lists are not of this form.
     """
     rows = np.asarray([iteration, loss, [error or 0 for error in standard_error]], np.float64)
     at, loss, error = rows[:, np.isfinite(rows).all(0)]

@@ -1,7 +1,7 @@
-"""What the report says about each distilled set: its results, its weights, and how it was made.
+"""Content of the report for each distilled set: its results, its weights, and how it was made.
 
-A set is known by `KEYS`. Evaluations and weights name theirs in the file itself, so where the files lie does not
-matter; what has not been run yet is simply not there.
+A set is identified by `KEYS`, which are in the files of evaluations and weights, so their paths do not matter. Parts
+that were not run are missing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A finished table as CSV (for programs) and as Markdown, LaTeX and HTML (for people).
 
-People's formats are compact: one line per run setting, one group of columns per metric, and what is the same in
-every line is said once above the table. All bytes follow from the table alone.
+The formats for people are compact: one line per run setting, one group of columns per metric, and values that are the
+same in every line once above the table. Equal tables give equal bytes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Entry:
         dataset, ratio, distiller, debias, ipc, evaluation, in this order.
     metric : str
     mean, std : float or None
-        Percent; None where there is nothing to say.
+        Percent; None if there is no value.
     n, networks : int
         Number of distillation seeds, and of networks for each of them.
     interval : float or None
@@ -67,7 +67,7 @@ class Entry:
     why : str
         Why it is not defined, where that is the state.
     converged : {"true", "false", ""}
-        Whether the sets behind the number have; empty where there is nothing to judge or it is not known.
+        Whether the sets behind the number have converged; empty if it is not defined or not known.
     moved, first_conflicting : float or None
         Mean change of a pixel in 0..255, mean number of conflicting samples among the first images.
     diverged : int
@@ -94,7 +94,7 @@ class Entry:
 
     @property
     def marks(self) -> str:
-        """What stands behind the number, in words in the notes of a table."""
+        """The marks after the number, explained in the notes of a table."""
         marks = {MARK: self.converged == "false", DIVERGED: self.diverged > 0}
         return "" if self.state else "".join(f" {mark}" for mark, holds in marks.items() if holds)
 
@@ -106,7 +106,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Table:
-    """Entries in order, and what is said around them."""
+    """Entries in order, with caption and notes."""
 
     caption: str
     scale: str
@@ -123,7 +123,7 @@ class Table:
 
     @property
     def head(self) -> str:
-        """What a value and its ± are."""
+        """Description of a value and its ±."""
         return "mean ± std" if self.spread == "deviation" else "mean ± 95 %"
 
 

@@ -1,4 +1,4 @@
-"""The mean over the distillation seeds of a cell: what one number of a table is made of.
+"""The mean over the distillation seeds of a cell: one number of a table.
 
 A cell is one (dataset, ratio, distiller, debias, ipc, evaluation, metric). Values are percent. Its value for a seed is
 the mean over the networks that were trained on the set of that seed; a metric of several cells is put together seed by
