@@ -55,7 +55,7 @@ def decode(images: torch.Tensor, factor: int, *, mean: Sequence[float], std: Seq
         filled[:, :, :height, :width] = images
         images = filled
     tiles = images.unflatten(3, (factor, wide)).unflatten(2, (factor, tall))  # (N, C, rows, tall, columns, wide)
-    tiles = tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+    tiles = tiles.permute(0, 2, 4, 1, 3, 5).flatten(0, 2)  # (N * rows * columns, C, tall, wide)
     return interpolate(tiles, size=(height, width), mode="bilinear", align_corners=False)
 
 
@@ -84,7 +84,7 @@ def mosaic(images: torch.Tensor, factor: int) -> torch.Tensor:
     """
     height, width = images.shape[2:]
     tall, wide = _tile(height, factor), _tile(width, factor)
-    tiles = images.unflatten(0, (-1, factor, factor))
+    tiles = images.unflatten(0, (-1, factor, factor))  # (N, rows, columns, C, H, W)
     stored = torch.empty_like(tiles[:, 0, 0])
     for i in range(factor):
         for j in range(factor):

@@ -91,7 +91,7 @@ def colorize(
     chunk = max(1, _CHUNK_VALUES // (3 * max(pixels, 1)))
     grey = images.reshape(len(images), 1, pixels)
     scaled = np.float32(NOISE_STD[severity]) * np.asarray(noise, np.float32)
-    colours = np.clip(COLOURS[np.asarray(attributes)] + scaled, 0, 1)[:, :, None]
+    colours = np.clip(COLOURS[np.asarray(attributes)] + scaled, 0, 1)[:, :, None]  # (N, 3, 1)
     out = np.empty((len(images), 3, pixels), np.uint8)
     buffer = np.empty((min(chunk, len(images)), 3, pixels), np.float32)
     for start in range(0, len(images), chunk):

@@ -269,7 +269,7 @@ class Distiller(Learner):
             self.probed[index] = self._targets(index, real, batch)
         targets, classes, scale = self.probed[index]
         seeds, images = self._seeds(index), self.images.detach().chunk(self.classes)
-        means = self.frozen(self._augmented(images, seeds)).unflatten(0, (self.classes, -1)).mean(1)
+        means = self.frozen(self._augmented(images, seeds)).unflatten(0, (self.classes, -1)).mean(1)  # (K, D)
         return float(scale @ self._distances(targets - means[classes]))
 
     def _seeds(self, step: int) -> list[int]:
@@ -335,7 +335,7 @@ class Distiller(Learner):
         """Return loss and gradient for the images of some classes; target r is for class ``classes[r]`` of these."""
         leaf = torch.cat(list(images)).requires_grad_(True)
         embedding = self.frozen.with_gradient(self._augmented(leaf.chunk(len(images)), seeds))
-        means = embedding.unflatten(0, (len(images), -1)).mean(1)
+        means = embedding.unflatten(0, (len(images), -1)).mean(1)  # (K, ipc, D) -> (K, D)
         gap = targets - means[classes]
         loss = scale @ self._distances(gap)
         (gradient,) = torch.autograd.grad(loss, leaf)

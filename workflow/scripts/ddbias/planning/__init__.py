@@ -1,1 +1,1 @@
-"""From a study file to its plan: checks, sizes, costs, and what runs again. Nothing in here loads torch."""
+"""From a study file to its plan: checks, sizes, costs, and code digests. Nothing in here loads torch."""

@@ -1,4 +1,4 @@
-"""What the ledger asks of the studies: every published number that one of them covers."""
+"""The published numbers that studies cover, for the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading and checking a study: whoever has a `Study` has one without mistakes."""
+"""Reading and checking a study: a `Study` has no mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published numbers beside the cells of a table: an entry with lists stands for the product of them."""
+"""Published numbers beside the cells of a table: lists in an entry mean all combinations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Published:
     value : dict
         Selects the number, see `ddbias.results.tables.published.select_published`.
     untold : dict of str
-        Keys that `value` lacks, since the entry says nothing for the cell's value of a field: that field.
+        Keys that `value` lacks, since the entry has no text for the cell's value of a field: that field.
     differences : tuple of str
         How our protocol differs from the published one, in words.
     """

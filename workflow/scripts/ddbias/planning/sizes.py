@@ -22,7 +22,7 @@ class DataSize:
         Images of the splits.
     classes, channels, side : int
     known : bool
-        False where sizes are taken for granted.
+        False if the sizes are assumed.
     """
 
     train: int

@@ -75,7 +75,7 @@ def _probe(
     noise = torch.randn(classes, count + ipc, *shape, generator=stream(0, "probe")).to(device)
     real, images = noise.split([count, ipc], 1)
     share = torch.full((classes, count), 1 / count, device=device)
-    members = torch.arange(classes * count).view(classes, count)
+    members = torch.arange(classes * count).view(classes, count)  # (K, B)
     targets = tuple(Target(label, rows, share[0].cpu()) for label, rows in enumerate(members))
     batch = RealBatch(members.flatten(), torch.arange(classes).repeat_interleave(count), targets)
     labels, plain = torch.arange(classes, device=device), DSA("none")

@@ -143,7 +143,7 @@ def crop(images: torch.Tensor, rows: Parameter, columns: Parameter) -> torch.Ten
     right = torch.arange(width, device=images.device) + columns[:, None]
     inside = ((down >= 0) & (down < height))[:, :, None] & ((right >= 0) & (right < width))[:, None, :]
     source = down.clamp(0, height - 1)[:, :, None] * width + right.clamp(0, width - 1)[:, None, :]
-    source = source.view(count, 1, -1).expand(-1, channels, -1)
+    source = source.view(count, 1, -1).expand(-1, channels, -1)  # (B, C, H * W)
     return images.flatten(2).gather(2, source).view(images.shape) * inside[:, None]
 
 

@@ -70,7 +70,7 @@ def crop(images: torch.Tensor, mean: torch.Tensor, generator: torch.Generator) -
     count, channels, height, width = images.shape
     framed = mean[:, None, None].expand(channels, height + 2 * FRAME, width + 2 * FRAME).repeat(count, 1, 1, 1)
     framed[:, :, FRAME : FRAME + height, FRAME : FRAME + width] = images
-    windows = framed.unfold(2, height, 1).unfold(3, width, 1)
+    windows = framed.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, rows, columns, H, W)
     down, right = _whole_numbers(0, 2 * FRAME, (2, count), generator).to(images.device)
     return windows[torch.arange(count, device=images.device), :, down, right]
 

@@ -44,7 +44,7 @@ class AveragePooling(nn.Module):
         count, maps, height, width = images.shape
         height, width = height // 2, width // 2
         images = images[:, :, : 2 * height, : 2 * width]
-        return images.reshape(count, maps, height, 2, width, 2).mean((3, 5))
+        return images.reshape(count, maps, height, 2, width, 2).mean((3, 5))  # (B, C, H // 2, W // 2)
 
 
 def network_obstacle(network: nn.Module, device: torch.device) -> str | None:
@@ -206,7 +206,7 @@ def micro_batches(
         return [images]
     _, channels, height, width = images.shape
     # Through rows of pixels: of one channel torch takes any stride for channels-last, and a graph is compiled for one.
-    rows = filled(images.permute(0, 2, 3, 1).flatten(1), size)
+    rows = filled(images.permute(0, 2, 3, 1).flatten(1), size)  # (B, H * W * C), padded
     return [part.unflatten(1, (height, width, channels)).permute(0, 3, 1, 2) for part in rows.split(size)]
 
 

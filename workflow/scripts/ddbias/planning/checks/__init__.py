@@ -1,1 +1,1 @@
-"""What a study asks for and cannot have: one readable line each."""
+"""Checks across the sections of a study: one readable line for each mistake."""

@@ -1,4 +1,4 @@
-"""What a figure asks of a study and cannot have: one line each."""
+"""Checks of figures against the study: one line for each mistake."""
 
 from __future__ import annotations
 
