@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run estimate check-data report export ledger config-reference test test-fast test-slurm lint bench lock audit clean distclean env env-dev env-slurm env-audit env-profile
+.PHONY: help run estimate check-data advise report export ledger config-reference test test-fast test-slurm lint bench lock audit clean distclean env env-dev env-slurm env-audit env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -52,6 +52,9 @@ estimate: env ## show jobs, time and memory of a study, stage by stage, expected
 
 check-data: env-profile ## count, compare and check the data sets of the study, and name their problems
 	@$(LAUNCH) -- check --quiet rules progress reason host $(ARGS)
+
+advise: env-profile ## say whether the study's training sets have a bias, without attribute labels, and what to do
+	@$(LAUNCH) -- advice --quiet rules progress reason host $(ARGS)
 
 report: env-profile ## build the study's page, and what it still needs
 	@$(LAUNCH) -- report $(ARGS)

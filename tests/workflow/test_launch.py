@@ -422,5 +422,7 @@ def test_cache_moves_only_when_home_cannot_be_written(folder, monkeypatch):
 def test_make_help_lists_every_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")}
-    targets = "help run estimate check-data report export ledger config-reference test test-fast test-slurm lint bench"
+    targets = (
+        "help run estimate check-data advise report export ledger config-reference test test-fast test-slurm lint bench"
+    )
     assert listed == {*targets.split(), "lock", "audit", "clean", "distclean"}

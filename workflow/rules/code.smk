@@ -17,6 +17,9 @@ def code(script, kinds=nothing):
     return lambda wildcards: used_digest(script, tuple(kinds(wildcards)))
 
 
+TRIAL_KINDS = (("network", "convnet"),)  # `ddbias.debias.trial`
+
+
 def network_kind(name):
     return ("network", study.config["networks"][name]["kind"])
 
@@ -33,6 +36,15 @@ def surrogate_kinds(wildcards):
 
 def debias_kinds(wildcards):
     return (("debias", debias_settings(wildcards)["kind"]),)
+
+
+def tried_kinds(wildcards):
+    """Return the kinds of a debias that may be tried out, and of the networks that try it."""
+    return *debias_kinds(wildcards), *TRIAL_KINDS
+
+
+def advice_kinds(wildcards):
+    return ("surrogate", "cross_fitted"), *TRIAL_KINDS
 
 
 def pool_kinds(wildcards):

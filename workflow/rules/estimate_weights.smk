@@ -15,7 +15,7 @@ rule estimate_weights:
         mem_mb=memory_mb("estimate_weights"),
         runtime=minutes("estimate_weights"),
     params:
-        code=code("estimate_weights", debias_kinds),
+        code=code("estimate_weights", tried_kinds),
         settings=debias_settings,
         seed=seed,
         threads=study.config["threads"],

@@ -13,6 +13,10 @@ def check_files():
     return expand_cells(rules.check_data.output.report, study.cells)
 
 
+def advice_files():
+    return expand_cells(rules.advise.output.advice, study.cells)
+
+
 def weights_files():
     cells = [cell for cell in study.cells if study.needs_surrogate(cell.debias)]
     return expand_cells(rules.estimate_weights.output.weights, cells)

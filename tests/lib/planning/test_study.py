@@ -328,8 +328,8 @@ LOOK = {"kind": "images", "network": "small"}
         ),
         (
             {"debias__kde": {"kind": "group_balanced", "groups": "predicted", "surrogate": "supcon"}},
-            "debias.kde.surrogate = 'supcon': groups: predicted needs one of kind cross_entropy or generalised_ce or "
-            "lff, not supcon",
+            "debias.kde.surrogate = 'supcon': groups: predicted needs one of kind cross_entropy or "
+            "cross_fitted or generalised_ce or lff, not supcon",
         ),
         (
             {"debias__kde": {"kind": "dpr", "surrogate": "supcon"}},

@@ -32,7 +32,15 @@ GUESS = "network * classes * (real_batch + 10 * ipc)"  # an iteration of a disti
 TIME_MARGIN, MEMORY_MARGIN = 3.0, 1.5
 UNMEASURED = 2.0  # times as much again, of both, for what nobody measured
 LEAST_MINUTES, LEAST_MB = 10, 1000  # starting up on a slow file system, compiling
-ON_GPU = ("train_surrogate", "pretrain_models", "distill", "evaluate", "train_attribute_model", "measure_images")
+ON_GPU = (
+    "train_surrogate",
+    "advise",
+    "pretrain_models",
+    "distill",
+    "evaluate",
+    "train_attribute_model",
+    "measure_images",
+)
 GPU_MB = 3000  # of the host's memory: torch with CUDA
 GPU_FACTOR = 4.0  # how much longer a core takes than a GPU: a guess on the safe side, none was measured
 
@@ -137,6 +145,12 @@ def _weights(of: _Of, debias: str) -> tuple[float, float]:
     return seconds + 1e-5 * train, memory + 12e-6 * train * dimensions
 
 
+def _advice(of: _Of) -> tuple[float, float]:
+    """Count a surrogate of small images and a trial of some nine candidates."""
+    train = of.size.train
+    return 60 + 10 * TRIAL_SECONDS + 12 * TRIAL_IMAGE_SECONDS * train, 300 + 6 * of.mb(train)
+
+
 def _models(of: _Of, models: str) -> tuple[float, float]:
     """Count the passes of all epochs; every epoch leaves a snapshot."""
     pool = of.config["models"][models]
@@ -204,6 +218,7 @@ def _images(of: _Of, ipc: str, evaluation: str) -> tuple[float, float]:
 STAGES = {
     "synthesize_dataset": _dataset,
     "check_data": _dataset,
+    "advise": _advice,
     "train_surrogate": _surrogate,
     "estimate_weights": _weights,
     "pretrain_models": _models,

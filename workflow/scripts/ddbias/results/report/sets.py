@@ -24,6 +24,7 @@ from ddbias.results.tables.read import distillation, read_evaluation
 from ddbias.results.tables.tabulate import convention
 
 KEYS = ("dataset", "ratio", "distiller", "debias", "ipc", "seed")
+NOT_OF_CLASSES = ("classes", "pairing", "trial_gains", "trial_errors")  # lists in the metadata of weights
 WEIGHTS_KEYS = ("dataset", "ratio", "debias", "seed")
 
 
@@ -170,6 +171,11 @@ def _in_words(meta: Mapping, samples: int) -> dict[str, str]:
         facts["effective sample size"] = f"{meta['effective_sample_size']:.0f}"
     if meta.get("largest_share") is not None:
         facts["held by the largest 1 %"] = f"{_percent(meta['largest_share'])} of the weight"
+    if meta.get("trial_gains") is not None:
+        chosen, gains, errors = (meta.get(f"trial_{name}") for name in ("chosen", "gains", "errors"))
+        best = max(range(len(gains)), key=gains.__getitem__) if chosen is None else chosen
+        told = "passed" if chosen is not None else "did not pass, so that all samples count alike"
+        facts["trial"] = f"gain {gains[best]:+.2f} (standard error {errors[best]:.2f}), {told}"
     if meta.get("auc") is not None:
         facts["AUC"] = f"{meta['auc']:.3f} (low density against conflicting)"
     return facts
@@ -186,9 +192,9 @@ def _classes(meta: Mapping) -> list[list[str]]:
         "effective size": [f"{one['effective_sample_size']:.0f}" for one in classes],
         "AUC": ["" if one.get("auc") is None else f"{one['auc']:.3f}" for one in classes],
     }
-    # What an estimate found of each class: variances, evidence.
+    # What an estimate found of each class: variances, silhouettes.
     for name, values in meta.items():
-        if name not in ("classes", "pairing") and isinstance(values, list) and len(values) == len(classes):
+        if name not in NOT_OF_CLASSES and isinstance(values, list) and len(values) == len(classes):
             texts[name] = [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
     known = {name: column for name, column in texts.items() if any(column)}
     return [list(known), *map(list, zip(*known.values(), strict=True))] if known else []

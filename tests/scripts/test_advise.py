@@ -1,0 +1,60 @@
+"""What `make advise` says of real digits with a colour bias, and without one."""
+
+import advise as script
+import numpy as np
+import pytest
+from ddbias.base import plugins
+from ddbias.data.split import save_split
+from ddbias.datasets.synthesis import synthesize_dataset
+from ddbias.debias import advice
+from PIL import Image
+
+
+def test_the_surrogate_has_the_defaults_of_its_kind():
+    declared = plugins.find("surrogate", "cross_fitted").options
+    for name, value in advice.SURROGATE.items():
+        if name != "kind" and "default" in declared[name]:
+            assert declared[name]["default"] == value
+
+
+def test_weights_at_random_stay_in_their_class():
+    rng = np.random.default_rng(0)
+    weights, labels = rng.exponential(size=60), np.arange(60) % 3
+    mixed = advice._handed_out(weights, labels, 0, 0)
+    assert (mixed != weights).any()
+    for label in range(3):
+        assert sorted(mixed[labels == label]) == sorted(weights[labels == label])
+
+
+def test_the_picture_has_the_largest_weights_and_white_where_there_are_no_images():
+    images = np.arange(50, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8)
+    weights = np.random.default_rng(0).permutation(50).astype(float)
+    tiles = advice.heaviest(weights, images).reshape(40, -1)[:, 0]
+    assert tiles.tolist() == np.argsort(-weights)[:40].tolist()
+    few = advice.heaviest(np.ones(3), images[:3]).reshape(40, -1)[:, 0]
+    assert few.tolist() == [0, 1, 2, *[255] * 37]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ratio", "verdict", "debias"), [(0.95, "a bias was found", "`contradiction`"), (0.1, "no bias", "`uniform`")]
+)
+def test_advice(tmp_path, snakemake, ratio, verdict, debias):
+    bias = {"kind": "foreground", "severity": 1}
+    split, _ = synthesize_dataset(
+        source={"kind": "digits"}, bias=bias, ratio=ratio, test="balanced", size=16, seed=0, data={}
+    )
+    save_split(tmp_path / "train.arrow", split)
+    job = snakemake(
+        "advise",
+        input={"train": str(tmp_path / "train.arrow")},
+        output={"advice": tmp_path / "advice.md", "picture": tmp_path / "advice.png"},
+        params={"seed": 0, "device": "cpu", "threads": 1, "state": str(tmp_path / "state")},
+        wildcards={"dataset": "digits_fg", "ratio": str(ratio)},
+    )
+    script.main(job)
+    lines = (tmp_path / "advice.md").read_text().splitlines()
+    assert verdict in lines[0]
+    assert sum(line.startswith("- ") for line in lines) == 7
+    assert f"- recommended: {debias}" in "\n".join(lines)
+    assert Image.open(tmp_path / "advice.png").width > 400
