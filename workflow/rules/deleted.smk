@@ -1,4 +1,4 @@
-# What was deleted although results that were made from it are there.
+# Intermediate files that were deleted although results made from them exist.
 localrules:
     deleted,
 
@@ -13,7 +13,7 @@ rule deleted:
 if not workflow.subprocess_exec and (gone := deleted_files()):
     more = f" and {len(gone) - 1} more were" if len(gone) > 1 else " was"
     print(
-        f"ddbias: {gone[0]}{more} deleted, but not what was made from it; `make run ARGS=deleted` (with CONFIG and SCALE "
-        "as now) makes it again, and results stay as they are if it is the same as before",
+        f"ddbias: {gone[0]}{more} deleted, but not the results made from it; `make run ARGS=deleted` (with CONFIG and SCALE "
+        "as now) makes it again; results rerun only if it differs from before",
         file=sys.stderr,
     )
