@@ -260,7 +260,7 @@ def test_a_deleted_file_is_named_and_made_again_without_what_follows(finished):
     status, output = finished.run("tiny.yaml", "--dry-run")
     assert status == 0, output
     (line,) = [line for line in output.splitlines() if "ARGS=deleted" in line]
-    assert "and 2 more were deleted, but not what was made from it" in line
+    assert "and 2 more were deleted, but not the results made from it" in line
     assert "Nothing to be done" in output, "Snakemake does not notice"
     status, output = finished.run("tiny.yaml", "deleted")
     assert status == 0, output
