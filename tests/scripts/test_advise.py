@@ -55,6 +55,6 @@ def test_advice(tmp_path, snakemake, ratio, verdict, debias):
     script.main(job)
     lines = (tmp_path / "advice.md").read_text().splitlines()
     assert verdict in lines[0]
-    assert sum(line.startswith("- ") for line in lines) == 7
+    assert sum(line.startswith("- ") for line in lines) == 8
     assert f"- recommended: {debias}" in "\n".join(lines)
     assert Image.open(tmp_path / "advice.png").width > 400

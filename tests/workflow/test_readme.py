@@ -154,8 +154,11 @@ def test_own_data_in_ten_lines(checkout):
     assert status == 0, output
     with (checkout / "results/mine/quick/tables/main.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert {row["debias"] for row in rows} == {"uniform", "kde"}
+    assert {row["debias"] for row in rows} == {"uniform", "contradiction"}
     assert all(int(row["n"]) == 1 for row in rows if row["metric"] == "unbiased_accuracy")
+    status, output = checkout.run("mine.yaml", "advice")
+    assert status == 0, output
+    assert "- recommended: `" in output
     os.utime(checkout / "train.parquet")
     assert not checkout.planned("mine.yaml")
     shutil.copy(checkout / "test.parquet", checkout / "train.parquet")

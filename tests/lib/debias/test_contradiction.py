@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
+from ddbias.debias.evidence import evidence
 from ddbias.debias.kinds.contradiction import contradiction_weights, estimate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,16 +52,44 @@ def test_perfect_predictions_of_the_attribute_balance_it():
     np.testing.assert_allclose(table, table[:, :1] * np.ones((1, 4)), rtol=1e-12)
 
 
+def test_evidence_counts_excluded_labels():
+    labels = np.array([0, 0, 0, 1, 1])
+    predicted = np.array([0, 1, 1, 1, 0])
+    logits = logits_of(predicted, 2, 5.0)
+    assert evidence(logits, labels) == 1
+    logits[1] *= 0.2  # exp(-1) is more than 1 / 4: undecided
+    assert evidence(logits, labels) == pytest.approx(2 / 3)
+    assert evidence(logits_of(labels, 2, 5.0), labels) == 0
+
+
+def test_without_evidence_the_weights_are_uniform_and_it_is_said(log_lines):
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 10, 500)
+    hard = generator.random(500) < 0.1
+    predicted = np.where(hard, (labels + 1) % 10, labels)
+    undecided = {"label": labels, "logits": logits_of(predicted, 10, 1.0)}
+    found = estimate(undecided)
+    assert (found.weights == 1).all()
+    assert (found.groups == labels).all()
+    assert "excludes the label of only 0 %" in log_lines[0]
+    (decided,) = estimate({"label": labels, "logits": logits_of(predicted, 10, 8.0)})
+    assert decided.diagnostics == {"evidence": 1.0}
+    assert decided.weights[hard].mean() > 4 > 1 > decided.weights[~hard].mean()
+    assert (decided.groups == predicted).all()
+    assert (estimate(undecided, min_evidence=0)[0].weights != 1).any()
+
+
 def test_one_estimate_for_every_moment_that_was_looked_at():
     generator = np.random.default_rng(1)
     labels = generator.integers(0, 4, 200)
     predictions = generator.integers(0, 4, (200, 3))
-    found = estimate({"label": labels, "predictions": predictions.astype(np.float32)}, power=1)
+    logits = logits_of(predictions[:, 2], 4, 8.0)
+    found = estimate({"label": labels, "logits": logits, "predictions": predictions.astype(np.float32)}, power=1)
     assert len(found) == 3
     for moment, one in enumerate(found):
         np.testing.assert_array_equal(one.groups, predictions[:, moment])
         np.testing.assert_array_equal(one.weights, contradiction_weights(labels, predictions[:, moment], power=1))
-    (only,) = estimate({"label": labels, "logits": logits_of(predictions[:, 1], 4, 2.0)}, power=1)
+    (only,) = estimate({"label": labels, "logits": logits_of(predictions[:, 1], 4, 8.0)}, power=1)
     np.testing.assert_array_equal(only.weights, found[1].weights)
 
 

@@ -150,7 +150,13 @@ def test_pseudo_groups_are_balanced_and_kept(kind, groups):
 def test_predicted_groups_are_what_the_classifier_takes_a_sample_for(kind):
     labels = np.arange(40) % 2
     predicted = np.where(np.arange(40) < 6, 1 - labels, labels)
-    chosen = {"kind": kind, "surrogate": "s", "groups": "predicted", "clusters": None}
+    chosen = {"kind": kind, "surrogate": "s", "groups": "predicted", "clusters": None, "min_evidence": None}
+    undecided = estimate_weights(
+        chosen, {"label": labels, "logits": np.eye(2)[predicted]}
+    )  # exp(-1) is more than 1 / 4
+    np.testing.assert_array_equal(undecided.groups, labels)  # one group a class
+    np.testing.assert_array_equal(undecided.weights, 1)
+    assert undecided.diagnostics == {"evidence": 0}
     found = estimate_weights(chosen, {"label": labels, "logits": 9 * np.eye(2)[predicted]})
     np.testing.assert_array_equal(found.groups, predicted)
     np.testing.assert_allclose(found.weights, balanced_weights(labels, predicted))

@@ -138,7 +138,7 @@ def test_groups_that_do_not_pass_are_one_a_class(few_digits, tried, log_lines):
     split = few_digits()
     tried(Trial([-0.1], [0.01], None))
     settings = {"kind": "fairdd", "surrogate": "s", "groups": "predicted", "trial": None}
-    columns = {"label": split.labels, "logits": np.eye(10, dtype=np.float32)[split.attributes]}
+    columns = {"label": split.labels, "logits": 9 * np.eye(10, dtype=np.float32)[split.attributes]}
     found = estimate_weights(settings, columns, split)
     np.testing.assert_array_equal(found.groups, split.labels)
     assert isinstance(found, Estimate)

@@ -20,6 +20,7 @@ from ddbias.base.groups import class_members
 from ddbias.data.split import Split
 from ddbias.debias.dbscan_groups import dbscan_groups
 from ddbias.debias.estimates import Estimate, column
+from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
 from ddbias.debias.known_attributes import name_by_known
 from ddbias.debias.pseudo_groups import cluster_groups, predicted_groups
 
@@ -129,7 +130,9 @@ def pseudo_groups(
         Share of the samples whose attribute is known, see `ddbias.debias.known_attributes`.
     **options
         ``groups`` ("clusters", "dbscan" or "predicted"). For clusters how many ``clusters`` in each class; by default
-        the data say. For dbscan ``eps`` and ``min_samples``, see `ddbias.debias.dbscan_groups`.
+        the data say. For dbscan ``eps`` and ``min_samples``, see `ddbias.debias.dbscan_groups`. For predicted groups
+        ``min_evidence``, 0..1: with less evidence of a bias (`ddbias.debias.evidence`) a class is one group, so that
+        nothing is debiased. 0 always splits; by default .5.
 
     Raises
     ------
@@ -148,6 +151,7 @@ def _label_free(
     *,
     groups: str,
     clusters: int | None = None,
+    min_evidence: float | None = None,
     eps: float | None = None,
     min_samples: int | None = None,
 ) -> tuple[list[np.ndarray], dict[str, float | list[float]]]:
@@ -161,7 +165,10 @@ def _label_free(
         return [found], {"eps": distances}
     if groups != "predicted":
         raise unknown(f"groups of debias {debias} with a surrogate", groups, PSEUDO)
-    return predictions(columns, debias), {}
+    found = evidence(column(columns, "logits", debias, CLASSIFY), labels)
+    if not shows_bias(found, MIN_EVIDENCE if min_evidence is None else min_evidence, debias):
+        return [labels.astype(np.int64)], {"evidence": found}
+    return predictions(columns, debias), {"evidence": found}
 
 
 def predictions(columns: Mapping[str, np.ndarray], debias: str) -> list[np.ndarray]:

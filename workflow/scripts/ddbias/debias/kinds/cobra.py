@@ -37,6 +37,7 @@ PLUGIN = {
                 "eps": {"$ref": "#/$defs/dbscan_eps"},
                 "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
                 "known": {"$ref": "#/$defs/known"},
+                "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "trial": {"$ref": "#/$defs/trial"},
                 "draw": {"$ref": "#/$defs/group_draw"},
             },

@@ -13,8 +13,9 @@ right where they are the attribute. Measured on whole training sets (seed 0), to
 distribution of the true attribute within a label from an even one, for power 0, 1/2 and 1 (.85 without weights): CMNIST
 .16 .13 .15 with 5 % and .17 .17 .21 with 1 % conflicting samples, background Fashion-MNIST .28 .21 .21 with 5 %.
 
-Contradicted samples may as well be hard or mislabelled: the weights are tried out first (`ddbias.debias.trial`), with a
-surrogate of kind cross_fitted those of all its moments, and are uniform, with a warning, where they help nobody.
+Contradicted samples may as well be hard or mislabelled. If they are hard, the classifier does not exclude their labels
+(`ddbias.debias.evidence`); if mislabelled, nothing can be learnt from them (`ddbias.debias.trial`, with a surrogate of
+kind cross_fitted for each of its moments). Either way the weights are uniform, with a warning.
 
 Fails, or helps little: where the attribute is as hard to learn as the class (corruptions), and where one class's
 attribute is not paired with one class (the predictions name a class, not an attribute; G is then too large).
@@ -29,8 +30,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ddbias.base.groups import class_members
-from ddbias.debias.balance import predictions
-from ddbias.debias.estimates import Estimate
+from ddbias.debias.balance import CLASSIFY, predictions
+from ddbias.debias.estimates import Estimate, column
+from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
 
 PLUGIN = {
     "debias": {
@@ -55,6 +57,16 @@ PLUGIN = {
                         "their size. Ours."
                     ),
                 },
+                "min_evidence": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 1,
+                    "default": 0.5,
+                    "description": (
+                        "Share of contradicted samples whose label the classifier must exclude; with less the "
+                        "weights stay uniform. Ours."
+                    ),
+                },
                 "draw": {"$ref": "#/$defs/draw"},
                 "trial": {"$ref": "#/$defs/trial"},
             },
@@ -65,15 +77,21 @@ PLUGIN = {
 }
 
 
-def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5) -> list[Estimate]:
+def estimate(
+    columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evidence: float = MIN_EVIDENCE
+) -> list[Estimate] | Estimate:
     """Return for a trial the weights, and as groups the predicted classes, of each moment that was looked at.
+
+    Without evidence of a bias it is one estimate that weighs all samples alike.
 
     Parameters
     ----------
     columns : mapping
-        ``logits`` (N, K) of a biased classifier, or its ``predictions`` (N, L) at several moments; ``label`` (N,).
+        ``logits`` (N, K) of a biased classifier, perhaps its ``predictions`` (N, L) at several moments; ``label`` (N,).
     power : float
         0..1; how the contradicted samples of a class share their weight, see the module's text.
+    min_evidence : float
+        0..1, see `ddbias.debias.evidence`; 0 always weights.
 
     Raises
     ------
@@ -81,8 +99,12 @@ def estimate(columns: Mapping[str, np.ndarray], *, power: float = 0.5) -> list[E
         If the surrogate stores no logits.
     """
     labels = np.asarray(columns["label"])
+    found = evidence(column(columns, "logits", "contradiction", CLASSIFY), labels)
+    told = {"evidence": found}
+    if not shows_bias(found, min_evidence, "contradiction"):
+        return Estimate(np.ones(len(labels)), groups=labels.astype(np.int64), diagnostics=told)
     return [
-        Estimate(contradiction_weights(labels, predicted, power=power), groups=predicted)
+        Estimate(contradiction_weights(labels, predicted, power=power), groups=predicted, diagnostics=told)
         for predicted in predictions(columns, "contradiction")
     ]
 

@@ -48,6 +48,7 @@ PLUGIN = {
                         "matching)."
                     ),
                 },
+                "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "trial": {"$ref": "#/$defs/trial"},
                 "draw": {"$ref": "#/$defs/group_draw"},
             },

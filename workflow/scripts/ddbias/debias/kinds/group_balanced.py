@@ -47,6 +47,7 @@ PLUGIN = {
                     "default": 1,
                     "description": "Groups of a class with fewer samples are merged into its largest one. Ours.",
                 },
+                "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "trial": {"$ref": "#/$defs/trial"},
                 "draw": {"$ref": "#/$defs/draw"},
             },

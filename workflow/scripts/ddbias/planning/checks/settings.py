@@ -17,6 +17,7 @@ GROUP_OPTIONS = {  # and the groups that they are for
     "clusters": ("clusters",),
     "eps": ("dbscan",),
     "min_samples": ("dbscan",),
+    "min_evidence": ("predicted",),
     "known": PSEUDO,
 }
 
