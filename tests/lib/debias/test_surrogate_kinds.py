@@ -245,7 +245,11 @@ def test_a_sample_is_asked_of_the_classifier_of_its_fold_at_each_moment(few_digi
                     parameter -= 0.3 * gradient
     columns = embed(cross_fitted, split, device=CPU)
     own = [logits[cross_fitted.fold, rows] for logits in seen.values()]
-    np.testing.assert_array_equal(columns["predictions"], torch.stack([each.argmax(1) for each in own], 1))
+    for moment, logits in enumerate(own):
+        likely = logits.double().softmax(1)
+        undecided = likely[rows, labels] >= likely.amax(1) / 20  # of ten classes
+        expected = torch.where(undecided, labels, logits.argmax(1))
+        np.testing.assert_array_equal(columns["predictions"][:, moment], expected)
     np.testing.assert_allclose(columns["logits"], own[-1], atol=1e-5)
     likely = own[-1].softmax(1)
     np.testing.assert_allclose(columns["embedding"], likely / likely.norm(dim=1, keepdim=True), atol=1e-5)

@@ -86,7 +86,9 @@ def _tried(debias: str, offered: list[Estimate], split: Split, seed: int) -> Est
         result.errors[best],
     )
     alike, labels = np.ones(len(split)), np.asarray(split.labels, np.int64)
-    return Estimate(alike, offered[-1].log_density, None if offered[-1].groups is None else labels, told)
+    last = offered[-1]
+    told = {**last.diagnostics, **told}
+    return Estimate(alike, last.log_density, None if last.groups is None else labels, told)
 
 
 def _check_estimate(found: object, labels: np.ndarray) -> None:

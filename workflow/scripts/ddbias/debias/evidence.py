@@ -32,10 +32,15 @@ def evidence(logits: np.ndarray, labels: np.ndarray) -> float:
     logits : ndarray of float, shape (N, K)
     labels : ndarray of int, shape (N,)
     """
+    contradicted = np.asarray(logits).argmax(1) != labels
+    return float(excluded(logits, labels)[contradicted].mean()) if contradicted.any() else 0.0
+
+
+def excluded(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Tell of each sample (N,) whether its label has less than 1 / (2K) of the probability of the predicted class."""
     logits = np.asarray(logits, np.float64)
     margin = logits[np.arange(len(labels)), labels] - logits.max(1)  # log of the ratio of probabilities
-    contradicted = logits.argmax(1) != labels
-    return float((margin[contradicted] < -np.log(2 * logits.shape[1])).mean()) if contradicted.any() else 0.0
+    return margin < -np.log(2 * logits.shape[1])
 
 
 def shows_bias(found: float, min_evidence: float, debias: str) -> bool:
