@@ -8,9 +8,10 @@ which what is predicted already counts most. Images are averaged down (`ddbias.d
 
 Looked at are four moments, after an eighth, a quarter, half and all of the steps: where many samples conflict, a long
 training learns their class after all. The column ``predictions`` has for each of them the class that is predicted where
-the label is excluded (`ddbias.debias.evidence`), else the label; a debias tries them all (`ddbias.debias.trial`). On 8,000 images of coloured MNIST, 5 % of them conflicting, 88 to 96 % of
-these are contradicted after 80, 160 and 320 steps, and of the contradicted ones 66, 77 and 80 % are such; with 20 %
-conflicting samples 80 steps find 65 % of them, 320 steps 13 %.
+the label is excluded (`ddbias.debias.evidence`), else the label; a debias tries them all (`ddbias.debias.trial`). On
+8,000 images of coloured MNIST, 5 % of them conflicting, 88 to 96 % of these are contradicted after 80, 160 and 320
+steps, and of the contradicted ones 66, 77 and 80 % are such; with 20 % conflicting samples 80 steps find 65 % of them,
+320 steps 13 %.
 
 Cost: with two folds that of generalised_ce on small images, and four passes over the split for each fold.
 """

@@ -137,7 +137,7 @@ def _weights(of: _Of, debias: str) -> tuple[float, float]:
     seconds, memory, tries = (
         formula.value(facts.get(key, "0"), given) or 0 for key in ("seconds", "megabytes", "tries")
     )
-    if settings["trial"] is not None:
+    if settings.get("trial") is not None:
         tries = max(tries, 1) if settings["trial"] else 0
     if tries:
         seconds += TRIAL_SECONDS * (1 + tries) + TRIAL_IMAGE_SECONDS * (2 + tries) * train
