@@ -32,7 +32,7 @@ surrogates:
   supcon: { kind: supcon, network: small, epochs: 1 }
 debias:
   uniform: { kind: uniform }
-  kde: { kind: kde, surrogate: supcon }
+  kde: { kind: kde, surrogate: supcon, variance: 0.01 }
 distillers:
   dm: { kind: dm, network: small, iterations: { quick: 3 }, real_batch: 16 }
   random: { kind: random }

@@ -46,7 +46,7 @@ def kinds(rule, cell):
     return {
         "synthesize_dataset": (("source", "digits"), ("bias", "foreground")),
         "train_surrogate": (("surrogate", "supcon"), small),
-        "estimate_weights": (debias,),
+        "estimate_weights": (debias, small),  # small tries the weights out
         "distill": (("distiller", cell.get("distiller")), debias, *([small] if cell.get("distiller") == "dm" else [])),
         "evaluate": (small,),
         "train_attribute_model": (small,),
@@ -218,7 +218,7 @@ def test_changed_setting_reruns_its_stage_and_what_follows(finished):
 
 
 def test_explicit_default_and_order_of_keys_rerun_nothing(finished):
-    changed(finished, lambda study: study["debias"]["kde"].update(variance=0.01))
+    changed(finished, lambda study: study["debias"]["kde"].update(temperature=1))
     changed(finished, lambda study: study.update(grid=study.pop("grid")))
     changed(finished, lambda study: study["distillers"].update(dm=dict(reversed(study["distillers"]["dm"].items()))))
     assert finished.planned("tiny.yaml") == {}
