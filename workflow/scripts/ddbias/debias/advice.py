@@ -62,7 +62,7 @@ class Advice:
     weights : ndarray of float64, shape (N,)
         Of the best candidate, whether it passed or not; mean 1 in each class.
     contradicted : float
-        Share of the samples, 0..1, whose label the surrogate contradicts at that moment.
+        Share of the samples, 0..1, whose label the trained surrogate contradicts.
     excluded : float
         Share of these, 0..1, whose label it excludes, see `ddbias.debias.evidence`.
     """
@@ -107,7 +107,7 @@ def advise(split: Split, *, seed: int, device: torch.device, checkpoint: Checkpo
     best = int(np.argmax(result.gains)) if result.chosen is None else result.chosen
     weights = offered[best].weights
     null = trial(split, [_handed_out(weights, labels, seed, number) for number in range(NULLS)], seed=seed)
-    contradicted = float((offered[best].groups != labels).mean())
+    contradicted = float((columns["logits"].argmax(1) != labels).mean())
     return Advice(result, null.gains, weights, contradicted, evidence(columns["logits"], labels))
 
 
