@@ -36,7 +36,7 @@ def test_what_was_done_and_what_it_took(finished):
     assert counts(output) == {name: (count, count) for name, count in made.items()}
     row = next(line for line in output.splitlines() if line.startswith("distill"))
     assert re.search(r"distill +4 +4 +\d+ s +\d+ s +\d+ MB$", row), row  # expected, taken, memory
-    assert re.search(r"a core of this machine takes \d+\.\d\d times as long as the measured one", output)
+    assert re.search(r"a core of this machine takes \d+\.\d\d times as long as that of the reference machine", output)
     assert "on the clock" not in output  # nothing is left
 
     for path in (finished / "results/tiny/quick/evaluations").rglob("convnet.parquet"):
