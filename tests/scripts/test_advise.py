@@ -49,7 +49,9 @@ def test_a_bias_that_was_found_is_told_with_what_to_do(few_digits):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ratio", "verdict", "debias"), [(0.1, "no bias", "`uniform`")])
+@pytest.mark.parametrize(
+    ("ratio", "verdict", "debias"), [(0.1, "no bias", "`uniform`"), (0.95, "a bias was found", "`contradiction`")]
+)
 def test_advice(tmp_path, snakemake, ratio, verdict, debias):
     bias = {"kind": "foreground", "severity": 1}
     split, _ = synthesize_dataset(

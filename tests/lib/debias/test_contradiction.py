@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
-from ddbias.debias.evidence import evidence
+from ddbias.debias.evidence import MIN_EVIDENCE, evidence, excluded
 from ddbias.debias.kinds.contradiction import contradiction_weights, estimate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,10 +56,19 @@ def test_evidence_counts_excluded_labels():
     labels = np.array([0, 0, 0, 1, 1])
     predicted = np.array([0, 1, 1, 1, 0])
     logits = logits_of(predicted, 2, 5.0)
-    assert evidence(logits, labels) == 1
+    assert excluded(logits, labels).tolist() == [False, True, True, False, True]
     logits[1] *= 0.2  # exp(-1) is more than 1 / 4: undecided
-    assert evidence(logits, labels) == pytest.approx(2 / 3)
-    assert evidence(logits_of(labels, 2, 5.0), labels) == 0
+    out = excluded(logits, labels)
+    assert out.tolist() == [False, False, True, False, True]
+    assert evidence(predicted[:, None], out[:, None], labels) == pytest.approx(2 / 3)
+
+
+def test_evidence_is_that_of_the_clearest_moment():
+    labels = np.array([0, 0, 0, 1, 1])
+    predicted = np.stack([labels, 1 - labels, [1, 1, 0, 1, 1]], 1)
+    out = np.array([[0, 1, 1], [0, 1, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    assert evidence(predicted, out, labels) == 1 / 2  # 0 of 0, 2 of 5, 1 of 2
+    assert evidence(labels[:, None], np.zeros((5, 1)), labels) == 0
 
 
 def test_without_evidence_the_weights_are_uniform_and_it_is_said(log_lines):
@@ -72,25 +81,41 @@ def test_without_evidence_the_weights_are_uniform_and_it_is_said(log_lines):
     assert (found.weights == 1).all()
     assert (found.groups == labels).all()
     assert "excludes the label of only 0 %" in log_lines[0]
-    (decided,) = estimate({"label": labels, "logits": logits_of(predicted, 10, 8.0)})
-    assert decided.diagnostics == {"evidence": 1.0}
-    assert decided.weights[hard].mean() > 4 > 1 > decided.weights[~hard].mean()
-    assert (decided.groups == predicted).all()
-    assert (estimate(undecided, min_evidence=0)[0].weights != 1).any()
+    for decided in estimate({"label": labels, "logits": logits_of(predicted, 10, 8.0)}):
+        assert decided.diagnostics == {"evidence": 1.0}
+        assert decided.evident
+        assert decided.weights[hard].mean() > 4 > 1 > decided.weights[~hard].mean()
+        assert (decided.groups == predicted).all()
+    where_excluded, all_contradicted = estimate(undecided, min_evidence=0)
+    assert (where_excluded.weights == 1).all()
+    assert (all_contradicted.weights != 1).any()
+    assert not all_contradicted.evident
 
 
-def test_one_estimate_for_every_moment_that_was_looked_at():
+def test_two_estimates_for_every_moment_that_was_looked_at():
     generator = np.random.default_rng(1)
     labels = generator.integers(0, 4, 200)
     predictions = generator.integers(0, 4, (200, 3))
-    logits = logits_of(predictions[:, 2], 4, 8.0)
-    found = estimate({"label": labels, "logits": logits, "predictions": predictions.astype(np.float32)}, power=1)
-    assert len(found) == 3
-    for moment, one in enumerate(found):
-        np.testing.assert_array_equal(one.groups, predictions[:, moment])
-        np.testing.assert_array_equal(one.weights, contradiction_weights(labels, predictions[:, moment], power=1))
-    (only,) = estimate({"label": labels, "logits": logits_of(predictions[:, 1], 4, 8.0)}, power=1)
-    np.testing.assert_array_equal(only.weights, found[1].weights)
+    out = (predictions != labels[:, None]) & (generator.random((200, 3)) < 0.7)
+    columns = {"label": labels, "predictions": predictions.astype(np.float32), "excluded": out.astype(np.float32)}
+    found = estimate(columns, power=1)
+    assert len(found) == 6
+    for moment in range(3):
+        pure = [int(p) if o else int(y) for p, o, y in zip(predictions[:, moment], out[:, moment], labels, strict=True)]
+        for one, groups in ((found[moment], np.array(pure)), (found[3 + moment], predictions[:, moment])):
+            np.testing.assert_array_equal(one.groups, groups)
+            np.testing.assert_array_equal(one.weights, contradiction_weights(labels, groups, power=1))
+    share = max(out[:, moment].sum() / (predictions[:, moment] != labels).sum() for moment in range(3))
+    assert found[0].diagnostics == {"evidence": pytest.approx(share)}
+    assert share > MIN_EVIDENCE
+
+
+def test_a_classifier_that_was_looked_at_once_gives_two():
+    labels, predicted = np.arange(60) % 3, np.arange(60) // 2 % 3
+    found = estimate({"label": labels, "logits": logits_of(predicted, 3, 8.0)}, power=1)
+    assert len(found) == 2
+    for one in found:
+        np.testing.assert_array_equal(one.weights, contradiction_weights(labels, predicted, power=1))
 
 
 def test_a_surrogate_that_does_not_classify_is_named():

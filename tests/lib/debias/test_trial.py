@@ -47,7 +47,7 @@ def test_the_scale_of_weights_does_not_matter():
     assert once.errors == pytest.approx(twice.errors)
 
 
-def test_of_those_that_pass_the_best_on_all_their_weights_is_taken():
+def test_of_those_that_pass_the_surest_is_taken():
     lift = np.zeros(100)
     lift[:20] = 1
     weights = np.where(np.arange(100) < 20, 4.0, 0.25)
@@ -55,6 +55,24 @@ def test_of_those_that_pass_the_best_on_all_their_weights_is_taken():
     assert choose([few, lift], [weights, weights]).chosen == 1
     assert choose([lift, few], [weights, weights]).chosen == 0
     assert choose([-lift], [weights]).chosen is None
+    one = np.where(np.arange(100) == 0, 1.0, 0.0)
+    found = choose([one, lift], [one, weights])  # a single sample with all the weight gains most
+    assert found.gains[0] > found.gains[1]
+    assert found.chosen == 1
+    assert choose([np.zeros(100)], [weights]).chosen is None
+
+
+def test_half_the_gain_is_enough_where_there_is_evidence():
+    gain, weights = np.where(np.arange(1000) < 50, 1.0, 0.0), np.ones(1000)
+    gain[50:75] = -1
+    found = choose([gain], [weights])
+    assert 0.04 < found.gains[0] < 0.08
+    assert found.gains[0] > 2 * found.errors[0]
+    assert found.chosen is None
+    assert choose([gain], [weights], evident=True).chosen == 0
+    assert choose([gain / 2], [weights], evident=True).chosen is None
+    unsure = np.array([1.0] * 4 + [-1.0] * 3 + [0.0] * 33)  # .05, and .13 is one standard error
+    assert choose([unsure], [np.ones(40)], evident=True).chosen is None
 
 
 def digits(ratio):
@@ -95,7 +113,7 @@ def tried(monkeypatch):
     seen = []
 
     def put(result):
-        monkeypatch.setattr(estimation, "trial", lambda split, candidates, *, seed: seen.append(candidates) or result)
+        monkeypatch.setattr(estimation, "trial", lambda split, candidates, **asked: seen.append(candidates) or result)
         return seen
 
     return put

@@ -5,7 +5,7 @@ that it contradicts (`ddbias.debias.evidence`), and do the weights stand a trial
 answer is, is told by a null: the same weights handed out at random within each class, three times. What they gain,
 weights gain that know nothing.
 
-Cost: that of the surrogate and of a trial of seven candidates; two minutes for 8,000 images on one core.
+Cost: that of the surrogate and of a trial of nine candidates; two minutes for 8,000 images on one core.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from ddbias.base.groups import class_members
 from ddbias.base.seeding import numpy_stream
 from ddbias.data.split import Split
 from ddbias.debias import surrogate
-from ddbias.debias.evidence import MIN_EVIDENCE, evidence
+from ddbias.debias.evidence import MIN_EVIDENCE
 from ddbias.debias.kinds import contradiction
-from ddbias.debias.trial import ERRORS, LEAST_GAIN, Trial, trial
+from ddbias.debias.trial import ERRORS, LEAST_GAIN, WITH_EVIDENCE, Trial, trial
 from ddbias.debias.weights.diagnosis import diagnose
 from ddbias.runtime.checkpoint import Checkpoint
 
@@ -56,14 +56,14 @@ class Advice:
     Attributes
     ----------
     result : Trial
-        Of the weights of each moment that the surrogate was looked at.
+        Of the weights of each reading of the surrogate, see `ddbias.debias.balance.readings`.
     nulls : list of float
         Gains of weights handed out at random.
     weights : ndarray of float64, shape (N,)
         Of the best candidate, whether it passed or not; mean 1 in each class.
     contradicted : float
-        Share of the samples, 0..1, whose label the trained surrogate contradicts.
-    excluded : float
+        Share of the samples, 0..1, whose label the surrogate contradicts, at the moment of the evidence.
+    evidence : float
         Share of these, 0..1, whose label it excludes, see `ddbias.debias.evidence`.
     """
 
@@ -71,12 +71,12 @@ class Advice:
     nulls: list[float]
     weights: np.ndarray
     contradicted: float
-    excluded: float
+    evidence: float
 
     @property
     def biased(self) -> bool:
         """Whether the evidence suffices and the weights passed their trial, so that `contradiction` would weigh."""
-        return self.excluded >= MIN_EVIDENCE and self.result.chosen is not None
+        return self.evidence >= MIN_EVIDENCE and self.result.chosen is not None
 
     @property
     def best(self) -> int:
@@ -100,15 +100,17 @@ def advise(split: Split, *, seed: int, device: torch.device, checkpoint: Checkpo
     found, _ = surrogate.train_surrogate(
         split, network=NETWORK, settings=SURROGATE, seed=seed, device=device, checkpoint=checkpoint or Checkpoint(None)
     )
-    labels = np.asarray(split.labels)
+    labels = np.array(split.labels)
     columns = {**surrogate.embed(found, split, device=device), "label": labels}
     offered = contradiction.estimate(columns, min_evidence=0)
-    result = trial(split, [one.weights for one in offered], seed=seed)
+    result = trial(split, [one.weights for one in offered], seed=seed, evident=offered[0].evident)
     best = int(np.argmax(result.gains)) if result.chosen is None else result.chosen
     weights = offered[best].weights
     null = trial(split, [_handed_out(weights, labels, seed, number) for number in range(NULLS)], seed=seed)
-    contradicted = float((columns["logits"].argmax(1) != labels).mean())
-    return Advice(result, null.gains, weights, contradicted, evidence(columns["logits"], labels))
+    contradicted = (columns["predictions"] != labels[:, None]).mean(0)  # (L,)
+    shares = columns["excluded"].mean(0) / np.maximum(contradicted, 1 / len(labels))
+    moment = int(shares.argmax())
+    return Advice(result, null.gains, weights, float(contradicted[moment]), float(shares[moment]))
 
 
 def _handed_out(weights: np.ndarray, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
@@ -122,6 +124,7 @@ def _handed_out(weights: np.ndarray, labels: np.ndarray, seed: int, number: int)
 def in_words(advice: Advice, split: Split, *, title: str, picture: str) -> list[str]:
     """Return the advice as lines of Markdown: what was found, how sure that is, what to do, what it would change."""
     gain, error = advice.result.gains[advice.best], advice.result.errors[advice.best]
+    asked = WITH_EVIDENCE if advice.evidence >= MIN_EVIDENCE else 1
     facts = diagnose(advice.weights, None, None, np.asarray(split.labels))
     verdict = "a bias was found" if advice.biased else "no bias was found that weights could undo"
     lines = [
@@ -129,10 +132,10 @@ def in_words(advice: Advice, split: Split, *, title: str, picture: str) -> list[
         "",
         f"- looked at: {len(split):,} training images of {split.classes} classes and their labels; no attribute",
         f"- contradicted: {100 * advice.contradicted:.1f} % of the images, by classifiers that had not seen them",
-        f"- excluded: the labels of {100 * advice.excluded:.0f} % of these (with less than {100 * MIN_EVIDENCE:.0f} % "
+        f"- excluded: the labels of {100 * advice.evidence:.0f} % of these (with less than {100 * MIN_EVIDENCE:.0f} % "
         "they are hard images)",
         f"- gain of training on weights against these: {gain:+.2f} (standard error {error:.2f}); it has to exceed "
-        f"{LEAST_GAIN:.2f} and {ERRORS:.0f} standard errors",
+        f"{asked * LEAST_GAIN:.2f} and {asked * ERRORS:.0f} standard error{'' if asked < 1 else 's'}",
         f"- gain of the same weights handed out at random: {max(advice.nulls):+.2f} at most, of {NULLS}",
     ]
     effective = f"{facts['effective_sample_size']:,.0f} of {len(split):,} images' worth"

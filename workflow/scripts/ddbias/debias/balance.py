@@ -20,7 +20,7 @@ from ddbias.base.groups import class_members
 from ddbias.data.split import Split
 from ddbias.debias.dbscan_groups import dbscan_groups
 from ddbias.debias.estimates import Estimate, column
-from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
+from ddbias.debias.evidence import MIN_EVIDENCE, evidence, excluded, shows_bias
 from ddbias.debias.known_attributes import name_by_known
 from ddbias.debias.pseudo_groups import cluster_groups, predicted_groups
 
@@ -93,11 +93,12 @@ def balanced_estimate(
 ) -> Estimate | list[Estimate]:
     """Return pseudo-groups, small ones merged, and weights that balance them; see `pseudo_groups`.
 
-    Of predicted groups a list for a trial, with one for each moment that the surrogate looked at.
+    Of predicted groups a list for a trial, see `readings`.
     """
     labels, (found, diagnostics) = columns["label"], pseudo_groups(columns, debias, **options)
+    evident = diagnostics.get("evidence", 0) >= MIN_EVIDENCE
     estimates = [
-        Estimate(balanced_weights(labels, groups, smoothing=smoothing), groups=groups, diagnostics=diagnostics)
+        Estimate(balanced_weights(labels, groups, smoothing=smoothing), None, groups, diagnostics, evident)
         for groups in (merge_small(labels, groups, min_cell) for groups in found)
     ]
     return estimates if options["groups"] == "predicted" else estimates[0]
@@ -121,9 +122,8 @@ def pseudo_groups(
     Parameters
     ----------
     columns : mapping of str to ndarray
-        ``label`` (N,), with ``embedding`` (N, D) for clusters and dbscan or ``logits`` (N, K), perhaps
-        ``predictions`` (N, L), for predicted groups, and where some attributes are known ``attribute_known`` (N,), -1
-        where not.
+        ``label`` (N,), with ``embedding`` (N, D) for clusters and dbscan or what `readings` needs for predicted groups,
+        and where some attributes are known ``attribute_known`` (N,), -1 where not.
     debias : str
         Its kind, for messages.
     known : float, optional
@@ -132,7 +132,7 @@ def pseudo_groups(
         ``groups`` ("clusters", "dbscan" or "predicted"). For clusters how many ``clusters`` in each class; by default
         the data say. For dbscan ``eps`` and ``min_samples``, see `ddbias.debias.dbscan_groups`. For predicted groups
         ``min_evidence``, 0..1: with less evidence of a bias (`ddbias.debias.evidence`) a class is one group, so that
-        nothing is debiased. 0 always splits; by default .5.
+        nothing is debiased. 0 always splits; by default .45.
 
     Raises
     ------
@@ -165,20 +165,40 @@ def _label_free(
         return [found], {"eps": distances}
     if groups != "predicted":
         raise unknown(f"groups of debias {debias} with a surrogate", groups, PSEUDO)
-    found = evidence(column(columns, "logits", debias, CLASSIFY), labels)
+    taken_for, found = readings(columns, debias)
     if not shows_bias(found, MIN_EVIDENCE if min_evidence is None else min_evidence, debias):
         return [labels.astype(np.int64)], {"evidence": found}
-    return predictions(columns, debias), {"evidence": found}
+    return taken_for, {"evidence": found}
 
 
-def predictions(columns: Mapping[str, np.ndarray], debias: str) -> list[np.ndarray]:
-    """Return the classes, each (N,) int64, that a biased classifier predicts: at each moment it was looked at, or once.
+def readings(columns: Mapping[str, np.ndarray], debias: str) -> tuple[list[np.ndarray], float]:
+    """Return what a biased classifier may take the samples for, and the evidence that it has learnt a bias.
+
+    Parameters
+    ----------
+    columns : mapping of str to ndarray
+        ``label`` (N,), and ``predictions`` and ``excluded`` (N, L) of L moments, or ``logits`` (N, K) of one.
+    debias : str
+        Its kind, for messages.
+
+    Returns
+    -------
+    taken_for : list of 2L ndarrays of int64, each of shape (N,)
+        For each moment the class predicted where the label is excluded, else the label: pure, but few are found. Then
+        for each moment the class predicted. A trial tells which is worth more.
+    found : float
+        0..1, see `ddbias.debias.evidence`.
 
     Raises
     ------
     DdbiasError
-        If the surrogate stores neither ``predictions`` (N, L) nor ``logits`` (N, K).
+        If the surrogate stores none of these columns.
     """
+    labels = np.asarray(columns["label"])
     if columns.get("predictions") is not None:
-        return list(np.asarray(columns["predictions"]).astype(np.int64).T)
-    return [predicted_groups(column(columns, "logits", debias, CLASSIFY), np.asarray(columns["label"]))]
+        predicted, out = (np.asarray(columns[name]).astype(np.int64) for name in ("predictions", "excluded"))
+    else:
+        logits = column(columns, "logits", debias, CLASSIFY)
+        predicted, out = predicted_groups(logits, labels)[:, None], excluded(logits, labels)[:, None]
+    where_excluded = np.where(out, predicted, labels[:, None])
+    return [*where_excluded.T, *predicted.T], evidence(predicted, out, labels)

@@ -24,12 +24,15 @@ class Estimate:
         Pseudo-groups, of a debias that has them; compared within a class only.
     diagnostics : mapping of str to float or list of float
         What else is worth keeping with the weights, in the metadata of their file.
+    evident : bool
+        Whether there is evidence of a bias already (`ddbias.debias.evidence`), so that a trial asks for less.
     """
 
     weights: np.ndarray
     log_density: np.ndarray | None = None
     groups: np.ndarray | None = None
     diagnostics: Mapping[str, float | list[float]] = field(default_factory=dict)
+    evident: bool = False
 
 
 def column(columns: Mapping[str, np.ndarray], name: str, debias: str, kinds: str) -> np.ndarray:

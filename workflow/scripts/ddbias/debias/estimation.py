@@ -71,7 +71,8 @@ def estimate_weights(
 
 def _tried(debias: str, offered: list[Estimate], split: Split, seed: int) -> Estimate:
     """Return the estimate that does best in a trial, or one under which all samples count alike."""
-    result = trial(split, [found.weights for found in offered], seed=seed)
+    evident = all(found.evident for found in offered)
+    result = trial(split, [found.weights for found in offered], seed=seed, evident=evident)
     told = {"trial_gains": result.gains, "trial_errors": result.errors, "trial_chosen": result.chosen}
     if result.chosen is not None:
         found = offered[result.chosen]

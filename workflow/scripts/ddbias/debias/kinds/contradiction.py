@@ -30,9 +30,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from ddbias.base.groups import class_members
-from ddbias.debias.balance import CLASSIFY, predictions
-from ddbias.debias.estimates import Estimate, column
-from ddbias.debias.evidence import MIN_EVIDENCE, evidence, shows_bias
+from ddbias.debias.balance import readings
+from ddbias.debias.estimates import Estimate
+from ddbias.debias.evidence import MIN_EVIDENCE, shows_bias
 
 PLUGIN = {
     "debias": {
@@ -61,7 +61,7 @@ PLUGIN = {
                     "type": "number",
                     "minimum": 0,
                     "maximum": 1,
-                    "default": 0.5,
+                    "default": 0.45,
                     "description": (
                         "Share of contradicted samples whose label the classifier must exclude; with less the "
                         "weights stay uniform. Ours."
@@ -71,7 +71,7 @@ PLUGIN = {
                 "trial": {"$ref": "#/$defs/trial"},
             },
             "reads": ["logits"],
-            "tries": "4",
+            "tries": "6",
         },
     },
 }
@@ -80,14 +80,14 @@ PLUGIN = {
 def estimate(
     columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evidence: float = MIN_EVIDENCE
 ) -> list[Estimate] | Estimate:
-    """Return for a trial the weights, and as groups the predicted classes, of each moment that was looked at.
+    """Return for a trial the weights, and as groups what the samples are taken for, of each reading of the classifier.
 
     Without evidence of a bias it is one estimate that weighs all samples alike.
 
     Parameters
     ----------
     columns : mapping
-        ``logits`` (N, K) of a biased classifier, perhaps its ``predictions`` (N, L) at several moments; ``label`` (N,).
+        ``label`` (N,), and of a biased classifier what `ddbias.debias.balance.readings` needs.
     power : float
         0..1; how the contradicted samples of a class share their weight, see the module's text.
     min_evidence : float
@@ -96,16 +96,16 @@ def estimate(
     Raises
     ------
     DdbiasError
-        If the surrogate stores no logits.
+        If the surrogate does not classify.
     """
     labels = np.asarray(columns["label"])
-    found = evidence(column(columns, "logits", "contradiction", CLASSIFY), labels)
+    taken_for, found = readings(columns, "contradiction")
     told = {"evidence": found}
     if not shows_bias(found, min_evidence, "contradiction"):
         return Estimate(np.ones(len(labels)), groups=labels.astype(np.int64), diagnostics=told)
     return [
-        Estimate(contradiction_weights(labels, predicted, power=power), groups=predicted, diagnostics=told)
-        for predicted in predictions(columns, "contradiction")
+        Estimate(contradiction_weights(labels, groups, power=power), None, groups, told, found >= MIN_EVIDENCE)
+        for groups in taken_for
     ]
 
 

@@ -15,7 +15,7 @@ from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias.surrogate.objective import Objective
 
-MATRICES = ("embedding", "logits", "predictions")  # columns of float32 rows; the others hold one number a sample
+MATRICES = ("embedding", "logits", "predictions", "excluded")  # columns of float32 rows; others one number a sample
 
 
 @torch.no_grad()
@@ -35,7 +35,7 @@ def embed(objective: Objective, split: Split, *, device: torch.device, batch_siz
     -------
     dict of ndarray of float32
         ``embedding`` (N, D), L2-normalised; for kinds that classify ``logits`` (N, K); for lff ``difficulty`` (N,); for
-        cross_fitted ``predictions`` (N, L).
+        cross_fitted ``predictions`` and ``excluded`` (N, L).
 
     Raises
     ------
@@ -84,7 +84,7 @@ def save_embeddings(
         Metadata of the file, as JSON can write it; ``dimensions`` (D) is added.
     **columns : ndarray
         What else `embed` returned: ``logits`` (N, K) of a kind that classifies, of its biased network; ``difficulty``
-        (N,), 0..1, of lff; ``predictions`` (N, L), class numbers, of cross_fitted.
+        (N,), 0..1, of lff; ``predictions`` (N, L), class numbers, and ``excluded`` (N, L), 0 or 1, of cross_fitted.
     """
     kept = {
         "embedding": store.fixed_size_binary(embeddings.astype(np.float32)),
@@ -106,7 +106,8 @@ def load_embeddings(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
     -------
     columns : dict of ndarray
         ``embedding`` (float32, (N, D)), ``index`` and ``label`` (int64), and where the file has them ``attribute``
-        (int64), ``logits`` (float32, (N, K)), ``predictions`` (float32, (N, L)) and ``difficulty`` (float32).
+        (int64), ``logits`` (float32, (N, K)), ``predictions`` and ``excluded`` (float32, (N, L)), ``difficulty``
+        (float32).
     meta : dict
 
     Raises
