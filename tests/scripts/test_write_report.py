@@ -11,7 +11,7 @@ def test_the_script_writes_the_page(tmp_path, monkeypatch):
     template = str(WORKFLOW / "resources" / "report.html.j2")
     page = tmp_path / "report" / "index.html"
     files = {"template": template, "tables": [str(tmp_path / "main.html")], "figures": []}
-    files |= {"evaluations": [], "weights": []}
+    files |= {"evaluations": [], "weights": [], "advice": []}
     snakemake = SimpleNamespace(
         input=InputFiles(fromdict=files),
         output=OutputFiles(toclone=[str(page)]),

@@ -67,6 +67,11 @@ def report_weights(wildcards):
     return shown(weights_files())
 
 
+def report_advice(wildcards):
+    """Return the advice that was asked for; the page shows it, and asks for none."""
+    return finished(advice_files())
+
+
 def report_sets(wildcards):
     """Return the sets that the page shows, so that one more makes it again even before its evaluation."""
     return shown(distilled_files())

@@ -7,6 +7,7 @@ rule write_report:
         distilled=report_sets,
         weights=report_weights,
         evaluations=report_evaluations,
+        advice=report_advice,
     output:
         page=report(
             "results/{study}/{scale}/report/index.html",

@@ -22,6 +22,7 @@ def main(snakemake):
         distilled=snakemake.params.distilled,  # every planned folder, so that the page can name what is missing
         evaluations=snakemake.input.evaluations,
         weights=snakemake.input.weights,
+        advice=snakemake.input.advice,
         captions=snakemake.params.captions,
         output=snakemake.output[0],
         template=snakemake.input.template,

@@ -362,6 +362,26 @@ def test_a_figure_has_its_caption_and_a_hostile_one_is_text(tmp_path):
     assert "Colour &lt;b&gt;says&lt;/b&gt; nothing</figcaption>" in text
 
 
+def test_advice_is_shown_with_its_picture_and_as_text(tmp_path):
+    folder = tmp_path / "data" / NASTY.replace("/", "") / "0.95"
+    folder.mkdir(parents=True)
+    (folder / "advice.md").write_text(
+        "# x, aligned ratio 0.95: a bias was found\n\n- use `uniform` <b>\n- two\n\nmore\n"
+    )
+    (folder / "advice.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    parsed = Page(page(tmp_path, advice=[folder / "advice.md"]))
+    text = "".join(parsed.text)
+    assert f"{folder.parent.name}, aligned ratio 0.95: a bias was found" in text
+    assert "use uniform <b>" in text
+    assert len(parsed.all("li")) == 2
+    assert len(parsed.all("img")) == 1
+    assert "#advice" in [a.get("href") for a in parsed.all("a")]
+    assert "#advice" not in page(tmp_path)
+    (folder / "advice.md").write_text("")
+    with pytest.raises(DdbiasError, match=r"advice\.md is not what make advise wrote"):
+        page(tmp_path, advice=[folder / "advice.md"])
+
+
 def test_an_empty_study_is_a_page_too(tmp_path):
     text = page(tmp_path)
     for words in ("no table", "no figure", "no distilled set"):

@@ -72,6 +72,7 @@ def build(
     output: str | Path,
     evaluations: Sequence[str | Path] = (),
     weights: Sequence[str | Path] = (),
+    advice: Sequence[str | Path] = (),
     captions: Mapping[str, str] | None = None,
     template: str | Path = TEMPLATE,
 ) -> None:
@@ -92,6 +93,8 @@ def build(
         The page, e.g. ``report/index.html``.
     evaluations, weights : sequence of path
         Files of the sets' results and of the weights that they were made with; the missing ones are passed over.
+    advice : sequence of path
+        Files ``data/{dataset}/{ratio}/advice.md`` that say whether a training set has a bias, each beside its picture.
     captions : mapping, optional
         Figure name to what it shows.
     template : path
@@ -106,6 +109,7 @@ def build(
     header = {"study": study, "scale": scale, "title": title, "commit": commit}
     pictures = [_figure(Path(path), captions or {}) for path in figures]
     shown = {"tables": [_table(Path(path)) for path in tables], "figures": pictures}
+    shown["advice"] = [_advice(Path(path)) for path in advice]
     page = render(runs, missing, output=Path(output), template=Path(template), **header, **shown)
     # Half a surrogate pair, which JSON may hold, has no bytes.
     store.write_bytes(output, page.encode(errors="replace"))
@@ -202,6 +206,18 @@ def _table(path: Path) -> dict:
     if text.count(HTML_BEGIN) != 1 or text.count(HTML_END) != 1:
         raise DdbiasError(f"{path} is not a table of this workflow; delete it and run the table again")
     return {"name": path.stem, "html": offline_page.trusted(text.split(HTML_BEGIN)[1].split(HTML_END)[0])}
+
+
+def _advice(path: Path) -> dict:
+    """Return what `ddbias.debias.advice.in_words` wrote about a data set, and its picture."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not lines or not lines[0].startswith("# "):
+        raise DdbiasError(f"{path} is not what make advise wrote; delete it and run make advise again")
+    return {
+        "title": f"{path.parts[-3]}, aligned ratio {path.parts[-2]}: {lines[0].rpartition(': ')[2]}",
+        "findings": [line[2:].replace("`", "") for line in lines if line.startswith("- ")],
+        "image": embed(path.with_suffix(".png")),
+    }
 
 
 def _figure(path: Path, captions: Mapping[str, str]) -> dict:
