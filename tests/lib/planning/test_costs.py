@@ -108,7 +108,7 @@ def test_every_stage_takes_more_for_more_work():
 def test_what_nobody_measured_says_so_and_asks_for_more(tmp_path):
     plan = small(dm={"network": "resnet"})
     assert not one(plan, "distill").measured
-    assert "1 jobs by a guess" in summary(plan)
+    assert "1 jobs guessed" in summary(plan)
     pool = {"pool": {"kind": "experts", "network": "resnet", "epochs": 2}}
     assert not one(small(models=pool), "pretrain_models").measured
     assert one(small(), "pretrain_models").measured

@@ -1,1 +1,1 @@
-"""What a study takes: what every job costs, what jobs ask for, and the table of `make estimate`."""
+"""Cost of a study: of every job, what each job requests from a scheduler, and the table of `make estimate`."""

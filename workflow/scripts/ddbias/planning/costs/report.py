@@ -1,6 +1,6 @@
-"""A study's cost, stage by stage: what is to be done, and beside what was expected of the rest what it took.
+"""The cost of a study, stage by stage: expected for jobs to do, and expected beside measured for jobs done.
 
-Without torch. An output that exists counts as done, whether or not Snakemake would make it again.
+Without torch. A job counts as done if its output exists, whether or not Snakemake would run it again.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from ddbias.planning.jobs import is_done, jobs
 from ddbias.planning.study import Study
 
 HEAD = ("stage", "jobs", "done", "to do", "memory", "expected of done", "taken", "memory")
-# Snakemake looks at a job every half second at first, and every 30 seconds from about here on; what the job did
-# after the last look is in no benchmark.
+# Seconds: Snakemake polls a job every half second at first, and every 30 seconds after OFTEN_UNTIL. What the job did
+# after the last poll is missing in the benchmark.
 OFTEN, RARELY, OFTEN_UNTIL = 0.5, 30.0, 15.5
 
 
 @dataclass(frozen=True)
 class Stage:
-    """The sums of a stage, in seconds of one core, and its highest memory."""
+    """Sums over the jobs of a stage, in seconds of one core, and the largest memory in megabytes."""
 
     jobs: int
     done: int
-    guessed: int  # of those to do: they rest on no measured figure
-    to_do: float  # seconds expected of those to do
-    longest: float  # of these
-    memory_mb: float  # of these
-    timed: int  # of the done ones: it is known what they took
-    expected: float
-    taken: float
-    taken_mb: float
+    guessed: int  # jobs to do whose cost does not rest on a measurement
+    to_do: float  # expected seconds of the jobs to do
+    longest: float  # expected seconds of the longest of these
+    memory_mb: float  # expected, largest of these
+    timed: int  # jobs done that have a benchmark
+    expected: float  # expected seconds of these
+    taken: float  # measured seconds of these
+    taken_mb: float  # measured, largest of these
 
 
 def report(study: Study, folder: Path | None = Path(), speed: float = 1.0) -> dict[str, Stage]:
-    """Return what a study takes, stage by stage and ``together``.
+    """Return the cost of each stage of a study, and of all as ``together``.
 
     Parameters
     ----------
     study : Study
     folder : Path or None
-        A working directory, whose files tell what is done; None: nothing.
+        A working directory, whose files show which jobs are done; None: no job is done.
     speed : float
-        Seconds that this machine takes for one of the measured machine.
+        Seconds that this machine needs for one second of the measured machine.
     """
     found: dict[str, list] = {}
     for job in jobs(study):
@@ -73,10 +73,10 @@ def _sums(of_stage: list[tuple[Cost, bool, tuple[float, float] | None]], speed: 
 
 
 def taken(benchmark: Path) -> tuple[float, float] | None:
-    """Return seconds of the processor and megabytes at the peak of a job's last attempt, by Snakemake's benchmark.
+    """Return CPU seconds and peak megabytes of a job's last attempt, from Snakemake's benchmark file.
 
-    None without a file, or of one that was cut short. What no look of Snakemake's saw is added, as if the job had gone
-    on like before; of a job that none saw at all the seconds are those of the clock.
+    None if the file is missing or incomplete. CPU seconds are extrapolated from Snakemake's last poll to the end of the
+    job. If the job was never polled, its seconds are those of the wall clock.
     """
     try:
         with benchmark.open(newline="") as file:
@@ -101,7 +101,7 @@ def _number(text: str | None) -> float:
 
 
 def lines(study: Study, stages: dict[str, Stage], at_once: int, where: str) -> list[str]:
-    """Return the table and what there is to say of it; `where` says why so many jobs run `at_once`."""
+    """Return the table and the sentences below it; `where` says why `at_once` jobs run at the same time."""
     all_of_it = stages["together"]
     rows = [list(HEAD), *([name, *_cells(stage)] for name, stage in stages.items())]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -109,16 +109,18 @@ def lines(study: Study, stages: dict[str, Stage], at_once: int, where: str) -> l
     said = [f"{study.name} at scale {study.scale}: {all_of_it.jobs:,} jobs, {all_of_it.done:,} done", ""]
     said += [*("  ".join(cells).rstrip() for cells in table), ""]
     if all_of_it.to_do:
-        # A job of every stage waits for one of the stage before, which no number of cores shortens.
+        # Every stage waits for the one before, so more cores do not shorten the chain of each stage's longest job.
         chain = sum(stage.longest for stage in stages.values()) - all_of_it.longest
         clock = duration(max(all_of_it.to_do / at_once, chain))
         said.append(f"With {at_once} jobs at once ({where}): about {clock} on the clock.")
     if all_of_it.guessed:
-        said.append(f"{all_of_it.guessed:,} jobs are guesses: nobody measured their methods, networks or images.")
+        said.append(
+            f"The times of {all_of_it.guessed:,} jobs are guesses: nobody measured their methods, networks or images."
+        )
     return [
         *said,
-        "Times are those of one core, without a GPU. A file that exists counts as done, however old; "
-        "`make run ARGS=-n` asks Snakemake.",
+        "Times are those of one core, without a GPU. A job whose output exists counts as done, however old it is; "
+        "`make run ARGS=-n` shows what Snakemake would run.",
     ]
 
 
@@ -129,16 +131,16 @@ def _cells(stage: Stage) -> list[str]:
 
 
 def summary(study: Study) -> str:
-    """Return the line that a dry run begins with: what all jobs of a study take, done or not."""
+    """Return the first line of a dry run: the cost of all jobs of a study, done or not."""
     stages = report(study, None)
     every, distilling = stages["together"], duration(stages["distill"].to_do)
-    unsure = f", {every.guessed:,} jobs by a guess" if every.guessed else ""
+    unsure = f", {every.guessed:,} jobs guessed" if every.guessed else ""
     what = f"{distilling} of it distillation{unsure}"
     return f"together about {duration(every.to_do)} of one core ({what}); more: make estimate"
 
 
 def duration(seconds: float) -> str:
-    """Return a time in words, in the unit that fits."""
+    """Return a time as text, in the unit that fits."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     if seconds < 90 * 60:
@@ -147,5 +149,5 @@ def duration(seconds: float) -> str:
 
 
 def size(megabytes: float) -> str:
-    """Return an amount of memory in words."""
+    """Return an amount of memory as text, in MB or GB."""
     return f"{megabytes:.0f} MB" if megabytes < 1000 else f"{megabytes / 1000:.1f} GB"

@@ -1,8 +1,8 @@
-"""What a job takes: seconds of one core and memory, from the study's settings.
+"""The cost of a job, seconds of one core and memory, from the study's settings.
 
-What a method does in an iteration is declared by the method (``seconds``, ``passes`` and ``megabytes`` in `PLUGIN`, see
-docs/extending.md). Here is only what all of a stage have in common. Seconds are those of the machine where all was
-measured. Without torch, and looked up once for all jobs that differ in nothing that matters.
+Methods declare the cost of their iterations (``seconds``, ``passes`` and ``megabytes`` in `PLUGIN`, see
+docs/extending.md). This module has what all jobs of a stage share. Seconds are those of the machine on which everything
+was measured. Without torch; jobs with equal relevant settings are computed once.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from ddbias.planning.sizes import DataSize, data_size
 from ddbias.planning.study import Study
 
 START_SECONDS, START_MB = 2.2, 350.0  # of every job: Snakemake's part, and loading libraries
-OPEN_SECONDS = 5e-5  # a training image that is opened
-TRIAL_SECONDS, TRIAL_IMAGE_SECONDS = 12.0, 2e-4  # of each candidate of a trial, and of a training image in it
-IMAGE_SECONDS = 1.8e-4  # an image that is made; what its source or bias declares comes on top
-FAST = 0.52  # of a pass in bfloat16, compiled
-FAST_START = 6.0  # seconds to take up compiled networks
-CONVERGED = 2 / 3  # of the most iterations, where sets that stop by themselves stop on average
-GUESS = "network * classes * (real_batch + 10 * ipc)"  # an iteration of a distiller that declares nothing
-# What a job asks for: one that takes more is killed by a scheduler, and asks for more then. Nodes are slower than the
-# measured one, `fast` is float32 where the processor has no bfloat16, and memory grows with other versions.
+OPEN_SECONDS = 5e-5  # of loading a training image
+TRIAL_SECONDS, TRIAL_IMAGE_SECONDS = 12.0, 2e-4  # of each candidate of a trial: constant, and for each training image
+IMAGE_SECONDS = 1.8e-4  # of making an image, beside what its source and bias declare
+FAST = 0.52  # cost of a pass in bfloat16, compiled, relative to float32
+FAST_START = 6.0  # seconds to load compiled networks
+CONVERGED = 2 / 3  # share of the maximal iterations after which `until: converged` stops on average
+GUESS = "network * classes * (real_batch + 10 * ipc)"  # seconds of an iteration of a distiller that declares none
+# Factors of a job's request over its expected cost: a scheduler kills a job that takes more, which then requests more.
+# Other nodes may be slower, `fast` is float32 on a CPU without bfloat16, and other versions may need more memory.
 TIME_MARGIN, MEMORY_MARGIN = 3.0, 1.5
-UNMEASURED = 2.0  # times as much again, of both, for what nobody measured
-LEAST_MINUTES, LEAST_MB = 10, 1000  # starting up on a slow file system, compiling
+UNMEASURED = 2.0  # additional factor of both where nothing was measured
+LEAST_MINUTES, LEAST_MB = 10, 1000  # minutes are added (slow file system, compiling); megabytes are a minimum
 ON_GPU = (
     "train_surrogate",
     "advise",
@@ -42,20 +42,29 @@ ON_GPU = (
     "measure_images",
 )
 GPU_MB = 3000  # of the host's memory: torch with CUDA
-GPU_FACTOR = 4.0  # how much longer a core takes than a GPU: a guess on the safe side, none was measured
+GPU_FACTOR = 4.0  # time of one core relative to a GPU: a cautious guess, no GPU was measured
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job is expected to take, without a margin."""
+    """The expected cost of a job, without a margin."""
 
     seconds: float  # of one core of the measured machine
-    memory_mb: float  # at its peak
-    measured: bool = True  # False where nothing like its method, networks or images was measured
+    memory_mb: float  # at the peak
+    measured: bool = True  # False if nothing like its method, networks or images was measured
 
 
 def cost(study: Study, stage: str, wildcards: object) -> Cost:
-    """Return what a job is expected to take, by its rule and wildcards: Snakemake's, or attributes of such names."""
+    """Return the expected cost of a job.
+
+    Parameters
+    ----------
+    study : Study
+    stage : str
+        Name of the job's rule.
+    wildcards : object
+        With the rule's wildcards as attributes, such as Snakemake's own.
+    """
     return _cost(study, stage, *(getattr(wildcards, name) for name in DEPENDS.get(stage, ())))
 
 
@@ -69,7 +78,7 @@ def _cost(study: Study, stage: str, *wildcards: str) -> Cost:
 
 
 class _Of:
-    """A study and the size of one of its data sets; whether all that was asked of it was measured."""
+    """A study and one of its data sets; `measured` becomes False when an unmeasured network is asked for."""
 
     def __init__(self, study: Study, dataset: str) -> None:
         self.config, self.dataset, self.size = study.config, dataset, _size(study, dataset)
@@ -81,7 +90,7 @@ class _Of:
         return found
 
     def mb(self, images: float) -> float:
-        """Return the megabytes of so many images as they are stored."""
+        """Return the megabytes of stored images."""
         return images * self.size.image_bytes / 1e6
 
 
@@ -91,28 +100,28 @@ def _size(study: Study, dataset: str) -> DataSize:
 
 
 def request(study: Study, stage: str, wildcards: object) -> tuple[int, int]:
-    """Return the megabytes and minutes that a job may take, as `cost`: what is expected and a margin."""
+    """Return the megabytes and minutes that a job requests: its `cost`, with the same parameters, and a margin."""
     expected = cost(study, stage, wildcards)
     more = 1 if expected.measured else UNMEASURED
     memory, seconds = expected.memory_mb * MEMORY_MARGIN * more, expected.seconds * TIME_MARGIN * more
     if stage in ON_GPU and study.config["device"] != "cpu":
         memory += GPU_MB
-        seconds /= GPU_FACTOR if study.config["device"] == "cuda" else 1  # auto may find none
+        seconds /= GPU_FACTOR if study.config["device"] == "cuda" else 1  # auto may find no GPU
     return math.ceil(max(memory, LEAST_MB)), math.ceil(seconds / 60) + LEAST_MINUTES
 
 
-# ---- one function a stage: seconds and memory beyond those of the start ---------------------------------------------
+# ---- one function for each stage: seconds and megabytes in addition to those of the start ---------------------------
 
 
 def _dataset(of: _Of) -> tuple[float, float]:
-    """Count the images; the splits are held as they are read, as they are made and as they are written."""
+    """Cost of reading and making all images; the memory holds several copies of the splits."""
     images, settings = of.size.train + of.size.test, of.config["datasets"][of.dataset]
     declared = [plugins.find(what, settings[what]["kind"]).facts.get("seconds", 0) for what in ("source", "bias")]
     return images * (IMAGE_SECONDS + sum(declared)), 4 * of.mb(images)
 
 
 def _surrogate(of: _Of, surrogate: str) -> tuple[float, float]:
-    """Count the training steps, the looks of early stopping, and the look at every image in the end."""
+    """Cost of the training steps, the measurements of early stopping, and the embedding of all images at the end."""
     settings, train = of.config["surrogates"][surrogate], of.size.train
     network, batch = of.network(settings["network"]), settings["batch_size"]
     steps = settings["steps"] or max(1, round(settings["epochs"] * -(-train // batch)))
@@ -146,13 +155,13 @@ def _weights(of: _Of, debias: str) -> tuple[float, float]:
 
 
 def _advice(of: _Of) -> tuple[float, float]:
-    """Count a surrogate of small images and a trial of some nine candidates."""
+    """Cost of a surrogate on small images and a trial of some nine candidates."""
     train = of.size.train
     return 60 + 10 * TRIAL_SECONDS + 12 * TRIAL_IMAGE_SECONDS * train, 300 + 6 * of.mb(train)
 
 
 def _models(of: _Of, models: str) -> tuple[float, float]:
-    """Count the passes of all epochs; every epoch leaves a snapshot."""
+    """Cost of the passes of all epochs; a checkpoint is kept after every epoch."""
     pool = of.config["models"][models]
     network = of.network(pool["network"])
     memory = 3 * of.mb(of.size.train) + (pool["batch_size"] + 256) * network.image_mb
@@ -160,7 +169,7 @@ def _models(of: _Of, models: str) -> tuple[float, float]:
 
 
 def _distilled(of: _Of, distiller: str, ipc: str) -> tuple[float, float]:
-    """Work out what the distiller declares for an iteration and for the whole set, and what guides it."""
+    """Cost that the distiller declares for its iterations and for the whole set, and that of its guidance."""
     settings, size = of.config["distillers"][distiller], of.size
     facts = plugins.find("distiller", settings["kind"]).facts
     pools = of.config["models"]
@@ -184,13 +193,13 @@ def _distilled(of: _Of, distiller: str, ipc: str) -> tuple[float, float]:
 
 
 def _evaluation(of: _Of, distiller: str, ipc: str, evaluation: str) -> tuple[float, float]:
-    """Count the passes over the training images, and a look at every test image, of all networks."""
+    """Cost of training all networks on the set, and of testing them on every test image."""
     settings, made_by = of.config["evaluations"][evaluation], of.config["distillers"][distiller]
     network, kind = of.network(settings["network"]), settings["debiasing"]["kind"]
     if ipc == WHOLE:
         images, passes = of.size.train, (made_by["steps"] or settings["whole_steps"]) * settings["batch_size"]
     else:
-        images = int(ipc) * of.size.classes * made_by.get("factor", 1) ** 2  # several training images in a stored one
+        images = int(ipc) * of.size.classes * made_by.get("factor", 1) ** 2  # several of them in one stored image
         passes = settings["epochs"] * images
     plain = kind == "none"
     passes *= 1 if plain else plugins.find("debiasing", kind).facts.get("passes", 1)
@@ -210,7 +219,7 @@ def _attribute_model(of: _Of, evaluation: str) -> tuple[float, float]:
 
 def _images(of: _Of, ipc: str, evaluation: str) -> tuple[float, float]:
     settings = of.config["evaluations"][evaluation]
-    network, most = of.network(settings["network"]), 200  # images of a class that are looked at
+    network, most = of.network(settings["network"]), 200  # images of a class at most
     seen = (settings["repeats"] + 1) * of.size.classes * (most if ipc == WHOLE else min(int(ipc), most))
     return LOOK * seen * network.seconds, 2 * of.mb(of.size.train + of.size.test) + 256 * network.image_mb
 
@@ -227,5 +236,5 @@ STAGES = {
     "train_attribute_model": _attribute_model,
     "measure_images": _images,
 }
-# The wildcards that what a job takes depends on.
+# The wildcards on which the cost of a job depends.
 DEPENDS = {stage: ("dataset", *list(signature(work).parameters)[1:]) for stage, work in STAGES.items()}
