@@ -182,7 +182,7 @@ BAD_PIXELS = IMAGES.replace("np.uint8", "np.float32")
         ("bias", "return images", "return images / 255", 13, "bias 'mine' gives float64 (1200, 1, 8, 8) for its image"),
         ("bias", "def apply(self, images,", "def apply(self,", 5, "bias 'mine' fails: TypeError: Mine.apply() takes 4"),
         ("labelled", "np.ones(len(split))", "np.ones(3)", 4, "debias 'mine' gives float64 (3,) for the weights, not"),
-        ("labelled", "np.ones(len", "-np.ones(len", 4, "debias 'mine' gives weights that cannot be: weights must be"),
+        ("labelled", "np.ones(len", "-np.ones(len", 4, "debias 'mine' gives weights that cannot be used: weights"),
         ("labelled", "len(split)", "len(spilt)", 5, "NameError: name 'spilt' is not defined"),
         ("estimated", "Estimate(np", "(np", 5, "debias 'mine' gives ndarray for what it estimates, not Estimate"),
         ("estimated", '["label"]', '["lable"]', 6, "KeyError: 'lable'"),

@@ -101,7 +101,11 @@ def test_only_the_known_attributes_are_looked_at(groups):
 @pytest.mark.parametrize(
     ("changes", "known", "said"),
     [
-        ({"attribute": None}, 0.1, "debias fairdd: this data set has no attribute to be known; leave known out"),
+        (
+            {"attribute": None},
+            0.1,
+            "debias fairdd: the option known needs attributes, which this data set does not have; leave known out",
+        ),
         ({}, 0.0, "the share of known attributes must be above 0 and at most 1, not 0.0; null knows none"),
         ({}, 1.5, "the share of known attributes must be above 0 and at most 1, not 1.5; null knows none"),
     ],

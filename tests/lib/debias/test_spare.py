@@ -127,6 +127,7 @@ def test_outputs_that_cannot_be_told_apart_weigh_alike():
         ({}, {"logits": np.full((9, 2), np.nan)}, "the logits have values that are not finite"),
         ({}, {"logits": np.zeros((8, 2))}, r"logits of shape \(8, 2\) do not fit 9 labels"),
         ({"clusters": 1}, {}, "the clusters of spare must be at least 2, not 1"),
+        ({"clusters": 0}, {}, "the clusters of spare must be at least 2, not 0"),
         ({"max_clusters": 1}, {}, "the clusters of spare must be at least 2, not 1"),
         ({"power": -1.0}, {}, "the power of spare must be a number of at least 0, not -1.0"),
     ],

@@ -141,7 +141,7 @@ def test_what_does_not_pass_is_uniform_and_it_is_said(few_digits, tried, log_lin
     tried(Trial([0.1] * 6, [0.2] * 6, None))
     found = estimate_weights(KDE, columns_of(split), split)
     np.testing.assert_array_equal(found.weights, 1)
-    assert "there is no bias that these weights find, and all samples count alike" in log_lines[0]
+    assert "they find no bias, and all samples count alike" in log_lines[0]
 
 
 @pytest.mark.parametrize(("variance", "wanted", "count"), [(0.1, None, 0), (0.1, True, 1), ("trial", False, 0)])

@@ -1,1 +1,1 @@
-"""From a surrogate over densities to weights and groups: what forms the real side of the matching."""
+"""Debias: from a surrogate's embedding or predictions to sample weights, groups and the real batches to match."""

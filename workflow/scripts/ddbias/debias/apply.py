@@ -1,4 +1,4 @@
-"""What a debias of any kind says about the real side of the matching."""
+"""From the settings of a debias, of any kind, to its `RealSettings`: weights, groups, draw and pooling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ddbias.debias.real_side import RealSettings, check_given, draws
 
 
 def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> RealSettings:
-    """Return what a debias says about the real side of a training split.
+    """Return how a debias draws and pools the real images of a training split.
 
     Parameters
     ----------
@@ -24,13 +24,17 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
         ``kind`` and options of the debias.
     split : Split
     path : path or None
-        The weights file of a debias that uses a surrogate.
+        The file that the rule ``estimate_weights`` wrote; None for a debias without a surrogate.
+
+    Returns
+    -------
+    RealSettings
 
     Raises
     ------
     DdbiasError
-        If the file is damaged or belongs to another split, a debias that needs one has none, or it cannot work
-        without attributes.
+        If the debias needs a file and `path` is None, or the file is damaged or belongs to another split. Also if the
+        debias needs attributes that the split does not have.
     """
     method = plugins.module("debias", settings["kind"])
     pooling = getattr(method, "POOLING", "mean")
@@ -54,7 +58,7 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
 
 
 def _read(path: str | Path, split: Split) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return weights and groups, if any, of a weights file."""
+    """Return the weights (N,) and the groups (N,) of a weights file; None for groups where the file has none."""
     table, _ = store.read_table(path)
     store.require(path, "a file of weights", table.column_names, ("index", "weight"))
     weights = table["weight"].to_numpy()

@@ -1,6 +1,6 @@
 """Images averaged down for the small classifiers that look for a bias: cheap, and colours and shapes survive.
 
-What a bias is made of may be lost in it (fine texture, noise of single pixels); what is lost cannot be found.
+A bias that the averaging removes (fine texture, noise of single pixels) cannot be found.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from torch import nn
 
 from ddbias.data.split import Split
 
-SIDE = 16  # pixels that are left at least, of images that are larger
-_AT_ONCE = 4096  # images that are floating-point numbers at full size
+SIDE = 16  # pixels that the side of a larger image keeps at least
+_AT_ONCE = 4096  # images that are held as floating-point numbers at full size
 
 
 def factor(side: int) -> int:
-    """Return how many pixels of a side (in pixels) become one: 1 below 32, 2 below 48, 3 below 64 ..."""
+    """Return how many pixels along a side of `side` pixels become one: 1 below 32, 2 below 48, 3 below 64 ..."""
     return max(1, side // SIDE)
 
 
 def coarse(images: torch.Tensor) -> torch.Tensor:
-    """Return normalised images (B, C, S, S) averaged to (B, C, s, s), s = S // `factor`; small ones as they are."""
+    """Return normalised images (B, C, S, S) averaged to (B, C, s, s), s = S // `factor`; below 32 pixels unchanged."""
     by = factor(images.shape[-1])
     return images if by == 1 else nn.functional.avg_pool2d(images, by)
 

@@ -1,22 +1,22 @@
-"""Groups within a class by DBSCAN of its embedding, without attribute labels.
+"""Groups within a class by DBSCAN of its embeddings, without attribute labels.
 
-Source: in appendix M of FairDD (Zhou et al., arXiv 2411.19623) DBSCAN (Ester et al., KDD 1996) of a batch stands in for
-the attribute; its features, eps and min_samples were not available to us. Differs from it, as far as we know, in: the
-groups are those of the whole class in a surrogate's embedding, L2-normalised, and are made once, not in each batch.
+Source: appendix M of FairDD (Zhou et al., arXiv 2411.19623), where DBSCAN (Ester et al., KDD 1996) of a batch replaces
+the attribute. The features, eps and min_samples of the appendix were not available to us. Differs from it, as far as
+we know: each whole class is clustered once, not each batch, in a surrogate's L2-normalised embedding.
 
-A core sample has ``min_samples`` samples, itself among them, within ``eps``; core samples within eps of each other are
-one group. Every other sample belongs to the group of its nearest core sample: DBSCAN leaves those of a border to the
-order of the data and the rest as noise, but noise as a group of its own would give outliers the weight of a group.
-Measured on CMNIST's training split, 5 % conflicting: with the nearest group conflicting samples hold .88 and .84 of the
-weight in the embeddings of ``generalised_ce`` and ``supcon``, with a group of its own .86 and .83. Without any core
-sample a class is one group.
+A core sample has at least ``min_samples`` samples, itself included, within the distance ``eps``. Core samples within
+eps of each other form one group, and every other sample joins the group of its nearest core sample. DBSCAN itself
+assigns border samples by the order of the data and calls the rest noise. As a group of its own, noise would give
+outliers the weight of a group: on CMNIST's training split with 5 % conflicting samples these would hold .86 and .83 of
+the weight (embeddings of ``generalised_ce`` and ``supcon``) instead of .88 and .84. A class without any core sample is
+one group.
 
-Where no eps is given, it is for each class such that 95 % of its samples are core samples: the value that Ester et al.
-read off the sorted distances to the fourth neighbour, for a stated share of noise. The share was set on the same split
-(with 98 % conflicting samples hold .87 and .84 of the weight, with 99 % .84 and .65).
+Without a given eps, each class gets the smallest eps at which 95 % of its samples are core samples. Ester et al. read
+this value off the sorted distances to the fourth neighbour, for a stated share of noise. The share was chosen on the
+same split (with 98 % conflicting samples hold .87 and .84 of the weight, with 99 % .84 and .65).
 
-Cost: O(n^2 D) for a class of n samples in D dimensions, 4 s of 6,000 in 512, and at worst 8 n^2 bytes. Of a class of
-more than 8,000 samples as many drawn ones are clustered; the others belong to their nearest core sample's group, too.
+Cost: O(n^2 D) time for a class of n samples in D dimensions (4 s for 6,000 in 512), and at worst 8 n^2 bytes. Of a
+class of more than 8,000 samples a random 8,000 are clustered; the others join the group of their nearest core sample.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ddbias.base.groups import class_members
 from ddbias.base.seeding import numpy_stream
 from ddbias.debias.pseudo_groups import by_size, check_rows
 
-MIN_SAMPLES = 5  # itself among them; the fourth neighbour of Ester et al., the default of scikit-learn
-CORE_SHARE = 0.95
-LARGEST = 8000  # samples of a class that are clustered
-LEAST_EPS = 1e-6  # of samples that are one point, whose distances rounding makes
+MIN_SAMPLES = 5  # the sample and its four nearest neighbours (Ester et al.); scikit-learn's default
+CORE_SHARE = 0.95  # of the samples of a class, where no eps is given
+LARGEST = 8000  # samples of a class that are clustered at most
+LEAST_EPS = 1e-6  # for equal samples, whose distances are rounding errors
 
 
 def dbscan_groups(
@@ -47,26 +47,27 @@ def dbscan_groups(
     Parameters
     ----------
     embeddings : array of float, shape (N, D)
-        L2-normalised here; a row of zeros stays.
+        This function L2-normalises the rows; a row of zeros stays zero.
     labels : array of int, shape (N,)
     eps : float, optional
-        Distance on the unit sphere, above 0, at most 2; by default for each class such that 95 % are core samples.
+        Euclidean distance between normalised rows, above 0, at most 2; by default one for each class, at which 95 % of
+        its samples are core samples.
     min_samples : int, optional
-        At least 1; by default 5.
+        Samples within eps, itself included, that make a core sample; at least 1, by default 5.
     seed : int
-        Of the samples that stand for a large class.
+        Selects the samples of a class of more than 8,000 that are clustered.
 
     Returns
     -------
     groups : ndarray of int64, shape (N,)
-        0 is the largest group of a class, 1 the next.
+        0 is the largest group of a class, 1 the next; compared within a class only.
     eps : list of float
-        One for each class in ascending order of labels.
+        One for each class, in ascending order of the labels.
 
     Raises
     ------
     DdbiasError
-        If eps or min_samples are out of range, an embedding is not finite, or the lengths differ.
+        If eps or min_samples is out of range, an embedding is not finite, or the lengths differ.
     """
     points, labels = np.asarray(embeddings), np.asarray(labels)
     if eps is not None and not 0 < eps <= 2:
@@ -87,7 +88,7 @@ def dbscan_groups(
 def _class_groups(
     points: np.ndarray, drawn: np.ndarray, eps: float | None, min_samples: int
 ) -> tuple[np.ndarray, float]:
-    """Return the groups (n,) of one class with embeddings (n, D), clustered by the drawn rows, and its eps."""
+    """Return the groups (n,) of one class with embeddings (n, D), clustered by its drawn rows, and its eps."""
     from sklearn.cluster import DBSCAN
     from sklearn.neighbors import NearestNeighbors
     from threadpoolctl import threadpool_limits

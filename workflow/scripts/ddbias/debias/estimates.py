@@ -1,4 +1,4 @@
-"""What a debias reads off a surrogate's columns: one weight a sample, perhaps its density and its pseudo-group."""
+"""What a debias computes from a surrogate's columns: sample weights, and depending on its kind densities and groups."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from ddbias.base.errors import DdbiasError
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """Weights of a training split that come from a surrogate; without attribute labels, unless some are `known`.
+    """Sample weights of a training split, computed from a surrogate.
+
+    No attribute label enters, except those of the share of the samples that an option ``known`` states.
 
     Attributes
     ----------
     weights : ndarray of float64, shape (N,)
-        Not negative; only ratios within a class matter.
+        Finite and not negative; only ratios within a class matter.
     log_density : ndarray of float64, shape (N,), or None
-        Of a debias that estimates one.
+        None for a debias that estimates no density.
     groups : ndarray of int64, shape (N,), or None
-        Pseudo-groups, of a debias that has them; compared within a class only.
+        Pseudo-groups, compared within a class only; None for a debias that has none.
     diagnostics : mapping of str to float or list of float
-        What else is worth keeping with the weights, in the metadata of their file.
+        Further numbers, kept in the metadata of the weights file.
     evident : bool
-        Whether there is evidence of a bias already (`ddbias.debias.evidence`), so that a trial asks for less.
+        Whether there is evidence of a bias (`ddbias.debias.evidence`); a trial then asks for a smaller gain.
     """
 
     weights: np.ndarray
@@ -38,10 +40,18 @@ class Estimate:
 def column(columns: Mapping[str, np.ndarray], name: str, debias: str, kinds: str) -> np.ndarray:
     """Return a column of a surrogate's file.
 
+    Parameters
+    ----------
+    columns : mapping of str to ndarray
+    name : str
+        Of the column.
+    debias, kinds : str
+        For the message: the kind of the debias, and in words which surrogates store the column.
+
     Raises
     ------
     DdbiasError
-        If the surrogate stores none of that name; `kinds` says in words which surrogates do.
+        If the surrogate does not store that column.
     """
     if columns.get(name) is None:
         raise DdbiasError(f"debias {debias} needs the {name} of its surrogate, which stores none; use {kinds}")
@@ -51,7 +61,7 @@ def column(columns: Mapping[str, np.ndarray], name: str, debias: str, kinds: str
 def mean_one(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return values (N,) scaled to mean 1 within each class, as float64.
 
-    A class whose values are all zero says nothing about its samples: they count alike.
+    A class whose values are all zero says nothing about its samples: each of them gets 1.
 
     Raises
     ------
@@ -60,13 +70,15 @@ def mean_one(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     values, labels = np.asarray(values, np.float64), np.asarray(labels)
     if not np.isfinite(values).all() or (values < 0).any():
-        raise DdbiasError("what weights are made of must be finite and not negative; the surrogate may have diverged")
+        raise DdbiasError(
+            "the values that make the weights must be finite and not negative; the surrogate may have diverged"
+        )
     scaled = np.ones(len(labels))
     for label in np.unique(labels):
         members = labels == label
         largest = values[members].max()
         if largest > 0:
-            share = values[members] / largest  # so that neither tiny nor huge values lose the sum
+            share = values[members] / largest  # so that the mean neither overflows nor underflows
             scaled[members] = share / share.mean()
     return scaled
 
@@ -77,13 +89,13 @@ def cross_entropies(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Raises
     ------
     DdbiasError
-        If a logit is not finite or a label has none.
+        If a logit is not finite or a label has no logit.
     """
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
     if logits.ndim != 2 or len(logits) != len(labels) or labels.max() >= logits.shape[1]:
         raise DdbiasError(f"logits of shape {logits.shape} do not fit {len(labels)} labels up to {labels.max()}")
     if not np.isfinite(logits).all():
-        raise DdbiasError("the logits have values that are not finite: the surrogate diverged, lower its rate")
+        raise DdbiasError("the logits have values that are not finite: the surrogate diverged, lower its learning rate")
     shifted = logits - logits.max(1, keepdims=True)
     # Rounding may leave a loss a little below zero.
     return np.maximum(np.log(np.exp(shifted).sum(1)) - shifted[np.arange(len(labels)), labels], 0.0)

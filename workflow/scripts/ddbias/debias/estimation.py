@@ -1,4 +1,4 @@
-"""Weights off what a surrogate says, tried out where a debias asks for it."""
+"""Sample weights from the columns of a surrogate, and their trial where a debias asks for one."""
 
 from __future__ import annotations
 
@@ -22,41 +22,45 @@ from ddbias.debias.trial import trial
 def estimate_weights(
     settings: Mapping, columns: Mapping[str, np.ndarray], split: Split | None = None, *, seed: int = 0
 ) -> Estimate:
-    """Return what a debias reads off a surrogate's columns, if it stands a trial.
+    """Return the weights that a debias estimates from a surrogate's columns; equal weights if a trial rejects them.
 
-    What a debias offers for a trial (see `ddbias.debias.kinds`) is tried on the split; weights that do not pass give
-    way to equal ones, and a class is one group. The option ``trial`` has any debias tried, or none.
+    Some kinds return a list of candidates (see `ddbias.debias.kinds`), which are tried on the split
+    (`ddbias.debias.trial`). If none passes, all samples get the same weight and each class is one group. The option
+    ``trial`` overrides this: true tries the estimates of any kind, false tries none and takes the last candidate.
 
     Parameters
     ----------
     settings : mapping
         ``kind`` and options of the debias.
     columns : mapping of str to ndarray
-        Of the surrogate's file. An ``attribute`` among them is not passed on: no estimate may look at it, but for the
-        share of it that the option ``known`` of a kind states (``attribute_known``, -1 for the others).
+        Of the surrogate's file. ``attribute`` is not passed on to the kind. With the option ``known``, the kind gets
+        ``attribute_known`` instead: the attributes of that share of the samples, -1 for the others.
     split : Split, optional
-        Of the same samples; without one nothing is tried.
+        The same samples in the same order; without it nothing is tried.
     seed : int
-        Which samples these are, and that of the trial.
+        Draws the samples whose attribute is known, and seeds the trial.
 
     Returns
     -------
     Estimate
-        Its diagnostics have the ``trial_gains`` and ``trial_errors`` of all that was tried, and ``trial_chosen``, the
-        number of the one taken (None: all samples count alike).
+        After a trial its diagnostics have ``trial_gains`` and ``trial_errors``, one number for each candidate, and
+        ``trial_chosen``, the position of the candidate taken (None: all samples count alike).
 
     Raises
     ------
     DdbiasError
-        If the kind uses no surrogate, or the columns lack what it needs.
+        If the kind uses no surrogate, the columns lack what it needs, or ``known`` is set without attributes.
     """
     method = plugins.module("debias", settings["kind"])
     if not hasattr(method, "estimate"):
-        raise DdbiasError(f"debias {settings['kind']} uses no surrogate; leave it out")
+        raise DdbiasError(f"debias {settings['kind']} uses no surrogate; leave the option surrogate out")
     seen = {name: values for name, values in columns.items() if name != "attribute"}
     if settings.get("known") is not None:
         if columns.get("attribute") is None:
-            raise DdbiasError(f"debias {settings['kind']}: this data set has no attribute to be known; leave known out")
+            raise DdbiasError(
+                f"debias {settings['kind']}: the option known needs attributes, which this data set does not have; "
+                "leave known out"
+            )
         seen["attribute_known"] = known_attributes(columns["attribute"], settings["known"], seed=seed)
     with plugins.calling("debias", settings["kind"]):
         given = method.estimate(seen, **kinds.options(settings))
@@ -79,8 +83,8 @@ def _tried(debias: str, offered: list[Estimate], split: Split, seed: int) -> Est
         return replace(found, diagnostics={**found.diagnostics, **told})
     best = int(np.argmax(result.gains))
     logger.warning(
-        "debias %s: a classifier trained on the weighted samples gains %.3f (standard error %.3f) over one trained on "
-        "all alike, which is not enough: there is no bias that these weights find, and all samples count alike "
+        "debias %s: the weights failed their trial: a classifier trained with them gains %.3f (standard error %.3f) "
+        "over one trained with equal weights, which is too little; they find no bias, and all samples count alike "
         "(trial: false takes the weights as they are)",
         debias,
         result.gains[best],

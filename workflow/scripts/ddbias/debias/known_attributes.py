@@ -1,11 +1,11 @@
-"""Groups where the attribute is known of a share of the images only, and pseudo-groups tell the rest. Ours.
+"""Groups where the attribute is known for only a share of the images, and pseudo-groups stand in for the rest. Ours.
 
-An image whose attribute is known belongs to the group of that attribute. The others of a pseudo-group take the
-attribute that most known images of the same class and pseudo-group have, the lowest of equally frequent ones; so
-several pseudo-groups may become one. A pseudo-group without any known image stays a group of its own. A group that no
-pseudo-group stands for has its known images only; few as they are, they hold its whole weight.
+An image whose attribute is known belongs to the group of that attribute. The other images of a pseudo-group get the
+most frequent attribute among the known images of the same class and pseudo-group (of equally frequent ones the lowest).
+So several pseudo-groups may become one group. A pseudo-group without any known image stays a group of its own. A group
+that no pseudo-group maps to consists of its known images only; even if they are few, they hold its whole weight.
 
-This uses the attribute: what comes of it is not label-free.
+This uses the attribute, so the result is not label-free.
 
 Cost: counting.
 """
@@ -22,14 +22,13 @@ from ddbias.base.seeding import numpy_stream
 def known_attributes(attributes: np.ndarray, share: float, *, seed: int) -> np.ndarray:
     """Return the attributes (N,) int64 of a share of the samples, -1 for the others.
 
-    The samples are drawn with one stream of the seed, whatever the debias, and those of a smaller share are among those
-    of a larger one.
+    The draw depends on the seed only, not on the debias. The samples of a smaller share are also in every larger one.
 
     Parameters
     ----------
     attributes : array of int, shape (N,)
     share : float
-        Above 0, at most 1; of the samples, rounded to whole ones.
+        Above 0, at most 1; share of the samples, whose number is rounded.
     seed : int
 
     Raises
@@ -52,16 +51,24 @@ def known_attributes(attributes: np.ndarray, share: float, *, seed: int) -> np.n
 
 
 def name_by_known(groups: np.ndarray, labels: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return groups (N,) int64: the attribute where it is known, else what it is in most of the pseudo-group.
+    """Return groups (N,) int64: the attribute where known, else the most frequent known one of the pseudo-group.
 
     Parameters
     ----------
     groups, labels : array of int, shape (N,)
-        Pseudo-groups, 0 and more, compared within a class only.
+        Pseudo-groups, numbered from 0 and compared within a class only, and class labels.
     known : array of int, shape (N,)
         Attributes, -1 where unknown.
+
+    Examples
+    --------
+    Pseudo-group 0 has a known image, of attribute 2; pseudo-group 1 has none:
+
+    >>> import numpy as np
+    >>> name_by_known(np.array([0, 0, 1, 1]), np.zeros(4, int), np.array([2, -1, -1, -1])).tolist()
+    [2, 2, 4, 4]
     """
-    named, free = known.copy(), known.max() + 1  # names from here on are no attribute's
+    named, free = known.copy(), known.max() + 1  # numbers from here on are no attribute
     for _, members in class_members(labels):
         for group in np.unique(groups[members]):
             rows = members[groups[members] == group]

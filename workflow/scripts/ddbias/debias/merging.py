@@ -1,15 +1,15 @@
-"""Merging many small clusters into groups that a gap keeps apart, from their moments alone.
+"""Merging many small clusters into groups that are separated by gaps, using only size, mean and covariance of each.
 
-Two clusters are kept apart if their separation, ``|m_a - m_b| / (s_a + s_b)`` with the standard deviations along the
-line between the means, is above a threshold (the separation index of Qiu and Joe, 2006, is a monotone function of
-it). The halves of a normal cluster have 1.3, those of an evenly filled interval 1.7, a thin tail and its rest up to
-2.3.
+Two clusters stay apart if their separation is above a threshold. It is ``|m_a - m_b| / (s_a + s_b)``, with means m and
+standard deviations s along the line between the means. (The separation index of Qiu and Joe, 2006, is a monotone
+function of it.) For comparison: the two halves of a normal cluster have 1.3, those of a uniformly filled interval 1.7,
+a thin tail and the rest of its cluster up to 2.3.
 
-Clusters are brought together in the order of average linkage (mean squared distance of their samples, which follows
-exactly from moments), so that distant small groups, which sizes as unequal as 95 % and 0.5 % hide from a
-likelihood or an inertia, meet the mass last.
+Clusters are merged in the order of average linkage: by the mean squared distance between their samples, which follows
+exactly from the moments. So small and distant groups are merged with the majority last. A likelihood or an inertia
+would miss such groups where sizes are as unequal as 95 % and 0.5 %.
 
-Cost: O(m^3) in the m clusters to begin with; none in the samples.
+Cost: O(m^3) for m initial clusters, whatever the number of samples.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-EXCESS = 1.5  # see `separation`
+EXCESS = 1.5  # correction for small samples, see `separation`
 
 
 @dataclass(frozen=True, eq=False)
 class Component:
-    """A set of clusters as one: which, and the moments of its samples.
+    """A set of clusters treated as one, with the moments of its samples.
 
     Attributes
     ----------
     parts : tuple of int
-        The clusters it is made of.
+        Numbers of the clusters in the set.
     size : int
         Number of samples, at least 1.
     mean : ndarray of float64, shape (D,)
     covariance : ndarray of float64, shape (D, D)
-        Divided by the size.
+        Normalised by the size, not by size - 1.
     """
 
     parts: tuple[int, ...]
@@ -50,7 +50,7 @@ class Component:
         return cls((part,), len(points), mean, centred.T @ centred / len(points))
 
     def __add__(self, other: Component) -> Component:
-        """Return both as one."""
+        """Return the union of both, whose moments follow exactly."""
         size = self.size + other.size
         share = other.size / size
         step = other.mean - self.mean
@@ -60,10 +60,10 @@ class Component:
 
 
 def separation(a: Component, b: Component) -> float:
-    """Return how far two components are apart in units of their spread along the line between them, 0 to infinity.
+    """Return the distance between the means of two components in units of their spread along it, 0 to infinity.
 
-    Few samples look farther apart than they are: variances are those of a sample (divided by size - 1), and what is
-    left of the excess is taken out by ``1 + EXCESS / n`` with the smaller size n. That factor is ours.
+    With few samples this would be too large. So variances are normalised by size - 1, and the result is divided by
+    ``1 + EXCESS / n`` with n the smaller size. That factor is ours.
     """
     step = b.mean - a.mean
     length = float(np.linalg.norm(step))
@@ -73,7 +73,7 @@ def separation(a: Component, b: Component) -> float:
     for component in (a, b):
         variance = float(step @ component.covariance @ step) / length**2
         spread += np.sqrt(max(variance, 0.0) * component.size / max(component.size - 1, 1))
-    # Points that coincide up to rounding are not a group of their own, and their spread is no divisor.
+    # The lower bound avoids a division by zero where the points of both components coincide up to rounding.
     return length / max(spread, 1e-9 * length) / (1 + EXCESS / min(a.size, b.size))
 
 
@@ -83,7 +83,7 @@ def distance(a: Component, b: Component) -> float:
 
 
 def merge(components: Sequence[Component], *, threshold: float, smallest: int, at_most: int | None) -> list[Component]:
-    """Return groups that are pairwise separated by more than a threshold.
+    """Merge components until all groups are pairwise separated by more than a threshold.
 
     Parameters
     ----------
@@ -92,14 +92,14 @@ def merge(components: Sequence[Component], *, threshold: float, smallest: int, a
     threshold : float
         At least 0.
     smallest : int
-        Components of fewer samples never stay alone: each joins the nearest one.
-    at_most : int, optional
-        The least separated groups are merged until no more than these are left.
+        At least 1, in samples; a smaller component always joins the nearest one.
+    at_most : int or None
+        Number of groups above which the least separated ones are merged; None: any number may remain.
 
     Returns
     -------
     list of Component
-        The largest first; of equal ones that with the earliest part.
+        The largest first; of equally large ones that with the lowest part first.
     """
     nodes = {index: [component] for index, component in enumerate(components)}
     for first, second in _average_linkage(components):
@@ -109,11 +109,11 @@ def merge(components: Sequence[Component], *, threshold: float, smallest: int, a
 
 
 def _average_linkage(components: Sequence[Component]) -> list[tuple[int, int]]:
-    """Return the merges of average linkage, the nearest pair first; a pair goes on under its lower number."""
-    sizes = np.array([component.size for component in components], np.float64)
-    means = np.stack([component.mean for component in components])
+    """Return the merges of average linkage in order; a merged pair keeps the lower of its two numbers."""
+    sizes = np.array([component.size for component in components], np.float64)  # (m,)
+    means = np.stack([component.mean for component in components])  # (m, D)
     spread = np.array([np.trace(component.covariance) for component in components])
-    apart = ((means[:, None] - means[None]) ** 2).sum(2) + spread[:, None] + spread[None]
+    apart = ((means[:, None] - means[None]) ** 2).sum(2) + spread[:, None] + spread[None]  # (m, m)
     np.fill_diagonal(apart, np.inf)
     merges = []
     for _ in range(len(components) - 1):
@@ -128,7 +128,7 @@ def _average_linkage(components: Sequence[Component]) -> list[tuple[int, int]]:
 
 
 def _reduce(groups: list[Component], threshold: float, smallest: int, at_most: int | None) -> list[Component]:
-    """Return groups after merging what is too small, too near or too many, one pair at a time."""
+    """Merge groups one pair at a time while one is too small, two are too close, or there are too many."""
     groups = list(groups)
     while len(groups) > 1:
         small = [i for i, group in enumerate(groups) if group.size < smallest]

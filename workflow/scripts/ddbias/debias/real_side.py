@@ -1,27 +1,29 @@
-"""The real side of a matching step: which images are drawn and how they are pooled into targets.
+"""The real side of a matching step: which real images are drawn, and how they are pooled into targets.
+
+A target is what synthetic images of a class are matched with: a weighted mean over real images of the batch.
 
 ``pooling: mean``
-    one target a class, the weighted mean; two unbiased estimators of it and one that is common:
+    one target for each class, an estimate of the weighted mean of the class by one of three draws:
 
     ``proportional``
-        draw images with replacement in proportion to their weight and take the plain mean (importance sampling: few
-        large weights do not blow up the variance of the estimate);
+        draw images with replacement in proportion to their weights and take the plain mean (importance sampling):
+        unbiased, and a few large weights do not inflate its variance;
     ``weighted_mean``
-        draw uniformly without replacement, add up weight times value and divide by the number of images (weights have
-        mean 1 in a class);
+        draw uniformly without replacement, add up weight times value and divide by the number of images: unbiased,
+        since weights have mean 1 in a class;
     ``normalised_mean``
-        the same divided by the sum of the weights drawn, as Cui et al. (arXiv 2406.06609) print it: a ratio of two
-        estimates, whose bias falls with the size of the batch.
+        the same, divided by the sum of the weights drawn, as Cui et al. (arXiv 2406.06609) print it: a ratio of two
+        estimates, whose bias falls with the batch size.
 
-    For a class whose weights are all equal all are the published draw: a uniform batch without replacement.
+    For a class whose weights are all equal, all three are the published draw: a uniform batch without replacement.
 ``pooling: groups``
-    one target for every group present in the batch, its plain mean (FairDD, arXiv 2411.19623);
+    one target for each group present in the batch, its plain mean (FairDD, arXiv 2411.19623).
 ``pooling: barycentre``
-    one target, the mean of the means of the groups present (COBRA, arXiv 2605.00185).
+    one target for each class, the mean of the means of the groups present (COBRA, arXiv 2605.00185).
 
-    Both draw ``uniform`` batches without replacement, as published, or ``proportional`` ones.
+    ``groups`` and ``barycentre`` draw ``uniform`` batches without replacement, as published, or ``proportional`` ones.
 
-A class no larger than the batch gives all it has: the target itself.
+If a class has no more images than the batch size, all are in the batch, and its target is exact.
 """
 
 from __future__ import annotations
@@ -43,15 +45,15 @@ REDUCTIONS = ("sum", "mean")
 
 @dataclass(frozen=True, eq=False)
 class RealSettings:
-    """What a debias says about the real side.
+    """How the real images of a training split are drawn and pooled, as a debias of any kind says it.
 
     Attributes
     ----------
     weights : ndarray of float, shape (N,)
-        Not negative; only ratios within a class matter. Under ``groups`` and ``barycentre`` they say how images are
-        drawn where nothing is matched, and in the matching only with the draw ``proportional``.
+        Finite and not negative; only ratios within a class matter. With the poolings ``groups`` and ``barycentre``,
+        matching uses them with the draw ``proportional`` only. Other draws, such as that of first images, always do.
     groups : ndarray of int64, shape (N,), or None
-        Compared within a class only; None exactly with the pooling ``mean``.
+        Compared within a class only. None with the pooling ``mean``, required with the others.
     pooling : {"mean", "groups", "barycentre"}
     draw : str
         One of `DRAWS` with the pooling ``mean``, else of `GROUP_DRAWS`.
@@ -61,7 +63,8 @@ class RealSettings:
     Raises
     ------
     DdbiasError
-        If a name is unknown, groups are missing or too many, or their number is not that of the weights.
+        If a name is unknown, groups are missing or given with the pooling ``mean``, or their number differs from that
+        of the weights.
     """
 
     weights: np.ndarray
@@ -87,30 +90,31 @@ class RealSettings:
 
     @classmethod
     def plain(cls, count: int) -> RealSettings:
-        """Return those of no debias, for `count` samples."""
+        """Return the settings without debias, equal weights, for `count` samples."""
         return cls(np.ones(count))
 
 
 def draws(pooling: str) -> tuple[str, ...]:
-    """Return the draws that a pooling allows, its default first."""
+    """Return the draws that a pooling allows, the default first."""
     return DRAWS if pooling == "mean" else GROUP_DRAWS
 
 
 @dataclass(frozen=True)
 class Target:
-    """What the synthetic images of a class are matched with: a weighted mean over some real images of a batch.
+    """What synthetic images of a class are matched with: a weighted mean over real images of a batch.
 
     Attributes
     ----------
     label : int
         The class.
     images : Tensor of int64, shape (m,)
-        Places in the batch that count. Where none does (all weights that were drawn are zero) one of the class whose
-        share is 0, so that nothing is empty.
+        Positions in the batch of the images with a share above 0. If there is none, because all weights drawn are
+        zero, one image of the class with the share 0, so that the target is not empty.
     share : Tensor of float32, shape (m,)
-        What each counts. They sum to 1, with the draw ``weighted_mean`` in expectation only.
+        Factor of each image in the weighted mean. The shares sum to 1; with the draw ``weighted_mean`` only in
+        expectation.
     scale : float
-        How much the distance to this target counts in the loss.
+        Factor of the distance to this target in the loss.
     """
 
     label: int
@@ -121,15 +125,15 @@ class Target:
 
 @dataclass(frozen=True)
 class RealBatch:
-    """Real images of one step and how they are pooled into targets.
+    """The real images of one step, and the targets into which they are pooled.
 
     Attributes
     ----------
     index : Tensor of int64, shape (M,)
-        Rows of the split, class after class.
+        Rows of the split, sorted by class.
     labels : Tensor of int64, shape (M,)
-    targets : tuple of Target, R of them
-        Class after class.
+    targets : tuple of R Targets
+        Sorted by class.
     """
 
     index: torch.Tensor
@@ -143,12 +147,12 @@ class RealBatch:
 
     @property
     def scale(self) -> torch.Tensor:
-        """How much the distance to every target counts, float32 (R,)."""
+        """The factor of the distance to every target in the loss, float32 (R,)."""
         return torch.tensor([target.scale for target in self.targets])
 
     @property
     def pool(self) -> torch.Tensor:
-        """The targets as a matrix, float32 (R, M): ``pool @ embedding`` are all of them. Large for many classes."""
+        """The shares as a matrix, float32 (R, M): ``pool @ embeddings`` gives the targets. Large for many classes."""
         matrix = torch.zeros(len(self.targets), len(self.index))
         for row, target in zip(matrix, self.targets, strict=True):
             row[target.images] = target.share
@@ -167,20 +171,23 @@ class RealSide:
     labels : ndarray of int64, shape (N,)
     settings : RealSettings
     batch_size : int
-        Images per class and step; a smaller class gives all it has.
+        Images per class and step; of a class with fewer images all are in every batch.
     seed : int
 
     Attributes
     ----------
-    classes, weights : list of Tensor
-        Rows of each class (n_c,) int64 and their weights, float64 of mean 1.
+    classes : list of Tensor of int64, each of shape (n_c,)
+        Rows of the split, for each class c.
+    weights : list of Tensor of float64, each of shape (n_c,)
+        Weights of these rows, with mean 1.
     uniform : list of bool
-        Whether the weights of a class are all equal.
+        For each class, whether its weights are all equal.
 
     Raises
     ------
     DdbiasError
-        If the weights cannot be weights, or a class below the largest label has no sample.
+        If a weight is negative or not finite, all weights of a class are zero, or a class below the largest label has
+        no sample.
     """
 
     def __init__(self, labels: np.ndarray, settings: RealSettings, *, batch_size: int, seed: int) -> None:
@@ -192,11 +199,11 @@ class RealSide:
         empty = [label for label, members in enumerate(self.classes) if not len(members)]
         if empty:
             raise DdbiasError(f"class {empty[0]} has no training images; a data set needs images of every class")
-        # By class, since scaling to mean 1 may round differently in two classes.
+        # For each class, since scaling to mean 1 may round differently in two classes.
         self.uniform = [bool((values == values[0]).all()) for values in self.weights]
 
     def batch(self, step: int) -> RealBatch:
-        """Return the batch of a step; the same for the same step, whatever was drawn before."""
+        """Return the batch of a step; it depends on seed and step only, not on what was drawn before."""
         index, targets, place = [], [], 0
         for label in range(len(self.classes)):
             rows, pools = self._draw(label, stream(self.seed, "real_batch", step, label))
@@ -209,7 +216,7 @@ class RealSide:
         return RealBatch(torch.cat(index), labels, tuple(targets))
 
     def _draw(self, label: int, generator: torch.Generator) -> tuple[torch.Tensor, list[tuple[torch.Tensor, float]]]:
-        """Return rows (m,) of a class, and of each target what they count, float64 (m,), and its scale."""
+        """Return rows (m,) of a class, and for each of its targets the shares, float64 (m,), and the scale."""
         members, weights = self.classes[label], self.weights[label]
         smaller = len(members) <= self.batch_size
         proportional = self.settings.draw == "proportional" and not self.uniform[label] and not smaller
@@ -226,23 +233,22 @@ class RealSide:
         return members[chosen], [(share, 1.0)]
 
     def _shares(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return what images (m,) drawn uniformly count in the weighted mean of their class."""
+        """Return the shares (m,) of uniformly drawn images in the weighted mean of their class."""
         if self.settings.draw != "normalised_mean":
             return weights / len(weights)
-        # A uniform draw may hit only samples of weight zero: it then says nothing about the target but must not
-        # divide by zero.
+        # If only samples of weight zero were drawn, equal shares avoid a division by zero.
         return weights / weights.sum() if weights.sum() > 0 else torch.full_like(weights, 1 / len(weights))
 
     def select(self, label: int, count: int, generator: torch.Generator) -> torch.Tensor:
-        """Return `count` different rows (count,) of a class, drawn in proportion to their weights."""
+        """Return different rows (count,) int64 of a class, drawn in proportion to their weights without replacement."""
         weights = self.weights[label]
-        # Samples of weight zero still come last when there are too few others.
+        # So that samples of weight zero fill up the draw if there are too few others.
         weights = weights + weights.max() * 1e-12
         return self.classes[label][torch.multinomial(weights, count, replacement=False, generator=generator)]
 
 
 def pooled_groups(groups: torch.Tensor, pooling: str, reduction: str) -> list[tuple[torch.Tensor, float]]:
-    """Return share (m,) float64 and scale of every target of images in groups (m,): see the module's text."""
+    """Return shares (m,) float64 and scale of every target of images in groups (m,); see the module's docstring."""
     names, cell, sizes = groups.unique(return_inverse=True, return_counts=True)
     means = torch.nn.functional.one_hot(cell, len(names)).T.double() / sizes[:, None]  # (groups, m)
     if pooling == "barycentre":
@@ -251,7 +257,13 @@ def pooled_groups(groups: torch.Tensor, pooling: str, reduction: str) -> list[tu
 
 
 def check_weights(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return sample weights as float64 scaled to mean 1 within each class; refuse what cannot be weights."""
+    """Return sample weights (N,) scaled to mean 1 within each class, as float64.
+
+    Raises
+    ------
+    DdbiasError
+        If the lengths differ, a weight is negative or not finite, or all weights of a class are zero.
+    """
     weights, labels = np.asarray(weights, np.float64), np.asarray(labels)
     if weights.shape != labels.shape:
         raise DdbiasError(f"{weights.size} weights for {labels.size} samples")
@@ -268,9 +280,9 @@ def check_weights(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def check_given(weights: np.ndarray, labels: np.ndarray, of: str) -> None:
-    """Refuse weights that the function `of` of a debias gave and that cannot be; raises `Misuse`."""
+    """Raise `Misuse` for unusable weights; `of` is the function of a debias that returned them."""
     need(weights, "the weights", of, shape=[len(labels)], types=["float64", "float32"])
     try:
         check_weights(weights, labels)
     except DdbiasError as error:
-        raise Misuse(f"gives weights that cannot be: {error}", of) from None
+        raise Misuse(f"gives weights that cannot be used: {error}", of) from None

@@ -1,15 +1,16 @@
 """COBRA: the synthetic images of a class are matched with the barycentre of its groups.
 
-Source: "COBRA" (arXiv 2605.00185). Of a class batch drawn uniformly the target is the mean, with equal weights, of the
-means of the groups present: ``b_c = (1 / |G|) sum_g mu_cg`` of embeddings (dm) or of gradients (dc, dsa, idc).
+Source: "COBRA" (arXiv 2605.00185). A batch of each class is drawn uniformly. The target is the mean, with equal
+weights, of the means of the groups present: ``b_c = (1 / |G|) sum_g mu_cg``. The means are of embeddings (dm) or of
+gradients (dc, dsa, idc).
 
-Its public code goes further in distribution matching, and the distiller's options do the same: dm with ``distance:
-absolute`` and ``warm_up: 10`` (50 at 50, 100 at 100 images per class), ``real_batch: 600``, 2,600 iterations.
+Its public code has further settings for distribution matching, which are options of the distiller dm here:
+``distance: absolute``, ``warm_up: 10`` (50 at 50, 100 at 100 images per class), ``real_batch: 600``, 2,600 iterations.
 
-Differs from the paper in the same as `ddbias.debias.kinds.fairdd` does: pseudo-groups, ``draw: proportional``, and
-balanced draws where nothing is matched.
+Differs from the paper as `ddbias.debias.kinds.fairdd` does: pseudo-groups, ``draw: proportional``, and balanced draws
+where nothing is matched.
 
-Cost: as without it; with pseudo-groups that of making them once.
+Cost: none beside the distiller; pseudo-groups are made once.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ PLUGIN = {
         "cobra": {
             "description": (
                 "One target for each class, the mean of the means of its groups (COBRA, arXiv 2605.00185). "
-                "MTT's experts are trained on group-balanced images instead. Its code matches distributions "
-                "with `distance` absolute and a `warm_up` of dm."
+                "MTT's experts are trained on group-balanced images instead. For distribution matching COBRA's code "
+                "also sets `distance: absolute` and a `warm_up`, options of dm."
             ),
             "options": {
                 "groups": {"$ref": "#/$defs/groups"},

@@ -1,15 +1,17 @@
 """DPR: real images are drawn in proportion to the probability that a biased classifier disagrees with their label.
 
-Source: Han et al., "Mitigating Spurious Correlations via Disagreement Probability" (arXiv 2411.01757): the weight of a
-sample (x, y) is ``1 - p_b(y | x)``, of the softmax of a classifier that was trained with the generalised cross-entropy
-(``generalised_ce``, q = .7). Its code divides the logits by a temperature (1 for coloured MNIST) and lets no weight be
-less than 1e-8, as we do. Needs no attribute labels. It is the soft form of ``contradiction``, without a look at the
-evidence: where a classifier has learnt no bias first, hard samples of any kind hold the weight.
+Source: Han et al., "Mitigating Spurious Correlations via Disagreement Probability" (arXiv 2411.01757). The weight of a
+sample (x, y) is ``1 - p_b(y | x)``, from the softmax of a classifier trained with the generalised cross-entropy
+(``generalised_ce``, q = .7). As in its code, the logits are divided by a temperature (1 for coloured MNIST) and no
+weight is below 1e-8. Needs no attribute labels.
 
-Differs from the paper in: the weights have mean 1 in each class, where DPR normalises over the data set and so draws a
-class that the classifier gets wrong more often; every class has its own synthetic images here. DPR trains its biased
-classifier for 100 epochs and starts the debiased one from it; here the surrogate says how long, and nothing is started
-from it.
+It is the soft form of ``contradiction``, without the test for evidence of a bias. Where the classifier did not learn a
+bias first, hard samples of any kind hold the weight.
+
+Differs from the paper in two points. The weights have mean 1 in each class, because every class has its own synthetic
+images; DPR normalises over the data set, which draws difficult classes more often. DPR trains its biased classifier for
+100 epochs and initialises the debiased one with it; here the surrogate's settings say how long, and nothing is
+initialised with it.
 
 Cost: none beside the surrogate.
 """
@@ -34,14 +36,14 @@ PLUGIN = {
             "options": {
                 "surrogate": {
                     "type": "string",
-                    "description": "Name under `surrogates`, of one that classifies; the paper's is a generalised_ce.",
+                    "description": "Name under `surrogates`, of a kind that classifies; the paper's is generalised_ce.",
                 },
                 "temperature": {
                     "type": "number",
                     "exclusiveMinimum": 0,
                     "default": 1,
                     "description": (
-                        "Divides the logits; above 1 the weights come closer to each other. DPR (1 for coloured MNIST)."
+                        "Divides the logits; above 1 the weights are closer to equal. DPR (1 for coloured MNIST)."
                     ),
                 },
                 "draw": {"$ref": "#/$defs/draw"},
@@ -52,7 +54,7 @@ PLUGIN = {
     },
 }
 
-LEAST = 1e-8  # of a weight before it is scaled; DPR's code
+LEAST = 1e-8  # smallest weight before scaling; DPR's code
 
 
 def estimate(columns: Mapping[str, np.ndarray], *, temperature: float = 1.0) -> Estimate:
@@ -68,8 +70,8 @@ def estimate(columns: Mapping[str, np.ndarray], *, temperature: float = 1.0) -> 
     Raises
     ------
     DdbiasError
-        If the surrogate stores no logits, they are not finite or too few for the labels, or the temperature is not
-        above 0.
+        If the surrogate stores no logits, a logit is not finite, a label has no logit, or the temperature is not above
+        0.
 
     Examples
     --------

@@ -1,18 +1,17 @@
-"""FairDD: the synthetic images of a class are matched with every group of the class on its own.
+"""FairDD: the synthetic images of a class are matched with every group of the class separately.
 
-Source: Zhou et al., "Fair Dataset Distillation via Synchronized Matching" (arXiv 2411.19623). Of a class batch drawn
-uniformly every group that is present gives one target, the plain mean over its images, and the loss of the class is the
-**sum** of the distances to them: rare groups count as much as common ones, and the step of the pixels grows with the
-number of groups. Groups that a batch misses are left out of that step. ``reduction: mean`` divides by the number of
-groups present, as the re-implementation with COBRA does for gradient matching.
+Source: Zhou et al., "Fair Dataset Distillation via Synchronized Matching" (arXiv 2411.19623). A batch of each class is
+drawn uniformly. Every group present gives one target, the plain mean over its images; groups that are absent are left
+out of the step. The loss of the class is the **sum** of the distances to the targets. So rare groups count as much as
+common ones, and the gradient of the pixels grows with the number of groups. ``reduction: mean`` divides by the number
+of groups present, as COBRA's re-implementation of FairDD does for gradient matching.
 
-Differs from the paper in: groups may be pseudo-groups of a surrogate, where attributes are unknown; ``draw:
-proportional`` draws the groups alike often, so that rare ones are seldom missed. Where images are drawn without being
-matched group by group (first images, controls, the training of MTT's experts and of IDC's network), the groups of a
-class are drawn alike often.
+Differs from the paper in: where attributes are unknown, groups may be pseudo-groups of a surrogate; ``draw:
+proportional`` draws all groups equally often, so that rare ones are seldom absent. Some draws are not matched group by
+group (first images, controls, training of MTT's experts and of IDC's network); they also draw the groups of a class
+equally often.
 
-Cost: as without it, and pseudo-groups once; gradient matching computes the real gradient in as many parts as there are
-groups.
+Cost: pseudo-groups are made once; gradient matching computes one real gradient for each group instead of each class.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ PLUGIN = {
     "debias": {
         "fairdd": {
             "description": (
-                "A target for every group of a class, whose distances are added (FairDD, arXiv 2411.19623). "
+                "One target for each group of a class; the distances to them are added (FairDD, arXiv 2411.19623). "
                 "MTT's experts are trained on group-balanced images instead."
             ),
             "options": {
@@ -43,9 +42,9 @@ PLUGIN = {
                     "enum": ["sum", "mean"],
                     "default": "sum",
                     "description": (
-                        "Whether the distances to the groups present are added, so that the step of the pixels "
-                        "grows with their number (FairDD), or averaged (COBRA's re-implementation for gradient "
-                        "matching)."
+                        "Whether the distances to the groups present are added (FairDD) or averaged (COBRA's "
+                        "re-implementation for gradient matching). Added, the gradient of the pixels grows with the "
+                        "number of groups."
                     ),
                 },
                 "min_evidence": {"$ref": "#/$defs/group_evidence"},

@@ -1,10 +1,10 @@
 """Weights that balance groups: every group of a class holds the same total weight.
 
-With the true attribute the matching target is the mean of the group means, which FairDD's squared loss leads to and
-COBRA aims at (arXiv 2411.19623, 2605.00185); it is no bound on what other weights reach. With pseudo-groups from a
-surrogate it needs no attribute. Formula and shrinkage: `ddbias.debias.balance`.
+With the true attribute the matching target of a class is the mean of its group means. FairDD's squared loss leads to
+this target, and COBRA aims at it (arXiv 2411.19623, 2605.00185). It is no upper bound for other weights. With
+pseudo-groups from a surrogate no attribute is needed. Formula and shrinkage: `ddbias.debias.balance`.
 
-Cost: counting; with clusters that of `ddbias.debias.pseudo_groups` or `ddbias.debias.dbscan_groups`.
+Cost: counting; with pseudo-groups that of `ddbias.debias.pseudo_groups` or `ddbias.debias.dbscan_groups`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ PLUGIN = {
     "debias": {
         "group_balanced": {
             "description": (
-                "Every group of a class holds the same total weight. With the true attribute: weights that "
-                "balance it, no bound on what other weights reach."
+                "Every group of a class holds the same total weight. Even with the true attribute this is no upper "
+                "bound for other weights."
             ),
             "options": {
                 "groups": {"$ref": "#/$defs/groups"},
@@ -36,9 +36,9 @@ PLUGIN = {
                     "minimum": 0,
                     "default": 0,
                     "description": (
-                        "Shrinks the weights towards equal ones: a group counts as if it had so many times an "
-                        "average group's samples more, which keeps tiny groups from taking all the weight. 0 "
-                        "balances exactly. Ours."
+                        "Shrinks the weights towards equal ones, so that tiny groups do not take all the weight: this "
+                        "many times the average group size is added to the size of every group. 0 balances exactly. "
+                        "Ours."
                     ),
                 },
                 "min_cell": {
@@ -70,9 +70,9 @@ def sample_weights(split: Split, *, smoothing: float = 0.0, min_cell: int = 1, *
     smoothing : float
         At least 0; shrinks the weights towards equal ones.
     min_cell : int
-        Smaller cells are merged into the largest of their class.
+        At least 1; groups with fewer samples are merged into the largest group of their class.
     **_
-        What concerns pseudo-groups only.
+        Options that concern pseudo-groups only.
 
     Raises
     ------
@@ -84,5 +84,5 @@ def sample_weights(split: Split, *, smoothing: float = 0.0, min_cell: int = 1, *
 
 
 def estimate(columns: Mapping[str, np.ndarray], **options: object) -> Estimate | list[Estimate]:
-    """Return balanced weights and pseudo-groups, small ones merged; see `ddbias.debias.balance.balanced_estimate`."""
+    """Return merged pseudo-groups and weights that balance them; see `ddbias.debias.balance.balanced_estimate`."""
     return balanced_estimate(columns, "group_balanced", **options)

@@ -1,12 +1,13 @@
 """Weights inverse to the kernel density of a sample in the surrogate's embedding.
 
-Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609, ICML 2024), of which no public code
-exists and only abstract and poster were available to us. These are our reading, and options:
+Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609, ICML 2024). No public code exists, and
+only abstract and poster were available to us. Our reading of the following is an option each:
 
-- the density is that of a sample among its class; the printed f(x) = (1/n) sum_i K(|z - z_i|) names no class. Over the
-  whole data set (``per: data_set``) a conflicting sample lies among the aligned ones of another class and may be dense;
-- the weight is the density to the power -1 / temperature; the poster shows results over a temperature, no formula;
-- kernel, variance, leave-one-out and clip (`ddbias.debias.weights.kernels`, `ddbias.debias.weights.variance`,
+- The density is that of a sample among its class; the printed f(x) = (1/n) sum_i K(|z - z_i|) names no class. Over the
+  whole data set (``per: data_set``) a conflicting sample lies among the aligned ones of another class, where it may
+  have a high density.
+- The weight is the density to the power -1 / temperature; the poster shows results over a temperature, but no formula.
+- Kernel, variance, leave-one-out and clip (`ddbias.debias.weights.kernels`, `ddbias.debias.weights.variance`,
   `ddbias.debias.weights.density`, `ddbias.debias.weights.inverse_density`).
 
 Needs no attribute labels.
@@ -36,8 +37,9 @@ PLUGIN = {
                     "enum": ["gaussian", "exponential", "epanechnikov", "tophat"],
                     "default": "gaussian",
                     "description": (
-                        "Kernel of the density. Under the last two, which end, samples that lie alone weigh "
-                        "like the least dense one that does not. The paper's was not available to us; ours."
+                        "Kernel of the density. The last two are zero beyond the bandwidth: samples without a "
+                        "neighbour within it weigh like the least dense sample that has one. The paper's kernel was "
+                        "not available to us; ours."
                     ),
                 },
                 "variance": {
@@ -47,10 +49,11 @@ PLUGIN = {
                     "x-allowed": "a number above 0 without quotes, trial, median or likelihood",
                     "default": "trial",
                     "description": (
-                        "Square of the kernel's bandwidth on the unit sphere. trial tries several, with a clip of at "
-                        "least 0.02, and takes the one whose weights do best, or none. median and likelihood choose "
-                        "one for each class: half the median squared distance, or what makes the left-out samples "
-                        "likeliest (gaussian and exponential). The paper's was not available to us; ours."
+                        "Square of the kernel's bandwidth; embeddings have norm 1. trial tries five values, with a "
+                        "clip of at least 0.02, and takes the one whose weights do best; if none helps, all samples "
+                        "count alike. median and likelihood choose one value for each class: half the median squared "
+                        "distance, or the largest leave-one-out likelihood (gaussian and exponential only). The "
+                        "paper's value was not available to us; ours."
                     ),
                 },
                 "temperature": {
@@ -58,23 +61,23 @@ PLUGIN = {
                     "exclusiveMinimum": 0,
                     "default": 1,
                     "description": (
-                        "Weights are the density to the power -1 / temperature. Our reading of the poster's axis."
+                        "Weights are the density to the power -1 / temperature. Our reading of an axis of the poster."
                     ),
                 },
                 "per": {
                     "enum": ["class", "data_set"],
                     "default": "class",
                     "description": (
-                        "Among which samples the density is that of a sample: those of its class, or all of the"
-                        " training split (as many times the time as there are classes). Our reading; the "
-                        "formula at hand names no class."
+                        "Samples over which the density is estimated: those of the same class, or all of the "
+                        "training split, which takes as many times longer as there are classes. Our reading; the "
+                        "printed formula names no class."
                     ),
                 },
                 "leave_one_out": {
                     "type": "boolean",
                     "default": True,
                     "description": (
-                        "Leave a sample's own kernel out of its density; matters where a group is small. Ours."
+                        "Leave a sample's own kernel out of its density, which matters in small groups. Ours."
                     ),
                 },
                 "clip": {
@@ -83,22 +86,22 @@ PLUGIN = {
                     "maximum": 1,
                     "default": None,
                     "description": (
-                        "Quantile of the log-density of a class below which samples count alike; null clips "
-                        "nothing. Ours."
+                        "Quantile of the log-densities of a class; samples below it are weighted as if they lay at it. "
+                        "null clips nothing. Ours."
                     ),
                 },
                 "chunk_size": {
                     "type": "integer",
                     "minimum": 1,
                     "default": 1024,
-                    "description": "Rows computed at a time; memory only.",
+                    "description": "Rows of the distance matrix held at a time; changes memory, not the result.",
                 },
                 "draw": {"$ref": "#/$defs/draw"},
                 "trial": {"$ref": "#/$defs/trial"},
             },
             "reads": ["embedding"],
             "tries": "5 if variance == 'trial' else 0",
-            # Pairs of the samples of a class, or of all; a bandwidth that is looked for has 14 more looks at 500 rows.
+            # Pairs of samples of a class, or of all; variance likelihood evaluates 500 rows 14 more times.
             "seconds": (
                 "(5 if variance == 'trial' else 1)"
                 " * 1.35e-10 * max(dimensions, 64) * train * ((train / classes if per == 'class' else train)"
@@ -113,8 +116,8 @@ PLUGIN = {
 }
 
 PER = ("class", "data_set")
-TRIED = (0.4, 0.2, 0.1, 0.05, 0.02)  # variances; the last is taken where nothing is tried
-LEAST_CLIP = 0.02  # of what is tried: without it a few outliers hold all the weight
+TRIED = (0.4, 0.2, 0.1, 0.05, 0.02)  # variances; with trial: false the last is taken
+LEAST_CLIP = 0.02  # in a trial: without clipping a few outliers hold all the weight
 
 
 def estimate(
@@ -128,12 +131,31 @@ def estimate(
     kernel: str = "gaussian",
     per: str = "class",
 ) -> Estimate | list[Estimate]:
-    """Return weights and log-densities from ``embedding`` (N, D) and ``label`` (N,).
+    """Return weights with mean 1 in every class, and log-densities.
 
-    The density is that among the samples of the class (`per` ``class``) or among all (``data_set``); weights have mean
-    1 in every class either way. Where the variance is chosen from the data, ``diagnostics`` has the ``variances``, one
-    for each class in ascending order of the labels, or one for all. A variance of ``trial`` gives one estimate for
-    each of `TRIED`.
+    Parameters
+    ----------
+    columns : mapping of str to ndarray
+        ``embedding`` (N, D) and ``label`` (N,).
+    variance : float, "trial", "median" or "likelihood"
+        Above 0, see `ddbias.debias.weights.variance`; ``trial`` gives one estimate for each of `TRIED`.
+    temperature, clip
+        See `ddbias.debias.weights.inverse_density.density_weights`; a trial clips at `LEAST_CLIP` at least.
+    leave_one_out, chunk_size, kernel
+        See `ddbias.debias.weights.density.kde_density`.
+    per : {"class", "data_set"}
+        Whether the density is over the samples of the class or over all.
+
+    Returns
+    -------
+    Estimate or list of Estimate
+        With ``median`` and ``likelihood`` its diagnostics have the ``variances``: one for each class in ascending
+        order of the labels, or a single one for all samples.
+
+    Raises
+    ------
+    DdbiasError
+        If a name is unknown, the variance or the temperature is not positive, or an embedding is not finite.
     """
     if per not in PER:
         raise unknown("per", per, PER)

@@ -1,8 +1,8 @@
-"""Weights from LfF: a sample counts as much as it is harder for a biased classifier than for a debiased one.
+"""Weights from LfF: samples that are harder for a biased classifier than for a debiased one count more.
 
-Source: Nam et al., "Learning from Failure" (arXiv 2007.02561), relative difficulty ``W = L_b / (L_b + L_d)`` of the
-two networks that a surrogate of kind ``lff`` trains side by side. There W weighs the loss of the debiased network; here
-it weighs the real side of the matching, scaled to mean 1 within each class. Needs no attribute labels.
+Source: Nam et al., "Learning from Failure" (arXiv 2007.02561). The relative difficulty ``W = L_b / (L_b + L_d)`` is
+computed from the losses of the two networks of a surrogate of kind ``lff``. LfF weights the loss of the debiased
+network with W; here W, scaled to mean 1 within each class, weights the real images. Needs no attribute labels.
 
 Cost: none beside the surrogate.
 """
@@ -18,10 +18,10 @@ from ddbias.debias.estimates import Estimate, column, mean_one
 PLUGIN = {
     "debias": {
         "lff_weights": {
-            "description": ("Weights are the relative difficulty of a surrogate of kind lff (LfF, arXiv 2007.02561)."),
+            "description": "Weights are the relative difficulty of a surrogate of kind lff (LfF, arXiv 2007.02561).",
             "required": ["surrogate"],
             "options": {
-                "surrogate": {"type": "string", "description": "Name under `surrogates`."},
+                "surrogate": {"type": "string", "description": "Name under `surrogates`, of the kind lff."},
                 "draw": {"$ref": "#/$defs/draw"},
                 "trial": {"$ref": "#/$defs/trial"},
             },
@@ -37,6 +37,6 @@ def estimate(columns: Mapping[str, np.ndarray]) -> Estimate:
     Raises
     ------
     DdbiasError
-        If the surrogate stores no difficulty, or it is not finite.
+        If the surrogate stores no difficulty, or a value is negative or not finite.
     """
     return Estimate(mean_one(column(columns, "difficulty", "lff_weights", "one of kind lff"), columns["label"]))

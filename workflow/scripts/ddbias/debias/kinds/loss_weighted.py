@@ -1,8 +1,8 @@
-"""Weights from the loss of a biased classifier: what it gets wrong counts more.
+"""Weights from the loss of a biased classifier: samples that it misclassifies count more.
 
-The weight of a sample is its cross-entropy under a surrogate's logits to a power, scaled to mean 1 within each class:
-the continuous form of upweighting the errors of a first, short training (JTT, arXiv 2107.09044). ``power`` 0 weighs all
-alike, 1 is the loss itself; both options are ours. Needs no attribute labels.
+The weight of a sample is a power of its cross-entropy under a surrogate's logits, scaled to mean 1 within each class.
+This is a continuous form of JTT (arXiv 2107.09044), which upweights the errors of a first, short training. ``power`` 0
+weights all samples equally, 1 takes the loss itself; ``power`` and ``clip`` are ours. Needs no attribute labels.
 
 Cost: none beside the surrogate.
 """
@@ -21,16 +21,16 @@ PLUGIN = {
     "debias": {
         "loss_weighted": {
             "description": (
-                "Weights are a power of the loss of a surrogate that classifies; after JTT (arXiv 2107.09044), ours."
+                "Weights are a power of the loss of a surrogate that classifies. Ours, after JTT (arXiv 2107.09044)."
             ),
             "required": ["surrogate"],
             "options": {
-                "surrogate": {"type": "string", "description": "Name under `surrogates`."},
+                "surrogate": {"type": "string", "description": "Name under `surrogates`, of a kind that classifies."},
                 "power": {
                     "type": "number",
                     "minimum": 0,
                     "default": 1,
-                    "description": "Of the loss; 0 weighs all alike. Ours.",
+                    "description": "Exponent of the loss; 0 weights all samples equally. Ours.",
                 },
                 "clip": {
                     "type": ["number", "null"],
@@ -38,7 +38,7 @@ PLUGIN = {
                     "maximum": 1,
                     "default": None,
                     "description": (
-                        "Quantile of the losses of a class above which samples count alike; null clips nothing. Ours."
+                        "Quantile of the losses of a class; larger losses are lowered to it. null clips nothing. Ours."
                     ),
                 },
                 "draw": {"$ref": "#/$defs/draw"},
@@ -56,16 +56,17 @@ def estimate(columns: Mapping[str, np.ndarray], *, power: float = 1.0, clip: flo
     Parameters
     ----------
     columns : mapping of str to ndarray
+        ``logits`` and ``label``.
     power : float
         At least 0.
     clip : float, optional
-        Quantile of the losses of a class, 0..1, above which samples count as if they lay at it: it stops a few
-        mislabelled images from taking all the weight.
+        Quantile of the losses of a class, 0..1; larger losses are lowered to it, so that a few mislabelled images do
+        not take all the weight.
 
     Raises
     ------
     DdbiasError
-        If the surrogate stores no logits, they are not finite or too few for the labels, or the power is negative.
+        If the surrogate stores no logits, a logit is not finite, a label has no logit, or the power is negative.
     """
     logits = column(columns, "logits", "loss_weighted", CLASSIFY)
     labels = np.asarray(columns["label"])
@@ -74,7 +75,7 @@ def estimate(columns: Mapping[str, np.ndarray], *, power: float = 1.0, clip: flo
     losses = cross_entropies(logits, labels)
     for label in np.unique(labels):
         members = labels == label
-        # Scaled before the power is taken, which may leave the range of numbers.
+        # Scaled first, because a large power might overflow.
         largest = losses[members].max() if clip is None else np.quantile(losses[members], clip)
         losses[members] = np.minimum(losses[members], largest) / (largest or 1.0)
     return Estimate(mean_one(losses**power, labels))

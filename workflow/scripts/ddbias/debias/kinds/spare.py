@@ -1,15 +1,15 @@
-"""SPARE: clusters of what a briefly trained network puts out for a class, weighted inversely to their size.
+"""SPARE: clusters, in each class, of the outputs of a briefly trained network; weights fall with a cluster's size.
 
 Source: Yang et al., "Identifying Spurious Biases Early in Training through the Lens of Simplicity Bias" (arXiv
-2305.18761), as the code of its authors (SpuCo) has it: k-means, started ten times, on the softmax outputs of each
-class; of 2 to ``max_clusters`` clusters the number with the highest silhouette. A sample of a cluster of n weighs
-``1 / n^p``, scaled so that every class has the same weight. With p = 1 the clusters of a class hold the same weight;
-where the silhouette is below .9, so that clusters are not clean, p is ``power``, and small ones hold more than large
-ones. Needs no attribute labels.
+2305.18761), as in its authors' code (SpuCo). K-means with ten starts clusters the softmax outputs of each class; of 2
+to ``max_clusters`` clusters the number with the highest silhouette is taken. A sample of a cluster of n samples weighs
+``1 / n^p``, scaled so that every class has the same weight. With p = 1 all clusters of a class hold the same weight. If
+the silhouette is below .9, SPARE regards the clusters as not clean, and p is ``power`` (2): small clusters then hold
+more weight than large ones. Needs no attribute labels.
 
-Differs from the paper in: how long the network is trained is the surrogate's setting (SPARE trains with the plain
-cross-entropy, ``cross_entropy`` here, and chooses the epoch on a validation set with group labels); the silhouette of a
-class of more than 2,000 samples is that of 2,000 drawn ones, since it takes all pairs.
+Differs from the paper in two points. The surrogate's settings say how long the network is trained; SPARE trains with
+the cross-entropy (``cross_entropy`` here) and chooses the epoch on a validation set with group labels. The silhouette
+takes all pairs, so for a class of more than 2,000 samples it is computed on a random 2,000.
 
 Cost: k-means and silhouettes of up to nine numbers of clusters, some 2 s for a class of 6,000.
 """
@@ -31,14 +31,14 @@ PLUGIN = {
     "debias": {
         "spare": {
             "description": (
-                "Weights inverse to the size of clusters of a brief network's outputs in each class (SPARE, arXiv "
-                "2305.18761)."
+                "Weights inverse to the size of clusters, in each class, of the outputs of a briefly trained network "
+                "(SPARE, arXiv 2305.18761)."
             ),
             "required": ["surrogate"],
             "options": {
                 "surrogate": {
                     "type": "string",
-                    "description": "Name under `surrogates`, of one that classifies; the paper's is a cross_entropy.",
+                    "description": "Name under `surrogates`, of a kind that classifies; the paper's is cross_entropy.",
                 },
                 "clusters": {
                     "type": ["integer", "null"],
@@ -50,20 +50,20 @@ PLUGIN = {
                     "type": "integer",
                     "minimum": 2,
                     "default": 10,
-                    "description": "Most clusters that are tried, without `clusters` (SpuCo).",
+                    "description": "Largest number of clusters that is tried if `clusters` is null (SpuCo).",
                 },
                 "silhouette_threshold": {
                     "type": "number",
                     "minimum": -1,
                     "maximum": 1,
                     "default": 0.9,
-                    "description": "Silhouette of a class below which its weights have the `power` (SPARE).",
+                    "description": "If the silhouette of a class is below this, `power` applies to it (SPARE).",
                 },
                 "power": {
                     "type": "number",
                     "minimum": 0,
                     "default": 2,
-                    "description": "Of a cluster's size where the silhouette is below the threshold; else 1 (SPARE).",
+                    "description": "Exponent of the cluster size below the silhouette threshold; else it is 1 (SPARE).",
                 },
                 "draw": {"$ref": "#/$defs/draw"},
                 "trial": {"$ref": "#/$defs/trial"},
@@ -75,8 +75,8 @@ PLUGIN = {
     },
 }
 
-STARTS = 10  # of k-means, of which the best is kept; SpuCo
-PAIRS_OF = 2000  # samples of a class; silhouettes of CMNIST are within .004 of those of twice as many
+STARTS = 10  # runs of k-means, of which the best is kept; SpuCo
+PAIRS_OF = 2000  # samples of a class in a silhouette; on CMNIST within .004 of the value for twice as many
 
 
 def estimate(
@@ -88,22 +88,23 @@ def estimate(
     power: float = 2.0,
     seed: int = 0,
 ) -> Estimate:
-    """Return the weights, and as groups the clusters, 0 the largest of a class.
+    """Return weights that fall with the size of a sample's cluster; the clusters are the groups, 0 the largest.
 
     Parameters
     ----------
     columns : mapping of str to ndarray
         ``logits`` (N, K) of a briefly trained classifier, ``label`` (N,).
     clusters : int, optional
-        At least 2; by default 2..`max_clusters`, as the silhouette says. A class of fewer different outputs has as
-        many clusters as those.
+        In each class, at least 2; by default the number in 2..`max_clusters` with the highest silhouette. A class with
+        fewer different outputs has one cluster for each of them.
     max_clusters : int
+        At least 2.
     silhouette_threshold : float
         -1..1.
     power : float
-        At least 0; of the size of a cluster, in classes whose silhouette is below the threshold.
+        At least 0; exponent of the cluster size in classes whose silhouette is below the threshold.
     seed : int
-        Of k-means and of the samples that stand for a class in its silhouette.
+        Of k-means, and of the draw of samples for the silhouette.
 
     Returns
     -------
@@ -113,7 +114,8 @@ def estimate(
     Raises
     ------
     DdbiasError
-        If the surrogate stores no logits, they are not finite, a number of clusters is below 2, or the power negative.
+        If the surrogate stores no logits, a logit is not finite, a number of clusters is below 2, or the power is
+        negative.
     """
     from scipy.special import softmax
 
@@ -121,7 +123,7 @@ def estimate(
     check_rows("logits", logits, labels)
     numbers = range(2, max_clusters + 1) if clusters is None else [clusters]
     if not numbers or min(numbers) < 2:
-        raise DdbiasError(f"the clusters of spare must be at least 2, not {clusters or max_clusters}")
+        raise DdbiasError(f"the clusters of spare must be at least 2, not {min(numbers, default=max_clusters)}")
     if not 0 <= power < np.inf:
         raise DdbiasError(f"the power of spare must be a number of at least 0, not {power}")
     outputs = softmax(logits.astype(np.float64), axis=1)
@@ -137,10 +139,21 @@ def estimate(
 
 
 def best_clusters(points: np.ndarray, numbers: list[int] | range, *, seed: int) -> tuple[np.ndarray, float]:
-    """Return clusters (n,) int64 of points (n, D), of the number with the highest silhouette, and that silhouette.
+    """Cluster points (n, D) into each of the given numbers of clusters; keep the one with the highest silhouette.
 
-    Of equally high ones the first number is taken. The silhouette is 0 where none is defined: of one cluster, or of as
-    many as there are points.
+    Parameters
+    ----------
+    points : ndarray of float, shape (n, D)
+    numbers : list of int or range
+        Of clusters, ascending; of equally high silhouettes the first is kept.
+    seed : int
+
+    Returns
+    -------
+    clusters : ndarray of int64, shape (n,)
+        0 is the largest, 1 the next.
+    silhouette : float
+        -1..1; 0 where it is undefined, with one cluster or with as many as there are points.
     """
     from sklearn.metrics import silhouette_score
 
@@ -153,5 +166,5 @@ def best_clusters(points: np.ndarray, numbers: list[int] | range, *, seed: int) 
         if silhouette > highest:
             best, highest = found, float(silhouette)
         if found.max() + 1 < number:
-            break  # more clusters than different points
+            break  # there are no more different points than these
     return by_size(best), highest

@@ -1,4 +1,4 @@
-"""No debias: every sample of a class counts the same, as all published distillers do."""
+"""No debias: all samples of a class count alike, as in all published distillers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ddbias.data.split import Split
 
 PLUGIN = {
     "debias": {
-        "uniform": {"description": "No debias, the published distillers."},
+        "uniform": {"description": "No debias: all images of a class count alike, as in the published distillers."},
     },
 }
 

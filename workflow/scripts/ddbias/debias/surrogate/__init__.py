@@ -1,6 +1,6 @@
-"""Surrogates: networks whose embedding, or whose failures, show where the biased (aligned) mass of a class is.
+"""Surrogates: networks whose embedding, or whose errors, show which samples of a class are aligned with the bias.
 
-A kind is one module with a class ``Objective`` (see `ddbias.debias.surrogate.objective`). All are trained by one loop,
+A kind is one module with a class ``Objective`` (see `ddbias.debias.surrogate.objective`). One loop trains all kinds:
 `ddbias.debias.surrogate.training`.
 """
 
@@ -36,26 +36,26 @@ def train_surrogate(
     Parameters
     ----------
     split : Split
-        Training images; attributes decide nothing.
+        Training images and labels. Attributes, where known, enter the history only.
     network : mapping
         ``kind`` and options of the encoder or classifier.
     settings : mapping
-        ``kind``; for the loop ``epochs`` (may be a fraction) or ``steps`` (None, or a number that
-        overrides the epochs), ``batch_size``, ``learning_rate``, ``momentum``, ``weight_decay``, ``augment`` (a DSA
-        strategy), ``early_stopping`` and ``check_every`` (see `ddbias.debias.surrogate.early_stopping`); and the
-        options of the kind.
+        ``kind`` and its options. The training loop uses ``epochs`` (may be a fraction), ``steps`` (None, or a number
+        that overrides the epochs), ``batch_size``, ``learning_rate``, ``momentum``, ``weight_decay`` and ``augment`` (a
+        DSA strategy). For ``early_stopping`` and ``check_every`` see `ddbias.debias.surrogate.early_stopping`.
     seed : int
     device : device
     checkpoint : Checkpoint
+        Where the training state is saved, and read from when a stopped job resumes.
 
     Returns
     -------
     Objective
-        For `embed`; its ``model`` is the network to store: that of the best separation with early stopping, else
-        that of the last step.
+        The argument of `embed`. Its ``model`` is the trained network: with early stopping that of the best separation,
+        else that of the last step.
     dict of ndarray
-        History: ``step`` (int64, from 1), ``loss``, ``separation`` and ``auc`` (float64; the last two are NaN where
-        they were not measured, the AUC also where the attribute is not known).
+        History, one row a step: ``step`` (int64, from 1), ``loss``, ``separation``, ``auc`` and ``conflicting_share``
+        (float64). The last three are NaN where they were not measured, the last two also where attributes are unknown.
 
     Raises
     ------

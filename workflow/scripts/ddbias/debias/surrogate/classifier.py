@@ -1,8 +1,8 @@
-"""What the classifying kinds share: a network of the zoo whose features and logits are read.
+"""What the classifying kinds share: a network of which features and logits are read.
 
-Augmentations are off by default. Those of colour would destroy the cue of a colour bias, cropping and cutting out can
-remove one that sits in a place, and scaling and rotating change a corruption. What is left against overfitting is not
-needed in so short a training.
+Augmentations are off by default. Colour augmentations would destroy the cue of a colour bias; cropping and cutout can
+remove a cue at one place of the image; scaling and rotation change a corruption. Other augmentations would prevent
+overfitting, which is no problem in so short a training.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ def read_classifier(network: Network, images: torch.Tensor) -> dict[str, torch.T
 
 
 class ClassifierObjective(Objective):
-    """A classifier of the zoo; its kinds add the loss.
+    """A surrogate that is a single classifier; each kind adds the loss.
 
     Parameters
     ----------
     split : Split
         Only the shape of its images and its number of classes are used.
     network : mapping
-        ``kind`` and options.
+        ``kind`` and options of the classifier.
     settings : mapping
+        Options of the surrogate.
     seed : int
     """
 
@@ -41,5 +42,5 @@ class ClassifierObjective(Objective):
         self.model = build_encoder(split, network, seed, "encoder")
 
     def read(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the embedding and the logits."""
+        """Return the embedding (B, D) and the logits (B, K) of normalised images (B, C, H, W)."""
         return read_classifier(self.model, images)

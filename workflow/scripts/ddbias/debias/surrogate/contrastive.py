@@ -1,4 +1,4 @@
-"""What the contrastive kinds share: the network with a projection head, and the probabilities of pairs."""
+"""What the contrastive kinds share: the encoder with its projection head, and the probabilities of pairs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ LAYERS = ("features", "projection")
 def pair_log_probabilities(
     features: torch.Tensor, labels: torch.Tensor | None, temperature: float, mode: str = "all"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the log-probability of every other view for every anchor, and which of them are positives.
+    """Return, for every anchor, the log-probability of every other view, and which views are its positives.
 
-    ``log p_ia = z_i z_a / temperature - log sum_{b != i} exp(z_i z_b / temperature)`` (SupCon, equation 2).
+    ``log p_ia = z_i z_a / temperature - log sum_{b != i} exp(z_i z_b / temperature)`` (SupCon, equation 2). There
+    are A anchors: N V of them or, with mode ``one``, N.
 
     Parameters
     ----------
     features : Tensor, shape (N, V, D)
-        V views of N images, any float dtype; normalised inside. Half precisions are summed in float32.
+        V views of N images, any float dtype; this function L2-normalises them. Half precision is summed in float32.
     labels : Tensor of int, shape (N,), or None
         None: only the other views of the same image are positives (SimCLR).
     temperature : float
@@ -37,8 +38,9 @@ def pair_log_probabilities(
     Returns
     -------
     log_probability : Tensor, shape (A, N V)
-        View-major: the first N columns are the first views. An anchor's own is no probability, and not a positive.
+        View-major: the first N columns are the first views. The entry of an anchor with itself has no meaning.
     positive : Tensor of bool, shape (A, N V)
+        False for an anchor with itself.
 
     Raises
     ------
@@ -56,19 +58,29 @@ def pair_log_probabilities(
         raise ValueError(f"labels of shape {tuple(labels.shape)} do not fit {count} images")
     if features.dtype in (torch.float16, torch.bfloat16):
         features = features.float()
-    # View-major order, so that the first `count` rows are the first views.
+    # View-major order, so that the first `count` rows are the first views: (N, V, D) -> (N V, D).
     contrast = nn.functional.normalize(features, dim=2).transpose(0, 1).reshape(count * views, -1)
     anchors = contrast if mode == "all" else contrast[:count]
-    similarity = anchors @ contrast.T / temperature  # (anchors, N V)
+    similarity = anchors @ contrast.T / temperature  # (A, N V)
     itself = torch.eye(len(anchors), len(contrast), dtype=torch.bool, device=features.device)
-    log_normaliser = similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
-    targets = labels.repeat(views)
+    log_normaliser = similarity.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)  # (A, 1)
+    targets = labels.repeat(views)  # (N V,)
     positive = (targets[: len(anchors), None] == targets[None, :]) & ~itself
     return similarity - log_normaliser, positive
 
 
 class ContrastiveNetwork(nn.Module):
-    """An encoder of the zoo with a two-layer projection head (dim-dim-128), embedded L2-normalised."""
+    """An encoder with a two-layer projection head, whose output is L2-normalised.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        A network of `ddbias.learning.networks`; the hidden layer of the head is as wide as its features.
+    dimensions : int
+        Of the projection.
+    seed : int
+        Initialises the head.
+    """
 
     def __init__(self, encoder: nn.Module, dimensions: int, seed: int) -> None:
         super().__init__()
@@ -85,7 +97,7 @@ class ContrastiveNetwork(nn.Module):
 
 
 class ContrastiveObjective(Objective):
-    """A contrastive network; its kinds add the loss.
+    """A surrogate that is a contrastive network; each kind adds the loss.
 
     Parameters
     ----------
@@ -100,7 +112,7 @@ class ContrastiveObjective(Objective):
     Raises
     ------
     DdbiasError
-        Unknown layer or network.
+        If the layer or the network is unknown.
     """
 
     views = 2
@@ -117,10 +129,10 @@ class ContrastiveObjective(Objective):
         return [parameter for parameter in self.model.parameters() if parameter not in unused]
 
     def features(self, views: list[torch.Tensor]) -> torch.Tensor:
-        """Return the projections (B, V, D) of V views of a batch."""
-        return self.model(torch.cat(views)).view(len(views), len(views[0]), -1).transpose(0, 1)
+        """Return the projections (B, V, D) of V views of a batch, each (B, C, H, W)."""
+        return self.model(torch.cat(views)).view(len(views), len(views[0]), -1).transpose(0, 1)  # (V B, D) -> (B, V, D)
 
     def read(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the embedding of the chosen layer."""
+        """Return the L2-normalised ``embedding`` (B, D) of normalised images, from the chosen layer."""
         layer = self.model if self.settings["embedding"] == "projection" else self.model.encoder.embed
         return {"embedding": nn.functional.normalize(layer(images), dim=1)}

@@ -1,6 +1,6 @@
-"""A plain classifier, trained shortly: what it learns first is the bias (Nam et al., arXiv 2007.02561).
+"""A plain classifier, trained briefly: it learns the bias first (Nam et al., arXiv 2007.02561).
 
-The control for the kinds that amplify the bias on purpose. Cost: one pass over the training set an epoch.
+The baseline for the kinds that amplify the bias on purpose. Cost: one pass over the training set in each epoch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ddbias.debias.surrogate.classifier import ClassifierObjective
 PLUGIN = {
     "surrogate": {
         "cross_entropy": {
-            "description": "A plain classifier, trained shortly; the settings are ours.",
+            "description": "A plain classifier, trained briefly; the settings are ours.",
             "required": ["network"],
             "options": {
                 "network": {"$ref": "#/$defs/surrogate_network"},
@@ -34,7 +34,7 @@ PLUGIN = {
 
 
 class Objective(ClassifierObjective):
-    """A classifier under the mean cross-entropy."""
+    """A classifier that is trained with the mean cross-entropy."""
 
     def loss(self, views: list[torch.Tensor], labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return the loss of a batch, see `ddbias.debias.surrogate.objective`."""

@@ -1,6 +1,8 @@
-"""Keeping the state of a surrogate in which the conflicting samples stand out most, found without attribute labels.
+"""Keeping the surrogate of the step at which conflicting samples stand out most, without attribute labels.
 
-Cost: a forward pass of up to 4,096 images every `check_every` steps, and `ddbias.debias.surrogate.separation` of them.
+The criterion is `ddbias.debias.surrogate.separation`.
+
+Cost: a forward pass over up to 4,096 images, and the separation of their embeddings, every `check_every` steps.
 """
 
 from __future__ import annotations
@@ -21,22 +23,24 @@ from ddbias.debias.weights.density import kde_density
 from ddbias.debias.weights.inverse_density import density_weights
 from ddbias.debias.weights.ranking import auc
 
-KERNEL = {"variance": 0.02}  # of the weights whose share is noted: that of studies/cui2024_main.yaml
+# Of the weights that give the history's conflicting_share; as in studies/cui2024_main.yaml.
+KERNEL = {"variance": 0.02}
 CLIP = 0.01
-IMAGES = 4096  # that are looked at: the same ones each time, drawn from the training split
+IMAGES = 4096  # measured at most: the same ones each time, drawn from the training split
 
 
 class BestState:
-    """Measures the separation as training goes on, and remembers the network where it was largest.
+    """Measures the separation during training, and remembers the network with the largest one.
 
     Parameters
     ----------
     objective : Objective
     split : Split
-        Labels decide; attributes, where known, give AUC and weight share of the history, which decide nothing.
+        Labels decide. Attributes, where known, only give the history's AUC and conflicting share.
     settings : mapping
         ``check_every`` (steps between two measurements).
     seed : int
+        Draws the images that are measured.
     device : device
     """
 
@@ -51,15 +55,16 @@ class BestState:
         self.tensors: dict[str, torch.Tensor] = {}
 
     def check(self, step: int, history: torch.Tensor) -> None:
-        """After a step, measure if it is time, note it in the history and remember the network if it is the best yet.
+        """Measure every `check_every` steps and after the last one; remember the network if it is the best so far.
 
         Parameters
         ----------
         step : int
             From 0.
         history : Tensor of float64, shape (steps, 4)
-            Loss, separation, AUC, and the share of the weight that density weights would give to the conflicting
-            samples; the last three of this step are filled in. The last step is always measured.
+            The columns are loss, separation, AUC and conflicting share. The AUC is that of minus the margins against
+            conflicting; the share is that of the total density weight on conflicting samples. This function fills in
+            the last three.
         """
         if (step + 1) % self.every and step + 1 < len(history):
             return
@@ -72,30 +77,30 @@ class BestState:
             self.tensors = {name: value.detach().clone() for name, value in self.objective.model.state_dict().items()}
 
     def take_up(self) -> None:
-        """Give the network the state that was remembered."""
+        """Load the remembered state into the network."""
         self.objective.model.load_state_dict(self.tensors)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Return the best separation and the network it was measured on; only names that begin with ``best.``."""
+        """Return the best separation and its network's state; all names begin with ``best.``."""
         tensors = {f"best.model.{name}": value for name, value in self.tensors.items()}
         return {"best.separation": torch.tensor(self.separation, dtype=torch.float64), **tensors}
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take up what `state_dict` returned; other keys of `state` are not looked at."""
+        """Load what `state_dict` returned; other keys of `state` are ignored."""
         prefix = "best.model."
         self.separation = state["best.separation"].item()
         self.tensors = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
 
 
 def _auc(scores: np.ndarray, conflicting: np.ndarray | None) -> float:
-    """Return how well high scores (N,) tell the conflicting samples, 0..1, or NaN where that is unknown."""
+    """Return the AUC, 0..1, of scores (N,) for the conflicting samples; NaN if attributes are unknown."""
     if conflicting is None or conflicting.all() or not conflicting.any():
         return math.nan
     return auc(scores, conflicting)
 
 
 def _conflicting_share(embeddings: np.ndarray, split: Split) -> float:
-    """Return the share of the weight, 0..1, that conflicting samples have under density weights, NaN where unknown."""
+    """Return the share of the total density weight on conflicting samples, 0..1; NaN if attributes are unknown."""
     if split.conflicting is None:
         return math.nan
     density = kde_density(embeddings, split.labels, **KERNEL)

@@ -1,4 +1,4 @@
-"""What a surrogate says about every image of a split, and the file that holds it."""
+"""The columns that a surrogate gives for every image of a split, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias.surrogate.objective import Objective
 
-MATRICES = ("embedding", "logits", "predictions", "excluded")  # columns of float32 rows; others one number a sample
+MATRICES = ("embedding", "logits", "predictions", "excluded")  # columns (N, D) of float32; all others are (N,)
 
 
 @torch.no_grad()
 def embed(objective: Objective, split: Split, *, device: torch.device, batch_size: int = 512) -> dict[str, np.ndarray]:
-    """Return what a surrogate reads off the un-augmented images of a split.
+    """Return the columns that a surrogate gives for the un-augmented images of a split.
 
     Parameters
     ----------
     objective : Objective
-        Its network is in the mode of evaluation meanwhile.
+        Its network is set to evaluation mode during the call.
     split : Split
         Attributes are not looked at.
     device : device
@@ -34,8 +34,8 @@ def embed(objective: Objective, split: Split, *, device: torch.device, batch_siz
     Returns
     -------
     dict of ndarray of float32
-        ``embedding`` (N, D), L2-normalised; for kinds that classify ``logits`` (N, K); for lff ``difficulty`` (N,); for
-        cross_fitted ``predictions`` and ``excluded`` (N, L).
+        ``embedding`` (N, D), L2-normalised; for kinds that classify ``logits`` (N, K); for lff ``difficulty`` (N,),
+        0..1; for cross_fitted ``predictions`` (N, L), class numbers, and ``excluded`` (N, L), 0 or 1.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def embed(objective: Objective, split: Split, *, device: torch.device, batch_siz
     read = {name: torch.cat([part[name] for part in parts]).numpy() for name in parts[0]}
     if not all(np.isfinite(values).all() for values in read.values()):
         raise DdbiasError(
-            "the embedding has values that are not finite: the surrogate diverged, lower its learning rate"
+            "what the surrogate gives has values that are not finite: the surrogate diverged, lower its learning rate"
         )
     columns = objective.columns(read, np.array(split.labels))
     for name, values in columns.items():
@@ -79,12 +79,11 @@ def save_embeddings(
     path : path
     embeddings : ndarray, shape (N, D)
     split : Split
-        What was embedded.
+        The samples that were embedded.
     meta : mapping
-        Metadata of the file, as JSON can write it; ``dimensions`` (D) is added.
+        Metadata of the file, JSON-serialisable; ``dimensions`` (D) is added.
     **columns : ndarray
-        What else `embed` returned: ``logits`` (N, K) of a kind that classifies, of its biased network; ``difficulty``
-        (N,), 0..1, of lff; ``predictions`` (N, L), class numbers, and ``excluded`` (N, L), 0 or 1, of cross_fitted.
+        The other columns that `embed` returned; written as float32.
     """
     kept = {
         "embedding": store.fixed_size_binary(embeddings.astype(np.float32)),
@@ -100,20 +99,20 @@ def save_embeddings(
 
 
 def load_embeddings(path: str | Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Read what `save_embeddings` wrote.
+    """Read a file that `save_embeddings` wrote.
 
     Returns
     -------
     columns : dict of ndarray
-        ``embedding`` (float32, (N, D)), ``index`` and ``label`` (int64), and where the file has them ``attribute``
-        (int64), ``logits`` (float32, (N, K)), ``predictions`` and ``excluded`` (float32, (N, L)), ``difficulty``
-        (float32).
+        ``embedding`` (float32, (N, D)), ``index`` and ``label`` (int64, (N,)). If the file has them, also
+        ``attribute`` (int64, (N,)), ``logits`` (float32, (N, K)), ``predictions`` and ``excluded`` (float32, (N, L)),
+        ``difficulty`` (float32, (N,)).
     meta : dict
 
     Raises
     ------
     DdbiasError
-        If the file is missing, damaged, something else, or holds values that are not finite.
+        If the file is missing, damaged or of another kind, or a value is not finite.
     """
     columns, meta = store.read_arrow(path)
     store.require(path, "the embedding of a surrogate", columns, ("embedding", "index", "label"))

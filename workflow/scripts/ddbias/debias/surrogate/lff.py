@@ -1,19 +1,22 @@
-"""Learning from failure (LfF, Nam et al., arXiv 2007.02561): a biased network, and one that learns what it fails at.
+"""Learning from failure (LfF): a biased network, and a debiased one that learns from the errors of the first.
 
-The biased network is trained with the generalised cross-entropy. The cross-entropies of both networks are averaged over
-the steps at which a sample was seen, divided by the largest of its class, and give the relative difficulty
-``W = L_biased / (L_biased + L_debiased)``, with which the cross-entropy of the debiased network is weighted.
+Source: Nam et al. (arXiv 2007.02561). The biased network is trained with the generalised cross-entropy. The
+cross-entropies of both networks are averaged over the steps at which a sample was in the batch, and divided by the
+largest average of the class. They give the relative difficulty ``W = L_biased / (L_biased + L_debiased)``, which
+weights the cross-entropy of the debiased network.
 
-The surrogate's embedding and logits are those of the biased network. Stored beside them is the relative difficulty of
-every sample under the stored networks: of their cross-entropies on un-augmented images, divided by the largest of the
-class. (Not of the running averages: in a training of less than an epoch most samples have none.) Differs from LfF in
-SGD instead of Adam, in its short training and in having no augmentation.
+The surrogate stores embedding and logits of the biased network, and the relative difficulty of every sample. The stored
+difficulty is computed from the cross-entropies of the trained networks on un-augmented images, divided by the largest
+of the class. The running averages would not do: in a training of less than an epoch most samples have none.
 
-The difficulty is of no use, and even reversed, until the biased network has learnt the bias, which the generalised loss
-delays: on 12,000 images of coloured MNIST (ratio 0.95, SGD at 0.05) its AUC against the attribute is .02 after 12 steps
-of 256, .47 after 36, .95 after 42 and .88 after 120, where the biased network's loss has .80, .99, .99 and .98.
+Differs from LfF in SGD instead of Adam, in its short training and in having no augmentation.
 
-Cost: twice that of generalised_ce, and O(N) numbers a step.
+Fails when stopped too early: until the biased network has learnt the bias, which the generalised loss delays, the
+difficulty has no use or is even reversed. On 12,000 images of coloured MNIST (ratio 0.95, SGD at 0.05, batches of 256)
+its AUC against the attribute is .02 after 12 steps, .47 after 36, .95 after 42 and .88 after 120. The biased network's
+loss alone has .80, .99, .99 and .98.
+
+Cost: twice that of generalised_ce, and O(N) operations a step.
 """
 
 from __future__ import annotations
@@ -35,8 +38,7 @@ PLUGIN = {
         "lff": {
             "description": (
                 "Learning from failure (LfF, arXiv 2007.02561): a biased and a debiased classifier. Gives the "
-                "relative difficulty, which needs some 50 steps or more to mean anything; SGD and short "
-                "training are ours."
+                "relative difficulty, which means nothing before some 50 steps; SGD and short training are ours."
             ),
             "like": "generalised_ce",
             "options": {
@@ -45,7 +47,7 @@ PLUGIN = {
                     "minimum": 0,
                     "exclusiveMaximum": 1,
                     "default": 0.7,
-                    "description": "Of the running averages of the samples' losses (LfF; alpha = 0.7).",
+                    "description": "Of the moving average of each sample's loss (LfF; alpha = 0.7).",
                 },
             },
             "gives": ["embedding", "logits", "difficulty"],
@@ -54,29 +56,29 @@ PLUGIN = {
     },
 }
 
-EPSILON = 1e-8  # as published; keeps two losses of 0 from dividing by 0
+EPSILON = 1e-8  # as published; avoids 0 / 0 where both losses are 0
 
 
 class AveragedLosses:
-    """Exponential moving averages of the losses of single samples, relative to the largest of their class.
+    """Exponential moving average of the loss of every sample, relative to the largest average of its class.
 
-    A sample's first loss is taken as it is; later ones move the average by ``1 - decay``.
+    The first loss of a sample is its average; a later loss enters the average with the factor ``1 - decay``.
 
     Parameters
     ----------
     labels : Tensor of int64, shape (N,)
     classes : int
     decay : float
-        0..1 (LfF: alpha = 0.7).
+        0 <= decay < 1 (LfF: alpha = 0.7).
     """
 
     def __init__(self, labels: torch.Tensor, classes: int, decay: float) -> None:
         self.labels, self.classes, self.decay = labels, classes, decay
-        self.values = torch.zeros(len(labels), device=labels.device)  # 0 where a sample was not seen yet
+        self.values = torch.zeros(len(labels), device=labels.device)  # 0 for samples without a loss so far
         self.seen = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
 
     def update(self, rows: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
-        """Take up losses (B,) of the samples `rows` (B,), none twice; return their relative averages (B,), 0..1."""
+        """Add losses (B,) of the samples `rows` (B,), which differ; return their relative averages (B,), 0..1."""
         kept = torch.where(self.seen[rows], self.decay * self.values[rows] + (1 - self.decay) * losses, losses)
         self.values[rows] = kept
         self.seen[rows] = True
@@ -84,12 +86,12 @@ class AveragedLosses:
 
 
 def class_maxima(losses: torch.Tensor, labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """Return the largest of the losses (N,) >= 0 of every class, shape (K,), at least `EPSILON`."""
+    """Return the largest loss of every class (K,), at least `EPSILON`, of losses (N,) that are not negative."""
     return losses.new_full((classes,), EPSILON).scatter_reduce(0, labels, losses, "amax")
 
 
 def relative_difficulty(biased: torch.Tensor, debiased: torch.Tensor) -> torch.Tensor:
-    """Return ``L_biased / (L_biased + L_debiased)``, 0..1, of losses of one shape, each relative to its class."""
+    """Return ``L_biased / (L_biased + L_debiased)``, 0..1, of losses (equal shapes) relative to their class."""
     return biased / (biased + debiased + EPSILON)
 
 
@@ -99,13 +101,13 @@ class Objective(Base):
     Parameters
     ----------
     split : Split
-        Its labels are looked at, not its attributes.
+        Labels are used, attributes are not.
     network : mapping
         ``kind`` and options of both networks.
     settings : mapping
         ``q`` of the generalised cross-entropy, ``decay`` of the averages.
     seed : int
-        The biased network is that of the other classifying kinds with this seed.
+        The initial weights of the biased network are those of the other classifying kinds with this seed.
     """
 
     def __init__(self, split: Split, network: Mapping, settings: Mapping, seed: int) -> None:
@@ -122,7 +124,7 @@ class Objective(Base):
         }
 
     def to(self, device: torch.device) -> Objective:
-        """Move the networks, and forget the averages."""
+        """Move the networks to a device, and reset the averages."""
         self._remember(device)
         return super().to(device)
 
@@ -138,12 +140,12 @@ class Objective(Base):
         return biased.mean() + (weights * losses["debiased"]).mean()
 
     def read(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the embedding and the logits of the biased network, and the logits of the debiased one."""
+        """Return ``embedding`` and ``logits`` of the biased network, and ``debiased_logits`` (B, K) of the other."""
         read = read_classifier(self.model["biased"], images)
         return {**read, "debiased_logits": self.model["debiased"](images)}
 
     def columns(self, read: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the embedding, the logits of the biased network and the relative difficulty of every sample."""
+        """Return embedding and logits of the biased network, and the ``difficulty`` (N,), 0..1, of every sample."""
         targets = torch.tensor(labels)
         relative = []
         for name in ("logits", "debiased_logits"):

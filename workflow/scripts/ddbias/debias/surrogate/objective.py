@@ -1,4 +1,4 @@
-"""What every kind of surrogate gives to the one training loop: a network, a loss, and what is read off it."""
+"""The base class of all kinds of surrogate: a network, its loss, and the columns it gives."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from ddbias.learning import networks
 
 
 class Objective(ABC):
-    """One surrogate in training; the base of every kind.
+    """A surrogate in training; the base class of every kind.
 
-    A kind is a subclass called ``Objective`` in a module of its own, made as ``Objective(split, network, settings,
-    seed)``. It may look at the split's labels, never at its attributes.
+    A kind is a subclass called ``Objective`` in a module of its own. It is constructed as ``Objective(split, network,
+    settings, seed)``, and may use the split's labels but never its attributes.
 
     Attributes
     ----------
     model : nn.Module
-        All that is trained and stored.
+        Everything that is trained and stored.
     views : int
-        How many augmented copies of a batch the loss takes.
+        Number of augmented copies of a batch that the loss takes.
     """
 
     model: nn.Module
@@ -43,44 +43,46 @@ class Objective(ABC):
         Parameters
         ----------
         views : list of Tensor of float32, each of shape (B, C, H, W)
-            Normalised and augmented images, `self.views` times.
+            `self.views` augmented copies of the normalised images.
         labels : Tensor of int64, shape (B,)
         rows : Tensor of int64, shape (B,)
-            Where the images are in the split, each at most once.
+            Rows of the split that the images are, each at most once.
         """
 
     @abstractmethod
     def read(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return what is read off normalised images (B, C, H, W): ``embedding`` (B, D), L2-normalised, and more."""
+        """Return outputs for normalised images (B, C, H, W): the L2-normalised ``embedding`` (B, D), perhaps others."""
 
     def columns(self, read: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the columns of the embeddings file from all that `read` returned, in the order of the split."""
+        """Return the columns of the embeddings file, from the outputs of `read` for the whole split, in its order."""
         return read
 
     def memory(self) -> dict[str, torch.Tensor]:
-        """Return what the loss remembers from step to step, as the tensors themselves; a resumed job fills them."""
+        """Return the state of the loss beside the network, as the tensors themselves; a resumed job overwrites them."""
         return {}
 
     def to(self, device: torch.device) -> Objective:
-        """Move the network; what is remembered is moved by the kinds that remember."""
+        """Move the network to a device. Kinds with a `memory` override this to move it as well."""
         self.model.to(device)
         return self
 
 
 def total_steps(settings: Mapping, samples: int) -> int:
-    """Return the optimiser steps of a training: ``steps``, or as many as the ``epochs`` of `samples` images have."""
+    """Return the number of optimiser steps: ``steps`` or, if None, those of ``epochs`` passes over `samples` images."""
     return settings["steps"] or max(1, round(settings["epochs"] * math.ceil(samples / settings["batch_size"])))
 
 
 def build_encoder(split: Split, network: Mapping, seed: int, *names: str) -> networks.Network:
-    """Return a network of the zoo for the images and classes of a split.
+    """Return a network for the images and classes of a split.
 
     Parameters
     ----------
     split : Split
     network : mapping
-        ``kind`` and options.
+        ``kind`` and options, see `ddbias.learning.networks`.
     seed : int
-        Of the surrogate; the weights come from its stream of the given `names`.
+        Of the surrogate.
+    *names : str
+        Name of the random stream, derived from the seed, that initialises the weights.
     """
     return networks.of_settings(network, split.shape, split.classes, derive(seed, *names))

@@ -1,12 +1,13 @@
-"""The contrastive encoder of SelecMix (Hwang et al., arXiv 2211.02291) that finds its contradicting pairs.
+"""The auxiliary contrastive encoder of SelecMix, with which the paper selects pairs of contradicting samples.
 
-Generalised supervised contrastive learning: SupCon in which the log-probability of a pair is weighted by ``q p^q``, as
-the generalised cross-entropy (`generalised_ce`) weights that of a label. Pairs that already lie close, which are the
-aligned ones, pull more, so the embedding shows the bias rather than the label.
+Source: Hwang et al. (arXiv 2211.02291), generalised supervised contrastive learning. It is SupCon with the
+log-probability of each pair weighted by ``q p^q``, as the generalised cross-entropy (`generalised_ce`) weights that of
+a label. Pairs that are already close, mostly aligned ones, are pulled together more strongly. So the embedding shows
+the bias rather than the label.
 
-Differs from SelecMix in using the encoder as the surrogate instead of mixing images with it, in SGD instead of Adam, in
-its short training, and in leaving out augmentations of colour. Without augmentation one view is taken: two equal ones
-would be the most probable pair of all, and teach nothing.
+Differs from SelecMix: the encoder is the surrogate, no images are mixed with it; SGD instead of Adam; short training;
+no colour augmentations. Without augmentation one view is taken, because two equal views would be the most probable
+pair and teach nothing.
 
 Cost: as supcon.
 """
@@ -37,7 +38,7 @@ PLUGIN = {
                     "type": "integer",
                     "minimum": 2,
                     "default": 256,
-                    "description": "Images a step (SelecMix).",
+                    "description": "Images in a step (SelecMix).",
                 },
                 "learning_rate": {"$ref": "#/$defs/surrogate_rate"},
                 "momentum": {"$ref": "#/$defs/classifier_momentum"},
@@ -47,13 +48,13 @@ PLUGIN = {
                     "type": "number",
                     "exclusiveMinimum": 0,
                     "default": 0.2,
-                    "description": "Of the loss (SelecMix).",
+                    "description": "Temperature of the loss (SelecMix).",
                 },
                 "dimensions": {
                     "type": "integer",
                     "minimum": 1,
                     "default": 128,
-                    "description": "Of the projection (SelecMix).",
+                    "description": "Dimensions of the projection (SelecMix).",
                 },
                 "embedding": {"$ref": "#/$defs/surrogate_layer"},
                 "augment": {"$ref": "#/$defs/surrogate_views"},
@@ -77,23 +78,24 @@ def generalised_supcon_loss(
 ) -> torch.Tensor:
     """Generalised supervised contrastive loss (SelecMix, its auxiliary loss).
 
-    ``-(temperature / base_temperature) mean_i 1/|P(i)| sum_{p in P(i)} q p_ip^q log p_ip``, the weight detached: its
-    gradient is that of ``sum (1 - p^q)`` with the same factors. Divided by q it tends to `supcon_loss` for q to 0.
+    ``-(temperature / base_temperature) mean_i 1/|P(i)| sum_{p in P(i)} q p_ip^q log p_ip`` with the weight ``q p_ip^q``
+    detached. Its gradient is that of ``sum (1 - p^q)`` with the same factors. Divided by q, the loss tends to
+    `supcon_loss` as q tends to 0.
 
     Parameters
     ----------
     features : Tensor, shape (N, V, D)
-        V views of N images, any float dtype; normalised inside.
+        V views of N images, any float dtype; this function L2-normalises them.
     labels : Tensor of int, shape (N,)
     q : float
-        Above 0; the larger, the more the close pairs count.
+        Above 0; the larger, the more close pairs count.
     temperature, base_temperature : float
-        The loss is scaled by their ratio, as SupCon's.
+        Above 0; the loss is scaled by their ratio, as in SupCon.
 
     Returns
     -------
     Tensor, scalar
-        Mean over the anchors, which are all views; an anchor without positives contributes 0.
+        Mean over all views as anchors; an anchor without positives contributes 0.
 
     Raises
     ------
@@ -108,7 +110,7 @@ def generalised_supcon_loss(
 
 
 class Objective(ContrastiveObjective):
-    """The contrastive network under `generalised_supcon_loss`; `settings` has ``q`` and ``temperature``, too."""
+    """The contrastive network, trained with `generalised_supcon_loss`; `settings` has its ``q`` and ``temperature``."""
 
     def __init__(self, split: Split, network: Mapping, settings: Mapping, seed: int) -> None:
         super().__init__(split, network, settings, seed)

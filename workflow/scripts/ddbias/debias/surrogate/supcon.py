@@ -1,10 +1,10 @@
-"""Supervised contrastive learning (SupCon, Khosla et al., arXiv 2004.11362) as a bias probe.
+"""Supervised contrastive learning (SupCon) as a surrogate whose embedding shows the bias.
 
-Used as in Cui et al. (arXiv 2406.06609), who do not publish its settings: those of the config are ours. It differs from
-the usual recipe in leaving out the augmentations that destroy the bias cue (colour jitter, gray), and in its
-short training: the cue is learnt first, and the separation decays when training goes on.
+Source: Khosla et al. (arXiv 2004.11362), used as in Cui et al. (arXiv 2406.06609), who do not publish its settings;
+those of the config are ours. Differs from the usual recipe: colour jitter and grey, which destroy a colour cue, are
+left out. The training is short, because the cue is learnt first and the separation decays later.
 
-Cost: one pass over two views of the training set an epoch; the loss is O((B V)^2 D) a step.
+Cost: one pass over two views of the training set in each epoch; the loss takes O((B V)^2 D) a step.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ PLUGIN = {
                     "type": "integer",
                     "minimum": 2,
                     "default": 256,
-                    "description": "Images a step; two views of each. Ours.",
+                    "description": "Images in a step, two views of each. Ours.",
                 },
                 "learning_rate": {"$ref": "#/$defs/surrogate_rate"},
                 "momentum": {
@@ -36,25 +36,25 @@ PLUGIN = {
                     "minimum": 0,
                     "exclusiveMaximum": 1,
                     "default": 0.9,
-                    "description": "Of SGD (SupCon).",
+                    "description": "Momentum of SGD (SupCon).",
                 },
                 "weight_decay": {
                     "type": "number",
                     "minimum": 0,
                     "default": 0.0001,
-                    "description": "Of SGD (SupCon).",
+                    "description": "Weight decay of SGD (SupCon).",
                 },
                 "temperature": {
                     "type": "number",
                     "exclusiveMinimum": 0,
                     "default": 0.1,
-                    "description": "Of the loss (SupCon).",
+                    "description": "Temperature of the loss (SupCon).",
                 },
                 "dimensions": {
                     "type": "integer",
                     "minimum": 1,
                     "default": 128,
-                    "description": "Of the projection (SupCon).",
+                    "description": "Dimensions of the projection (SupCon).",
                 },
                 "embedding": {"$ref": "#/$defs/surrogate_layer"},
                 "augment": {"$ref": "#/$defs/surrogate_views"},
@@ -81,11 +81,11 @@ def supcon_loss(
     Parameters
     ----------
     features : Tensor, shape (N, V, D)
-        V views of N images, any float dtype; normalised inside. Half precisions are summed in float32.
+        V views of N images, any float dtype; this function L2-normalises them. Half precision is summed in float32.
     labels : Tensor of int, shape (N,), or None
         None: only the other views of the same image are positives (SimCLR).
     temperature, base_temperature : float
-        The loss is scaled by their ratio, as in the authors' code.
+        Above 0; the loss is scaled by their ratio, as in the authors' code.
     mode : {"all", "one"}
         Whether all views or only the first ones are anchors.
 
@@ -101,7 +101,7 @@ def supcon_loss(
 
     Examples
     --------
-    Four images, one view each; low where images of a class lie together, high where they do not:
+    Four images, one view each: the loss is low if images of a class lie together, and high if not:
 
     >>> import torch
     >>> from ddbias import supcon_loss
@@ -118,7 +118,7 @@ def supcon_loss(
 
 
 class Objective(ContrastiveObjective):
-    """The contrastive network under `supcon_loss`; `settings` has the loss's ``temperature`` beside the base's."""
+    """The contrastive network, trained with `supcon_loss`; `settings` also has its ``temperature``."""
 
     def loss(self, views: list[torch.Tensor], labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return the loss of two views of a batch, see `ddbias.debias.surrogate.objective`."""

@@ -1,4 +1,4 @@
-"""The one loop that trains surrogates of every kind, with its state and its history."""
+"""The loop that trains surrogates of every kind, with its checkpoint and its history."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def train(
 
 
 class _Run:
-    """All that changes from step to step, and how one is made."""
+    """The state of a training, and one step of it."""
 
     def __init__(self, objective: Objective, split: Split, settings: Mapping, seed: int, device: torch.device) -> None:
         self.objective, self.split, self.settings, self.seed, self.device = objective, split, settings, seed, device
@@ -75,7 +75,7 @@ class _Run:
         self.best = BestState(objective, split, settings, seed, device) if settings.get("early_stopping") else None
 
     def step(self, step: int) -> float:
-        """Move the network by one batch; return the loss."""
+        """Update the network with one batch; return the loss."""
         epoch, position = divmod(step, self.per_epoch)
         order = torch.randperm(len(self.split), generator=stream(self.seed, "order", epoch))
         size = self.settings["batch_size"]
@@ -93,14 +93,14 @@ class _Run:
         return loss.item()
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return all that a resumed job needs."""
+        """Return the tensors that a resumed job needs."""
         tensors = {f"model.{name}": value for name, value in self.objective.model.state_dict().items()}
         tensors |= {f"memory.{name}": value for name, value in self.objective.memory().items()}
         tensors |= self.best.state_dict() if self.best else {}
         return tensors | self.optimiser.state_dict() | {"history": self.history}
 
     def restore(self, step: int, state: Mapping[str, torch.Tensor]) -> int:
-        """Take up a state, if there is one; return the step to go on from."""
+        """Load a state, if there is one; return the step to continue from."""
         if state:
             model = {k.removeprefix("model."): v for k, v in state.items() if k.startswith("model.")}
             self.objective.model.load_state_dict(model)

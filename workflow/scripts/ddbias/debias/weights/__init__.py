@@ -1,1 +1,1 @@
-"""Sample weights from densities in an embedding, and what describes them."""
+"""Sample weights from kernel densities in an embedding, and numbers that describe weights."""

@@ -1,9 +1,9 @@
 """Kernel density of a sample among its class in an embedding.
 
-Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609), f(x) = (1/n) sum_i K(|z - z_i|).
-That it is of a class is our reading (`ddbias.debias.kinds.kde`). What was not available to us is an option here: the
-kernel (`ddbias.debias.weights.kernels`) and its variance (`ddbias.debias.weights.variance`), and leave-one-out (a
-sample's own kernel dominates its density where its group is small).
+Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609), f(x) = (1/n) sum_i K(|z - z_i|). It is
+our reading that the n samples are those of a class (`ddbias.debias.kinds.kde`). What was not available to us is an
+option here: the kernel (`ddbias.debias.weights.kernels`), its variance (`ddbias.debias.weights.variance`), and
+leave-one-out. Without leave-one-out, a sample's own kernel dominates its density in a small group.
 
 Cost: exact, O(sum_c n_c^2 D) time and O(max_c n_c (chunk_size + D)) memory beside the embedding.
 """
@@ -33,18 +33,18 @@ def kde_density(
 ) -> np.ndarray:
     """Return the log of the kernel density of every sample among the samples of its class.
 
-    ``log p(x_i) = log sum_j K(|z_i - z_j|) - log n`` over the j with the label of i, without the constant of the
-    kernel. With `leave_one_out`, j runs over the others only and n is one less.
+    ``log p(x_i) = log sum_j K(|z_i - z_j|) - log n`` with j over the n samples with the label of i. The normalising
+    constant of the kernel is left out. With `leave_one_out`, j = i is left out and n is one less.
 
     Parameters
     ----------
-    embeddings : array, shape (N, D)
-        Taken as they are; the surrogate stores them L2-normalised.
+    embeddings : array of float, shape (N, D)
+        Used as they are; those of a surrogate are L2-normalised.
     labels : array of int, shape (N,)
     variance : float, "median", "likelihood", or sequence of float
-        Square of the kernel's bandwidth, > 0, in the squared units of the embedding; how it is chosen for each class
-        (`ddbias.debias.weights.variance`); or one for each class in ascending order of the labels. Densities of classes
-        whose variances differ are not comparable; weights need them within one.
+        Square of the kernel's bandwidth, above 0, in squared units of the embedding; or the name of a rule that
+        chooses it for each class (`ddbias.debias.weights.variance`); or one of these for each class, in ascending order
+        of the labels. Densities of classes with different variances are not comparable; weights do not compare them.
     kernel : {"gaussian", "exponential", "epanechnikov", "tophat"}
     chunk_size : int
         Rows of the distance matrix held at a time; changes memory, not the result.
@@ -54,12 +54,12 @@ def kde_density(
     Returns
     -------
     ndarray of float64, shape (N,)
-        ``-inf`` where the kernel ends before any sample that counts.
+        ``-inf`` where the kernel is zero for all samples that count.
 
     Raises
     ------
     DdbiasError
-        If the variance is not positive, it or the kernel is unknown, an embedding is not finite, or the lengths differ.
+        If a variance is not positive, it or the kernel is unknown, an embedding is not finite, or the lengths differ.
 
     Examples
     --------
@@ -106,7 +106,7 @@ def class_variances(
 
 
 def _checked(embeddings: np.ndarray | torch.Tensor, labels: np.ndarray | torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as arrays; refuse those that do not belong together."""
+    """Return both as arrays; raise `DdbiasError` if their lengths differ."""
     embeddings, labels = np.asarray(embeddings), np.asarray(labels)
     if embeddings.ndim != 2 or len(embeddings) != len(labels):
         raise DdbiasError(f"embeddings of shape {embeddings.shape} do not fit {len(labels)} labels")
@@ -114,19 +114,22 @@ def _checked(embeddings: np.ndarray | torch.Tensor, labels: np.ndarray | torch.T
 
 
 def _centred(embeddings: np.ndarray) -> torch.Tensor:
-    """Return the points of a class as float64 with mean zero: no distance changes, and none is lost to cancellation."""
+    """Return the points of a class as float64 with mean zero, which keeps `squared_distances` precise."""
     points = torch.from_numpy(embeddings.astype(np.float64))
     if not torch.isfinite(points).all():
-        raise DdbiasError("the embedding has values that are not finite: the surrogate diverged, lower its rate")
+        raise DdbiasError(
+            "the embedding has values that are not finite: the surrogate diverged, lower its learning rate"
+        )
     return points - points.mean(0)
 
 
 def _class_density(
     points: torch.Tensor, variance: float, kernel: str, chunk_size: int, leave_one_out: bool
 ) -> torch.Tensor:
+    """Return the log-densities (n,) of the points (n, D) of one class."""
     rows = []
     for start in range(0, len(points), chunk_size):
-        squares = squared_distances(points[start : start + chunk_size], points)
+        squares = squared_distances(points[start : start + chunk_size], points)  # (chunk_size, n)
         if leave_one_out:
             squares.diagonal(start).fill_(torch.inf)
         rows.append(log_sum(squares, kernel, variance))

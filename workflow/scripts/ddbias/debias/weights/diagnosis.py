@@ -1,4 +1,4 @@
-"""What describes weights: how few samples hold them, and how much of them the conflicting ones hold."""
+"""Numbers that describe weights: how few samples hold them, and how much of them conflicting samples hold."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ import numpy as np
 from ddbias.base.groups import class_members
 from ddbias.debias.weights.ranking import auc
 
-LARGEST = 0.01  # share of the samples that ``largest_share`` is about
+LARGEST = 0.01  # share of the samples in ``largest_share``
 
 
 def diagnose(
     weights: np.ndarray, log_density: np.ndarray | None, conflicting: np.ndarray | None, labels: np.ndarray
 ) -> dict:
-    """Describe weights, as a whole and by class.
+    """Describe weights, over all samples and for each class.
 
     Parameters
     ----------
     weights : ndarray of float64, shape (N,)
         Not negative, with mean 1 within each class.
     log_density : ndarray of float64, shape (N,), or None
+        None: there is no AUC.
     conflicting : ndarray of bool, shape (N,), or None
-        None when the attribute is unknown; what needs it is then None.
+        None where the attribute is unknown; numbers that need it are then None.
     labels : ndarray of int, shape (N,)
 
     Returns
     -------
     dict
-        ``conflicting_share`` (0..1, of the weight), ``conflicting_ratio`` (0..1, of the samples), ``auc`` (0..1,
-        of minus the log-density against conflicting; over classes together it means what it says only if they have
-        one kernel variance), ``effective_sample_size`` (``(sum w)^2 / sum w^2``), ``largest_share`` (0..1, of the
-        weight, that the largest 1 % of the weights hold, at least one sample), and ``classes``: a list of the same,
-        each with its ``label`` and number of ``samples``, in ascending order of the labels.
+        - ``conflicting_share``: share of the total weight on conflicting samples, 0..1;
+        - ``conflicting_ratio``: share of the samples that are conflicting, 0..1;
+        - ``auc``: of minus the log-density against conflicting, 0..1; over all classes it is meaningful only if they
+          have the same kernel variance;
+        - ``effective_sample_size``: ``(sum w)^2 / sum w^2``;
+        - ``largest_share``: share of the total weight, 0..1, on the 1 % of the samples (at least one) with the largest
+          weights;
+        - ``classes``: a list of the same for each class, with its ``label`` and number of ``samples``, in ascending
+          order of the labels.
     """
     classes = [
         {

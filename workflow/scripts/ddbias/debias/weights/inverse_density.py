@@ -1,7 +1,7 @@
 """Sample weights inverse to the density of a sample among its class.
 
 Source: Cui et al., "Mitigating Bias in Dataset Distillation" (arXiv 2406.06609). What was not available to us is an
-option here: the temperature of the weights, and clipping. The density is `ddbias.debias.weights.density`'s.
+option here: the temperature of the weights, and clipping. Densities are those of `ddbias.debias.weights.density`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ def density_weights(
     Parameters
     ----------
     log_density : array of float, shape (N,)
+        Below infinity; ``-inf`` counts as the smallest finite value of the class.
     labels : array of int, shape (N,)
     temperature : float
-        > 0; large values make the weights equal.
+        Above 0; the larger, the closer the weights are to equal.
     clip : float, optional
-        Quantile of the log-density, 0..1 within each class, below which a sample counts as if it lay at that
-        quantile: it stops a few outliers from taking all the weight.
+        Quantile, 0..1, of the log-densities of each class; lower log-densities are raised to it, so that a few
+        outliers do not take all the weight.
 
     Returns
     -------
@@ -54,7 +55,7 @@ def density_weights(
         if len(members) == 1:
             continue
         exponent = log_density[members]
-        # Densities of minus infinity (nothing near at all) would make the others' weights zero over zero.
+        # A log-density of minus infinity (no neighbour at all) would make the weights of the class undefined (0 / 0).
         finite = exponent[np.isfinite(exponent)]
         exponent = np.maximum(exponent, finite.min() if finite.size else 0.0)
         if clip is not None:

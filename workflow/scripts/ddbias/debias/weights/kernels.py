@@ -1,20 +1,20 @@
 """Kernels of a density estimate, as sums over a block of squared distances.
 
-With the bandwidth h, the square root of `variance`, and the distance d, as in scikit-learn's ``KernelDensity`` but
-without the constants that make a kernel integrate to one (a weight 1 / p needs ratios only):
+The bandwidth h is the square root of `variance`, and d is the distance. The kernels are those of scikit-learn's
+``KernelDensity`` without normalising constants, since weights 1 / p need ratios only:
 
-============  ==================  ==================
-gaussian      exp(-d^2 / 2 h^2)   everywhere positive
-exponential   exp(-d / h)         everywhere positive
-epanechnikov  1 - d^2 / h^2       zero from h on
-tophat        1                   zero from h on
-============  ==================  ==================
+============  ==================  ====================
+gaussian      exp(-d^2 / 2 h^2)   positive everywhere
+exponential   exp(-d / h)         positive everywhere
+epanechnikov  1 - d^2 / h^2       zero for d >= h
+tophat        1                   zero for d >= h
+============  ==================  ====================
 
-Which make sense where samples are weighted by 1 / p: the first two give every sample a density. Under the others a
-sample with no other of its class within h has the density zero once its own kernel is left out, an infinite weight;
-`ddbias.debias.weights.inverse_density.density_weights` then lets it count like the least dense sample that has a
-density, so all samples that far out weigh alike. Tophat is worth having because it says something plain (how many
-others are within h), epanechnikov as its smooth form. Linear and cosine, which lie between these two, are left out.
+For weights 1 / p the first two give every sample a positive density. With the others, a sample without another one of
+its class within h has the density zero under leave-one-out, so an infinite weight.
+`ddbias.debias.weights.inverse_density.density_weights` then weights it like the least dense sample that has a density,
+so all such samples get the same weight. Tophat is easy to interpret (how many others are within h), and epanechnikov
+is its smooth form. Linear and cosine, which lie between these two, are left out.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def check_kernel(kernel: str) -> None:
 
 
 def log_sum(squares: torch.Tensor, kernel: str, variance: float) -> torch.Tensor:
-    """Return the log of the sum of the kernels of every row.
+    """Return the log of the sum of the kernel values of every row.
 
     Parameters
     ----------
     squares : Tensor of float64, shape (R, n)
-        Squared distances, at least 0; infinite where a pair does not count. Overwritten.
+        Squared distances, at least 0; infinite for pairs that do not count. Overwritten.
     kernel : {"gaussian", "exponential", "epanechnikov", "tophat"}
     variance : float
         Above 0: the square of the bandwidth.
@@ -47,7 +47,7 @@ def log_sum(squares: torch.Tensor, kernel: str, variance: float) -> torch.Tensor
     Returns
     -------
     Tensor of float64, shape (R,)
-        Minus infinity where all are zero.
+        ``-inf`` where all kernel values are zero.
     """
     if kernel == "gaussian":
         return _log_sum_exp(squares.mul_(-0.5 / variance))
@@ -59,7 +59,7 @@ def log_sum(squares: torch.Tensor, kernel: str, variance: float) -> torch.Tensor
 
 
 def _log_sum_exp(exponents: torch.Tensor) -> torch.Tensor:
-    """Return the log of the sum of exponentials of every row; in place, since a new block costs more than the sums."""
+    """Return the log-sum-exp of every row; works in place, since allocating a block takes longer than the sums."""
     largest = exponents.amax(1, keepdim=True)
     largest.masked_fill_(largest == -torch.inf, 0)  # a row in which no pair counts
     return exponents.sub_(largest).exp_().sum(1).log_().add_(largest[:, 0])
@@ -68,7 +68,7 @@ def _log_sum_exp(exponents: torch.Tensor) -> torch.Tensor:
 def squared_distances(rows: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Return squared distances (R, n), at least 0, of rows (R, D) to points (n, D).
 
-    Both must be centred alike, so that ``|a|^2 + |b|^2 - 2 ab`` does not cancel for points far from the origin.
+    Subtract the same mean from both before the call: ``|a|^2 + |b|^2 - 2 ab`` loses precision far from the origin.
     """
     products = torch.addmm((points**2).sum(1), rows, points.T, alpha=-2)
     return products.add_((rows**2).sum(1, keepdim=True)).clamp_(min=0)

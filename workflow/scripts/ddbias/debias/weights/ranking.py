@@ -1,4 +1,7 @@
-"""How well a score ranks: the area under the ROC curve, which scikit-learn would take a second to load for."""
+"""The area under the ROC curve (AUC) of a score.
+
+Ours, because importing scikit-learn for it would take a second.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,26 @@ import numpy as np
 
 
 def auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Return the share of the pairs of a positive and another sample in which the positive one has the higher score.
+    """Return the AUC: the share of pairs of a positive and a negative sample in which the positive one scores higher.
 
-    A tie counts half. Pairs are counted in whole numbers, so the result is the nearest float to the exact one.
+    A tie counts half. Pairs are counted as integers, so the result is the float nearest to the exact value.
 
     Parameters
     ----------
     score : ndarray of float, shape (N,)
         May be infinite, not NaN.
     positive : ndarray of bool, shape (N,)
-        At least one of each.
+        At least one positive and one negative sample.
+
+    Returns
+    -------
+    float
+        0..1; .5 for a score that is unrelated.
+
+    Examples
+    --------
+    >>> auc(np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, False, True, True]))
+    0.875
     """
     _, rank = np.unique(score, return_inverse=True)
     positives, others = (np.bincount(rank[chosen], minlength=rank.max() + 1) for chosen in (positive, ~positive))

@@ -1,15 +1,15 @@
 """Choosing the variance of a density's kernel from the samples of a class.
 
-Neither is published for the weights of Cui et al. (arXiv 2406.06609), who sweep it; a fixed number is the default.
+Cui et al. (arXiv 2406.06609), whose weights these are, sweep the variance and publish neither rule:
 
-- ``median``: half the median squared distance of two samples (Garreau et al., "Large sample analysis of the median
-  heuristic", arXiv 1707.07269). Wide: it spans the aligned mass, and tells from it what lies outside.
-- ``likelihood``: of `GRID` times that, the one under which the left-out samples are most likely (Duin, IEEE Trans.
-  Comput. 1976). Narrow, since it follows the structure of the mass; where many samples are repeated it is the
-  narrowest of the grid.
+- ``median``: half the median squared distance between two samples (Garreau et al., "Large sample analysis of the
+  median heuristic", arXiv 1707.07269). It is wide: it spans the aligned majority and separates it from the rest.
+- ``likelihood``: of `GRID` times the former, the variance with the largest leave-one-out likelihood (Duin, IEEE Trans.
+  Comput. 1976). It is narrow, because it follows the structure of the majority. Where many samples are repeated it is
+  the smallest of the grid.
 
-Cost: O(min(n, 2000)^2 D) time for the first, O(min(n, 500) n (D + 13)) for the second, both on evenly spaced samples
-of a class of n; memory as for the density.
+Cost: O(min(n, 2000)^2 D) time for ``median``, O(min(n, 500) n (D + 13)) for ``likelihood``, both on evenly spaced
+samples of a class of n; memory as for the density.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ MEDIAN_SAMPLES, LIKELIHOOD_SAMPLES = 2000, 500  # of a class, evenly spaced
 
 
 def check_variance(variance: float | str, kernel: str) -> None:
-    """Refuse what is neither a positive number nor a choice that the kernel allows.
+    """Raise an error unless the variance is a positive number or a rule that works with the kernel.
 
     Raises
     ------
     DdbiasError
-        Also for ``likelihood`` with a kernel that ends: one sample that lies alone makes every likelihood zero.
+        Also for ``likelihood`` with a kernel of bounded support: a single isolated sample makes the likelihood zero.
     """
     if isinstance(variance, str):
         if variance not in CHOICES:
@@ -53,7 +53,7 @@ def class_variance(points: torch.Tensor, variance: float | str, kernel: str, chu
     Parameters
     ----------
     points : Tensor of float64, shape (n, D)
-        Centred.
+        With mean zero.
     variance : float, "median" or "likelihood"
         A number is returned as it is.
     kernel : str
@@ -72,16 +72,16 @@ def class_variance(points: torch.Tensor, variance: float | str, kernel: str, chu
 
 
 def _evenly(count: int, most: int) -> np.ndarray:
-    """Return at most `most` of `count` rows, evenly spaced: no draw, and a share of every part of an ordered class."""
+    """Return at most `most` of `count` rows, evenly spaced: deterministic, and from all parts of an ordered class."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _median(points: torch.Tensor) -> float:
-    """Return half the median squared distance, of the pairs that differ if half of them do not, 1 if none does."""
+    """Return half the median squared distance: of differing pairs only if at least half are equal; 1 if all are."""
     chosen = points[torch.from_numpy(_evenly(len(points), MEDIAN_SAMPLES))]
     pairs = squared_distances(chosen, chosen)
     values = pairs[tuple(torch.triu_indices(len(chosen), len(chosen), 1))].numpy()
-    # Rounding leaves equal points a little apart.
+    # Rounding errors leave a small distance between equal points.
     differing = values[values > 1e-12 * max(float((chosen**2).sum(1).max()), 1e-300)]
     if not len(differing):
         return 1.0
@@ -89,14 +89,14 @@ def _median(points: torch.Tensor) -> float:
 
 
 def _likeliest(points: torch.Tensor, median: float, kernel: str, chunk_size: int) -> float:
-    """Return the variance of the grid with the largest leave-one-out likelihood; of equal ones the smallest."""
+    """Return the variance of the grid with the largest leave-one-out likelihood; in a tie the smallest."""
     candidates = [median * factor for factor in GRID]
     totals = torch.zeros(len(candidates), dtype=torch.float64)
     rows = torch.from_numpy(_evenly(len(points), LIKELIHOOD_SAMPLES))
     for part in rows.split(chunk_size):
-        squares = squared_distances(points[part], points)
+        squares = squared_distances(points[part], points)  # (chunk_size, n)
         squares[torch.arange(len(part)), part] = torch.inf
         totals += torch.stack([log_sum(squares.clone(), kernel, candidate).sum() for candidate in candidates])
-    # What else depends on the variance is the constant of the kernel, variance ** (-D / 2) for every sample.
+    # The kernel's normalising constant also depends on the variance: variance ** (-D / 2) for every sample.
     totals -= points.shape[1] / 2 * len(rows) * torch.tensor(candidates, dtype=torch.float64).log()
     return candidates[int(totals.argmax())]
