@@ -24,7 +24,7 @@ def factor(side: int) -> int:
 def coarse(images: torch.Tensor) -> torch.Tensor:
     """Return normalised images (B, C, S, S) averaged to (B, C, s, s), s = S // `factor`; below 32 pixels unchanged."""
     by = factor(images.shape[-1])
-    return images if by == 1 else nn.functional.avg_pool2d(images, by)
+    return images if by == 1 else nn.functional.avg_pool2d(images, by)  # (B, C, s, s)
 
 
 def coarse_split(split: Split, device: torch.device | str = "cpu") -> torch.Tensor:

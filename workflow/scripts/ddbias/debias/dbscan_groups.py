@@ -97,7 +97,7 @@ def _class_groups(
     with threadpool_limits(limits=1):
         if eps is None:
             neighbours = NearestNeighbors(n_neighbors=min(min_samples, len(drawn))).fit(clustered)
-            farthest = neighbours.kneighbors(clustered)[0][:, -1]
+            farthest = neighbours.kneighbors(clustered)[0][:, -1]  # (m,) distances, for m drawn rows
             eps = max(LEAST_EPS, float(np.quantile(farthest, CORE_SHARE, method="higher")))
         found = DBSCAN(eps=eps, min_samples=min_samples).fit(clustered)
         core = found.core_sample_indices_

@@ -112,7 +112,7 @@ def _average_linkage(components: Sequence[Component]) -> list[tuple[int, int]]:
     """Return the merges of average linkage in order; a merged pair keeps the lower of its two numbers."""
     sizes = np.array([component.size for component in components], np.float64)  # (m,)
     means = np.stack([component.mean for component in components])  # (m, D)
-    spread = np.array([np.trace(component.covariance) for component in components])
+    spread = np.array([np.trace(component.covariance) for component in components])  # (m,)
     apart = ((means[:, None] - means[None]) ** 2).sum(2) + spread[:, None] + spread[None]  # (m, m)
     np.fill_diagonal(apart, np.inf)
     merges = []

@@ -212,7 +212,7 @@ class RealSide:
                 targets.append(Target(label, place + images, share[images].float(), scale))
             index.append(rows)
             place += len(rows)
-        labels = torch.arange(len(index)).repeat_interleave(torch.tensor([len(rows) for rows in index]))
+        labels = torch.arange(len(index)).repeat_interleave(torch.tensor([len(rows) for rows in index]))  # (M,)
         return RealBatch(torch.cat(index), labels, tuple(targets))
 
     def _draw(self, label: int, generator: torch.Generator) -> tuple[torch.Tensor, list[tuple[torch.Tensor, float]]]:

@@ -79,7 +79,7 @@ class AveragedLosses:
 
     def update(self, rows: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
         """Add losses (B,) of the samples `rows` (B,), which differ; return their relative averages (B,), 0..1."""
-        kept = torch.where(self.seen[rows], self.decay * self.values[rows] + (1 - self.decay) * losses, losses)
+        kept = torch.where(self.seen[rows], self.decay * self.values[rows] + (1 - self.decay) * losses, losses)  # (B,)
         self.values[rows] = kept
         self.seen[rows] = True
         return kept / class_maxima(self.values, self.labels, self.classes)[self.labels[rows]]
@@ -130,12 +130,12 @@ class Objective(Base):
 
     def loss(self, views: list[torch.Tensor], labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
         """Return the sum of the losses of both networks, see `ddbias.debias.surrogate.objective`."""
-        logits = {name: network(views[0]) for name, network in self.model.items()}
+        logits = {name: network(views[0]) for name, network in self.model.items()}  # each (B, K)
         losses = {
             name: nn.functional.cross_entropy(values, labels, reduction="none") for name, values in logits.items()
         }
         relative = {name: self.averages[name].update(rows, values.detach()) for name, values in losses.items()}
-        weights = relative_difficulty(relative["biased"], relative["debiased"])
+        weights = relative_difficulty(relative["biased"], relative["debiased"])  # (B,)
         biased = generalised_cross_entropy(logits["biased"], labels, q=self.settings["q"])
         return biased.mean() + (weights * losses["debiased"]).mean()
 

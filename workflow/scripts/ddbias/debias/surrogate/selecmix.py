@@ -104,8 +104,8 @@ def generalised_supcon_loss(
     """
     log_probability, positive = pair_log_probabilities(features, labels, temperature)
     log_probability = log_probability.masked_fill(~positive, 0)
-    weight = q * (q * log_probability.detach()).exp()
-    per_anchor = -(weight * log_probability).sum(1) / positive.sum(1).clamp(min=1)
+    weight = q * (q * log_probability.detach()).exp()  # (A, N V)
+    per_anchor = -(weight * log_probability).sum(1) / positive.sum(1).clamp(min=1)  # (A,)
     return (temperature / base_temperature) * per_anchor.mean()
 
 

@@ -113,7 +113,7 @@ def supcon_loss(
     8.6
     """
     log_probability, positive = pair_log_probabilities(features, labels, temperature, mode)
-    per_anchor = -log_probability.masked_fill(~positive, 0).sum(1) / positive.sum(1).clamp(min=1)
+    per_anchor = -log_probability.masked_fill(~positive, 0).sum(1) / positive.sum(1).clamp(min=1)  # (A,)
     return (temperature / base_temperature) * per_anchor.mean()
 
 

@@ -79,8 +79,8 @@ def _evenly(count: int, most: int) -> np.ndarray:
 def _median(points: torch.Tensor) -> float:
     """Return half the median squared distance: of differing pairs only if at least half are equal; 1 if all are."""
     chosen = points[torch.from_numpy(_evenly(len(points), MEDIAN_SAMPLES))]
-    pairs = squared_distances(chosen, chosen)
-    values = pairs[tuple(torch.triu_indices(len(chosen), len(chosen), 1))].numpy()
+    pairs = squared_distances(chosen, chosen)  # (m, m) of m chosen points
+    values = pairs[tuple(torch.triu_indices(len(chosen), len(chosen), 1))].numpy()  # (m (m - 1) / 2,)
     # Rounding errors leave a small distance between equal points.
     differing = values[values > 1e-12 * max(float((chosen**2).sum(1).max()), 1e-300)]
     if not len(differing):
@@ -91,7 +91,7 @@ def _median(points: torch.Tensor) -> float:
 def _likeliest(points: torch.Tensor, median: float, kernel: str, chunk_size: int) -> float:
     """Return the variance of the grid with the largest leave-one-out likelihood; in a tie the smallest."""
     candidates = [median * factor for factor in GRID]
-    totals = torch.zeros(len(candidates), dtype=torch.float64)
+    totals = torch.zeros(len(candidates), dtype=torch.float64)  # sums of leave-one-out log-densities
     rows = torch.from_numpy(_evenly(len(points), LIKELIHOOD_SAMPLES))
     for part in rows.split(chunk_size):
         squares = squared_distances(points[part], points)  # (chunk_size, n)
