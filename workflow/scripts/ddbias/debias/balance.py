@@ -158,9 +158,9 @@ def _label_free(
     """Return pseudo-groups that no attribute is looked at for; see `pseudo_groups`."""
     labels = np.asarray(columns["label"])
     if groups == "clusters":
-        return [cluster_groups(column(columns, "embedding", debias, "any"), labels, clusters=clusters)], {}
+        return [cluster_groups(column(columns, "embedding", debias, "another"), labels, clusters=clusters)], {}
     if groups == "dbscan":
-        embeddings = column(columns, "embedding", debias, "any")
+        embeddings = column(columns, "embedding", debias, "another")
         found, distances = dbscan_groups(embeddings, labels, eps=eps, min_samples=min_samples)
         return [found], {"eps": distances}
     if groups != "predicted":
@@ -196,7 +196,8 @@ def readings(columns: Mapping[str, np.ndarray], debias: str) -> tuple[list[np.nd
     """
     labels = np.asarray(columns["label"])
     if columns.get("predictions") is not None:
-        predicted, out = (np.asarray(columns[name]).astype(np.int64) for name in ("predictions", "excluded"))
+        predicted = np.asarray(columns["predictions"]).astype(np.int64)
+        out = column(columns, "excluded", debias, CLASSIFY).astype(bool)
     else:
         logits = column(columns, "logits", debias, CLASSIFY)
         predicted, out = predicted_groups(logits, labels)[:, None], excluded(logits, labels)[:, None]

@@ -95,7 +95,7 @@ class Plugin:
             Of a network: options that it always has.
         ``gives``, ``reads``
             Columns that a surrogate writes and that a debias needs: ``embedding``, ``logits``, ``difficulty``,
-            ``predictions``.
+            ``predictions``, ``excluded``.
         ``tries``
             Of a debias: how many candidates it offers for a trial that it wants; a formula.
         ``seconds``, ``passes``, ``megabytes``, ``counts``
