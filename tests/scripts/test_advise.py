@@ -30,22 +30,29 @@ def test_weights_at_random_stay_in_their_class():
 def test_the_picture_has_the_largest_weights_and_white_where_there_are_no_images():
     images = np.arange(50, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 2, 2), np.uint8)
     weights = np.random.default_rng(0).permutation(50).astype(float)
-    tiles = advice.heaviest(weights, images).reshape(40, -1)[:, 0]
-    assert tiles.tolist() == np.argsort(-weights)[:40].tolist()
-    few = advice.heaviest(np.ones(3), images[:3]).reshape(40, -1)[:, 0]
+    rows = advice.heaviest(weights)
+    assert rows.tolist() == np.argsort(-weights)[:40].tolist()
+    assert advice.tiles(images[rows]).reshape(40, -1)[:, 0].tolist() == rows.tolist()
+    few = advice.tiles(images[advice.heaviest(np.ones(3))]).reshape(40, -1)[:, 0]
     assert few.tolist() == [0, 1, 2, *[255] * 37]
+
+
+def test_labels_that_cannot_be_drawn_are_numbers():
+    assert advice.captions(np.array([1, 0, 2]), ["cat", "犬", "a\nb"]) == ["1", "cat", "2"]
 
 
 def test_a_bias_that_was_found_is_told_with_what_to_do(few_digits):
     split = few_digits()
-    for chosen, excluded, verdict, debias in (
-        (1, 0.7, "a bias was found", "`contradiction`"),
-        (1, 0.3, "no bias", "`uniform`"),
+    for gain, chosen, excluded, verdict, debias, why in (
+        (0.3, 1, 0.7, "a bias was found", "`contradiction`", "mend these first"),
+        (0.3, 1, 0.3, "no bias", "`uniform`", "a bias that this test is too weak for"),
+        (-0.3, None, 0.7, "no bias", "`uniform`", "many labels are wrong"),
     ):
-        found = advice.Advice(Trial([0.1, 0.3], [0.02, 0.03], chosen), [0.0, 0.01, -0.02], np.ones(60), 0.1, excluded)
+        found = advice.Advice(Trial([-0.4, gain], [0.02, 0.03], chosen), [0.0, 0.01, -0.02], np.ones(60), 0.1, excluded)
         lines = advice.in_words(found, split, title="mine", picture="advice.png")
         assert verdict in lines[0]
         assert f"- recommended: {debias}" in "\n".join(lines)
+        assert why in "\n".join(lines)
 
 
 @pytest.mark.slow

@@ -20,7 +20,9 @@ def main(snakemake):
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     split = load_split(snakemake.input.train, "train")
     found = advice.advise(split, seed=params.seed, device=where, checkpoint=checkpoint)
-    preview.save_grid(snakemake.output.picture, advice.heaviest(found.weights, split.images))
+    rows = advice.heaviest(found.weights)
+    written = advice.captions(split.labels[rows], split.meta["label_names"])
+    preview.save_grid(snakemake.output.picture, advice.tiles(split.images[rows]), captions=written)
     title = f"{wildcards.dataset}, aligned ratio {wildcards.ratio}"
     lines = advice.in_words(found, split, title=title, picture=Path(snakemake.output.picture).name)
     store.write_bytes(snakemake.output.advice, "\n".join(lines).encode())

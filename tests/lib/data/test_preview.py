@@ -41,3 +41,18 @@ def test_equal_images_give_equal_bytes(tmp_path):
         save_grid(tmp_path / "new" / f"{name}.png", images)
     assert (tmp_path / "new" / "a.png").read_bytes() == (tmp_path / "new" / "b.png").read_bytes()
     assert len(list((tmp_path / "new").iterdir())) == 2
+
+
+def test_captions_are_under_their_images_and_stay_in_their_columns(tmp_path):
+    images = np.full((2, 2, 1, 48, 48), 90, np.uint8)
+    bare = picture(tmp_path / "bare.png", images)
+    sheet = picture(tmp_path / "grid.png", images, captions=["seven", "", "a name that is far too long for its column"])
+    tall = (len(sheet) - 2) // 2
+    assert tall > (len(bare) - 2) // 2
+    assert sheet.shape[1] == bare.shape[1]
+    dark = (sheet < 80).all(2)
+    for row, column, written in ((0, 0, True), (0, 1, False), (1, 0, True), (1, 1, False)):
+        under = dark[row * tall + 50 : (row + 1) * tall + 2, column * 50 + 2 : column * 50 + 50]
+        assert under.any() == written
+        dark[row * tall + 50 : (row + 1) * tall + 2, column * 50 + 2 : column * 50 + 50] = False
+    assert not dark.any()

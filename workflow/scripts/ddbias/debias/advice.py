@@ -10,6 +10,7 @@ Cost: that of the surrogate and of a trial of nine candidates; two minutes for 8
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,8 +145,8 @@ def in_words(advice: Advice, split: Split, *, title: str, picture: str) -> list[
         lines += [
             "- recommended: `contradiction`, below; if you know the attribute, `group_balanced`",
             f"- the weights would leave {effective}; {held}",
-            f"- look at the 40 images with the largest weights in {escape.markdown(picture)}: they should be good "
-            "pictures of their class in unusual surroundings; if they are wrong labels, mend these first",
+            f"- look at the 40 images with the largest weights, with their labels, in {escape.markdown(picture)}: they "
+            "should be good pictures of their class in unusual surroundings; if labels are wrong, mend these first",
             "",
             "```yaml",
             *CONFIG.splitlines(),
@@ -153,25 +154,39 @@ def in_words(advice: Advice, split: Split, *, title: str, picture: str) -> list[
             "",
         ]
     else:
+        wrong = asked < 1 and gain < -ERRORS * error
+        likely = (
+            "many labels are wrong, since they are excluded and nothing is learnt from them; mend these first"
+            if wrong
+            else "hard ones, wrong labels, or a bias that this test is too weak for"
+        )
         lines += [
             "- recommended: `uniform`; if you know an attribute that you fear, `group_balanced` or `fairdd`",
             f"- weights would have left {effective}; {held}; they are not used",
-            f"- the 40 images that were contradicted most are in {escape.markdown(picture)}: hard ones, wrong labels, "
-            "or a bias that this test is too weak for",
+            f"- the 40 images with the largest weights, with their labels, are in {escape.markdown(picture)}: {likely}",
             "",
         ]
     return lines
 
 
-def heaviest(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return the images (4, 10, C, H, W) with the largest weights (N,), the largest first; white where there are none.
+def heaviest(weights: np.ndarray) -> np.ndarray:
+    """Return the rows, int64 (40,) or fewer, of the largest weights (N,), the largest first.
 
     Of equal weights those come first that are spread evenly over the data set.
     """
     largest = np.flatnonzero(weights >= np.sort(weights)[-min(len(weights), ROWS * COLUMNS)])
     order = largest[np.argsort(-weights[largest], kind="stable")]
-    tiles = np.full((ROWS * COLUMNS, *images.shape[1:]), 255, np.uint8)
-    count = min(len(order), len(tiles))
-    rows = order[np.arange(count) * len(order) // count]
-    tiles[:count] = images[rows]
-    return tiles.reshape(ROWS, COLUMNS, *images.shape[1:])
+    count = min(len(order), ROWS * COLUMNS)
+    return order[np.arange(count) * len(order) // count]
+
+
+def tiles(images: np.ndarray) -> np.ndarray:
+    """Return images (n, C, H, W) as a grid (4, 10, C, H, W), white where there are none."""
+    grid = np.full((ROWS * COLUMNS, *images.shape[1:]), 255, np.uint8)
+    grid[: len(images)] = images
+    return grid.reshape(ROWS, COLUMNS, *images.shape[1:])
+
+
+def captions(labels: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Return the names of labels (n,), or their numbers where names are not of plain letters."""
+    return [names[label] if names[label].isascii() and names[label].isprintable() else str(label) for label in labels]
