@@ -1,7 +1,7 @@
 """The contract that every distiller keeps, built in or of a plug-in, as a check for tests and for the command line.
 
 ``python -m ddbias.testing mine.py`` checks the distillers of a plug-in with every debias;
-`check_distiller` does it in a test. A few steps on real digits of 8x8 pixels, on the CPU: seconds.
+`check_distiller` does it in a test. A few steps on real digits of 8x8 pixels: seconds on a CPU.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ def check_distiller(
     debias: str | Mapping = "uniform",
     paths: Iterable[str | Path] = (),
     split: Split | None = None,
+    device: torch.device = CPU,
     **changes: object,
 ) -> Distilled:
     """Run a distiller for three steps and check what every distiller has to keep.
@@ -101,6 +102,8 @@ def check_distiller(
         Plug-ins to make known, as under ``plugins:`` in a study.
     split : Split, optional
         By default `tiny_split`.
+    device : device
+        Where it runs.
     **changes
         Options of the distiller that differ from the small ones set here.
 
@@ -115,7 +118,7 @@ def check_distiller(
     DdbiasError
         What a user of the distiller would see, e.g. for a wrong option.
     """
-    case = _Case(kind, debias, [str(path) for path in paths], Path(folder), split or tiny_split(), changes)
+    case = Case(kind, folder=folder, debias=debias, paths=paths, split=split, device=device, **changes)
     result = case.run()
     ipc = len(case.split) if case.settings["kind"] == "whole" else IPC * case.split.classes
     case.require(len(result.labels) == ipc, f"made {len(result.labels)} labels instead of {ipc}")
@@ -127,7 +130,7 @@ def check_distiller(
     return result
 
 
-def _check_learner(case: _Case, result: Distilled) -> None:
+def _check_learner(case: Case, result: Distilled) -> None:
     images, state = result.images, case.folder / "state.safetensors"
     case.require(images.shape == (IPC * case.split.classes, *case.split.shape), f"images are {tuple(images.shape)}")
     case.require(images.dtype == torch.float32 and not images.requires_grad, "images must be plain float32")
@@ -152,7 +155,7 @@ def _check_learner(case: _Case, result: Distilled) -> None:
     state.unlink()
 
 
-def _check_selection(case: _Case, result: Distilled) -> None:
+def _check_selection(case: Case, result: Distilled) -> None:
     rows = result.rows.numpy()
     case.require(len(set(rows.tolist())) == len(rows), "an image was selected twice")
     case.require(np.array_equal(case.split.labels[rows], result.labels.numpy()), "labels are not those of the rows")
@@ -182,14 +185,24 @@ class _Watched(Checkpoint):
             raise _Stopped
 
 
-class _Case:
-    """One distiller with one debias, set up as a study would."""
+class Case:
+    """One distiller with one debias, set up as a study would; parameters as of `check_distiller`."""
 
     def __init__(
-        self, kind: str, debias: str | Mapping, paths: list[str], folder: Path, split: Split, changes: Mapping
+        self,
+        kind: str,
+        *,
+        folder: str | Path,
+        debias: str | Mapping = "uniform",
+        paths: Iterable[str | Path] = (),
+        split: Split | None = None,
+        device: torch.device = CPU,
+        **changes: object,
     ) -> None:
+        paths, split = [str(path) for path in paths], split or tiny_split()
         wanted = {"kind": debias} if isinstance(debias, str) else dict(debias)
-        self.name, self.folder, self.split = f"{kind} with {wanted['kind']}", folder, split
+        self.name, self.folder = f"{kind} with {wanted['kind']}", Path(folder)
+        self.split, self.device = split, device
         plugins.use(paths)
         definitions = load_schema(paths)["$defs"]
         distiller = _small(definitions["distiller"], kind)
@@ -204,18 +217,19 @@ class _Case:
         self.settings, self.debias = config["distillers"]["checked"], config["debias"]["checked"]
         self.network = config["networks"].get(self.settings.get("network"))
         self.real = _real_settings(self.debias, split, self.folder)
-        self.models = self._pool(config) if self.settings.get("models") else {}
+        self.models = self._pool(config) if self.settings.get("models") or self.settings.get("guidance") else {}
 
     def _pool(self, config: Mapping) -> dict[str, list[Path]]:
         settings, path = config["models"]["pool"], self.folder / "member0.safetensors"
         how = {"network": config["networks"]["small"], "settings": settings, "member": 0}
         snapshots = pretraining.train_member(
-            self.split, weights=self.real.weights, device=CPU, checkpoint=Checkpoint(None), **how
+            self.split, weights=self.real.weights, device=self.device, checkpoint=Checkpoint(None), **how
         )
         pretraining.save_member(path, snapshots, self.split, provenance={}, **how)
         return {"pool": [path]}
 
     def run(self, *, seed: int = 0, checkpoint: Checkpoint | None = None, **changes: object) -> Distilled:
+        """Make a set, with options of the distiller that differ from those of the case."""
         return engine.run(
             self.split,
             real=self.real,
@@ -223,13 +237,14 @@ class _Case:
             network=self.network,
             ipc="all" if self.settings["kind"] == "whole" else IPC,
             seed=seed,
-            device=CPU,
+            device=self.device,
             precision="exact",
             checkpoint=checkpoint or Checkpoint(None),
             models=self.models,
         )
 
     def require(self, kept: bool, text: str) -> None:
+        """Raise `AssertionError` with a text if something is not kept."""
         if not kept:
             raise AssertionError(f"{self.name}: {text}")
 

@@ -1,0 +1,109 @@
+"""Distillers, debias and guidance on the accelerator: the contract, and the results of the CPU."""
+
+import emulated_gpu
+import pytest
+import torch
+from ddbias import testing
+from ddbias.base import plugins
+from ddbias.distill import distribution_matching, gradient_matching, idc, mtt
+from ddbias.distill.precision import class_gradients
+
+CPU = torch.device("cpu")
+PSEUDO = [
+    {"kind": "fairdd", "groups": "clusters", "surrogate": "probe", "reduction": "mean"},
+    {"kind": "cobra", "groups": "predicted", "surrogate": "probe", "draw": "proportional"},
+]
+CLOM = {"kind": "clom", "alpha": 1.0, "trained": [0, 1], "real_batch": 12, "models": ["pool"]}
+# Ways through a method besides those of its defaults.
+OPTIONS = [
+    ("dm", {"distance": "absolute", "augment": "scale_rotate", "init": "noise"}),
+    ("dm", {"warm_up": 1, "init": "weighted_real"}),
+    ("dc", {"distance": "mse"}),
+    ("dc", {"distance": "cos"}),
+    ("dsa", {"augment": "color_crop"}),
+    ("idc", {"factor": 3, "init": "noise", "distance": "l1", "cutmix": 1.0}),
+    ("mtt", {"memory": "replay", "syn_batch": 3}),
+    ("mtt", {"memory": "constant"}),
+    ("dm", {"guidance": CLOM}),
+    ("dsa", {"guidance": CLOM | {"loss": "cos"}}),
+]
+
+
+@pytest.fixture(scope="module")
+def split():
+    return testing.tiny_split()
+
+
+@pytest.fixture(autouse=True)
+def without_plugins():
+    yield
+    plugins.use([])
+
+
+@pytest.fixture
+def unprobed(monkeypatch):
+    """Only `dm` looks whether a run has converged, since that is most of the time of a short run of the others."""
+    for kind in ("dc", "idc"):
+        monkeypatch.setattr(plugins.module("distiller", kind).Distiller, "probe_loss", None)
+
+
+@pytest.fixture
+def images_of(split, tmp_path):
+    """`images_of(device, kind, ...)` is what a distiller learns, and its losses."""
+
+    def images_of(device, kind, **options):
+        made = testing.Case(kind, split=split, folder=tmp_path, device=device, **options).run()
+        return made.images if made.rows is None else made.rows, made.history
+
+    return images_of
+
+
+def close(given, wanted):
+    torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in plugins.kinds("distiller") if kind != "dc"])  # dsa has all of it
+def test_every_distiller_keeps_the_contract(emulated, unprobed, split, tmp_path, kind):
+    made = testing.check_distiller(kind, device=emulated, split=split, folder=tmp_path)
+    wanted = testing.Case(kind, split=split, folder=tmp_path).run()
+    close((made.images, made.rows, made.history), (wanted.images, wanted.rows, wanted.history))
+
+
+@pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=str)
+def test_options_give_what_they_give_on_the_cpu(emulated, unprobed, images_of, kind, options):
+    close(images_of(emulated, kind, **options), images_of(CPU, kind, **options))
+
+
+@pytest.mark.parametrize("network", [{"kind": "convnet_bn", "width": 8, "depth": 2}, {"kind": "mlp"}], ids=str)
+@pytest.mark.parametrize("kind", ["dm", "dc"])
+def test_networks_give_what_they_give_on_the_cpu(emulated, unprobed, images_of, monkeypatch, kind, network):
+    monkeypatch.setitem(testing.STUDY, "networks", {"small": network})
+    close(images_of(emulated, kind), images_of(CPU, kind))
+
+
+@pytest.mark.parametrize("how", [*plugins.kinds("debias"), *PSEUDO], ids=str)
+@pytest.mark.parametrize("kind", ["dm", "dsa"])
+def test_debias_gives_what_it_gives_on_the_cpu(emulated, unprobed, images_of, kind, how):
+    options = {"debias": how, "iterations": 1}
+    close(images_of(emulated, kind, **options), images_of(CPU, kind, **options))
+
+
+# ---- what it catches ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "module", "old", "new"),
+    [
+        ("dm", distribution_matching, ".to(device)\n        if not own", "\n        if not own"),
+        ("dm", distribution_matching, "batch.scale.to(real.device)", "batch.scale"),
+        ("dc", gradient_matching, "torch.arange(self.classes, device=device)", "torch.arange(self.classes)"),
+        ("dc", class_gradients, "label, device=images.device)", "label)"),
+        ("mtt", mtt, "torch.arange(split.classes, device=device)", "torch.arange(split.classes)"),
+        ("idc", idc, "share.to(images)", "share"),
+    ],
+)
+def test_a_tensor_left_on_the_cpu_is_caught(emulated, unprobed, images_of, mutant, kind, module, old, new):
+    images_of(emulated, kind)
+    mutant(module, old, new)
+    with pytest.raises(emulated_gpu.Refused):
+        images_of(emulated, kind)
