@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 import torch
+from ddbias.base.errors import DdbiasError
 from ddbias.learning import device
 
 CUDA = torch.device("cuda")
@@ -89,3 +90,14 @@ def test_a_cpu_is_asked_for_none_of_it(undone, precision):
     assert tf32() == before
     assert not torch.are_deterministic_algorithms_enabled()
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "gpu"])
+def test_another_device_is_refused_in_one_line(name):
+    with pytest.raises(DdbiasError, match=rf"^device: {name}, but nothing .*; set device: auto, cpu or cuda$"):
+        device.resolve(name)
+
+
+def test_another_device_given_in_code_only_computes_exactly():
+    told = device.provenance(torch.device("mps"), 1, "fast")
+    assert (told["device"], told["device_type"], told["precision"]) == ("mps", "mps", "exact")

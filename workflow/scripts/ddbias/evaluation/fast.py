@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 from ddbias.base.seeding import stream
 from ddbias.data.split import Split
 from ddbias.evaluation import debiased_training
+from ddbias.learning.device import kind
 from ddbias.learning.networks import Network
 from ddbias.learning.precision import half_precision
 from ddbias.learning.precision.half_network import HalfNetwork, as_vector
@@ -59,7 +60,7 @@ def fast_network(
 def _evaluation_obstacle(network: Network, device: torch.device, debiasing: str) -> str | None:
     if debiasing != debiased_training.NONE:
         return f"debiasing {debiasing} has a loss of its own"
-    if device.type != "cpu":
+    if not kind(device).micro_batches:
         return "networks are not trained in bfloat16 on a GPU"
     return half_precision.network_obstacle(network, device)
 

@@ -6,6 +6,8 @@ import ctypes
 import importlib.util
 import os
 import shutil
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -15,13 +17,13 @@ from ddbias.base.versions import versions
 
 
 def resolve(name: str) -> torch.device:
-    """Turn ``auto``, ``cpu`` or ``cuda`` into a device; ``cuda`` without a GPU raises `DdbiasError`."""
+    """Turn ``auto``, ``cpu`` or ``cuda`` into a device; others, and ``cuda`` without a GPU, raise `DdbiasError`."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise DdbiasError("device: cuda, but torch sees no GPU here; set device: auto or cpu")
-    if name not in ("cpu", "cuda"):
-        raise DdbiasError(f"unknown device '{name}'; known: auto, cpu, cuda")
+    if name not in KINDS:
+        raise DdbiasError(f"device: {name}, but nothing was ever run on one; set device: auto, cpu or cuda")
     return torch.device(name)
 
 
@@ -42,12 +44,7 @@ def prepare(name: str, threads: int, precision: str = "exact") -> torch.device:
     # Sub-normal numbers appear in late training and cost a hundred times an ordinary one.
     torch.set_flush_denormal(True)
     device = resolve(name)
-    if device.type == "cuda":
-        # Not on the CPU, whose algorithms are deterministic anyway: the call loads torch's compiler, a second a job.
-        torch.use_deterministic_algorithms(True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # nobody reads it; filling writes everything twice
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product of matrices
-        allow_tf32(precision == "fast")
+    kind(device).set_up(precision)
     return device
 
 
@@ -77,8 +74,10 @@ def has_fast_bf16() -> bool:
 
 def machine_obstacle(device: torch.device) -> str | None:
     """Return why ``precision: fast`` is not possible on this machine, or None if it is."""
-    if device.type == "cuda":
-        return _gpu_obstacle()
+    return kind(device).obstacle()
+
+
+def _cpu_obstacle() -> str | None:
     if not has_fast_bf16():
         return "this processor has no bfloat16 units"
     if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
@@ -99,17 +98,45 @@ def _gpu_obstacle() -> str | None:
     return None
 
 
+def _set_up_gpu(precision: str) -> None:
+    # Not on the CPU, whose algorithms are deterministic anyway: the call loads torch's compiler, a second a job.
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nobody reads it; filling writes everything twice
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product of matrices
+    allow_tf32(precision == "fast")
+
+
+class Kind(NamedTuple):
+    """What a kind of device can do; by default nothing but compute exactly."""
+
+    micro_batches: bool = False  # computes as many images at a time as a core's cache holds, in a worker for each core
+    captures: bool = False  # fast, it computes all classes in one batch, as captured graphs
+    obstacle: Callable[[], str | None] = lambda: "nothing was ever run on such a device"
+    model: Callable[[torch.device], str] = str
+    set_up: Callable[[str], None] = lambda precision: None
+
+
+KINDS = {
+    "cpu": Kind(True, obstacle=_cpu_obstacle, model=lambda device: torch.backends.cpu.get_cpu_capability()),
+    "cuda": Kind(False, True, _gpu_obstacle, lambda device: torch.cuda.get_device_name(device), _set_up_gpu),
+}
+
+
+def kind(device: torch.device) -> Kind:
+    """Return what a device can do."""
+    return KINDS.get(device.type, Kind())
+
+
 def provenance(device: torch.device, threads: int, precision: str) -> dict:
     """Return what the last bits of a result depend on: versions, device type, instruction set, threads, precision.
 
     The precision is the one that this machine computes with, not the one asked for.
     """
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
     return {
         "ddbias": __version__,
         **versions(),
         "device": device.type,
-        "device_type": name,
+        "device_type": kind(device).model(device),
         "threads": threads,
         "precision": "exact" if precision == "exact" or machine_obstacle(device) else "fast",
     }

@@ -58,7 +58,7 @@ class ExactGradients:
         labels : Tensor of int64, shape (B,)
         share : Tensor of float32, shape (B,)
         """
-        size = half_precision.MICRO_BATCH if images.device.type == "cpu" else len(images)
+        size = half_precision.together(images)
         parts = zip(images.split(size), labels.split(size), share.split(size), strict=True)
         return summed(spread(lambda part: self._gradients(*part, create_graph=False), parts, images.device))
 

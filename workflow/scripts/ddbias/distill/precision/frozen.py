@@ -89,7 +89,7 @@ class ExactEmbedding:
         return self._embed(images)
 
     def _parts(self, images: torch.Tensor) -> list[torch.Tensor]:
-        return list(images.split(half_precision.MICRO_BATCH)) if self.device.type == "cpu" else [images]
+        return list(images.split(half_precision.together(images)))
 
 
 class HalfEmbedding(ExactEmbedding):

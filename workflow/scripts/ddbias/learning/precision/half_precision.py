@@ -72,7 +72,12 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 def captures(device: torch.device) -> bool:
     """Tell whether `device` is a GPU, whose fast implementation is all classes in one batch, as captured graphs."""
-    return device.type == "cuda"
+    return devices.kind(device).captures
+
+
+def together(images: torch.Tensor) -> int:
+    """Return how many of some images their device computes at a time."""
+    return MICRO_BATCH if devices.kind(images.device).micro_batches else max(len(images), 1)
 
 
 def fast_or_exact(
@@ -202,7 +207,7 @@ def micro_batches(
     The last one is padded with copies of the first image, whose results must be dropped. Differentiable.
     """
     images = images.to(dtype, memory_format=torch.channels_last)
-    if images.device.type != "cpu":
+    if not devices.kind(images.device).micro_batches:
         return [images]
     _, channels, height, width = images.shape
     # Through rows of pixels: of one channel torch takes any stride for channels-last, and a graph is compiled for one.

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from ddbias.learning.device import kind
+
 
 def spread(function: Callable[[Any], Any], items: Iterable[Any], device: torch.device) -> list[Any]:
     """Return ``[function(item) for item in items]``, computed by as many workers as torch has threads.
@@ -23,7 +25,7 @@ def spread(function: Callable[[Any], Any], items: Iterable[Any], device: torch.d
     its own spreading, and with one thread, it is called here.
     """
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads == 1:
+    if threads == 1 or not kind(device).micro_batches:
         return [function(item) for item in items]
     return list(_pool(threads).map(function, items))
 
