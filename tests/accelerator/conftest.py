@@ -4,6 +4,7 @@ from pathlib import Path
 import emulated_gpu
 import pytest
 import torch
+from ddbias.base import plugins
 from ddbias.runtime.checkpoint import Checkpoint
 
 
@@ -36,6 +37,13 @@ def as_in_a_job(one_thread):
     torch.set_flush_denormal(True)
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def unprobed(monkeypatch):
+    """Nobody looks whether a run of these has converged, which is most of the time of a short one."""
+    for kind in ("dc", "idc"):
+        monkeypatch.setattr(plugins.module("distiller", kind).Distiller, "probe_loss", None)
 
 
 @pytest.fixture

@@ -317,6 +317,10 @@ def _item(self):
     return _to_cpu(self).item()
 
 
+def _view_dtype(self, dtype):
+    return _to_emu(_to_cpu(self).view(dtype))
+
+
 def _resize(self, size, *, memory_format=None):
     if tuple(self.shape) != tuple(size):
         old, new = _to_cpu(self).flatten(), torch.empty(size, dtype=self.dtype)
@@ -334,6 +338,7 @@ SPECIAL = {
     "_copy_from": _copy_from,
     "_local_scalar_dense": _item,
     "resize_": _resize,
+    "view.dtype": _view_dtype,
 }
 # CUDA has kernels for these; unless told so, torch decomposes them.
 KERNELS = (

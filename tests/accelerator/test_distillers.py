@@ -41,13 +41,6 @@ def without_plugins():
 
 
 @pytest.fixture
-def unprobed(monkeypatch):
-    """Only `dm` looks whether a run has converged, since that is most of the time of a short run of the others."""
-    for kind in ("dc", "idc"):
-        monkeypatch.setattr(plugins.module("distiller", kind).Distiller, "probe_loss", None)
-
-
-@pytest.fixture
 def images_of(split, tmp_path):
     """`images_of(device, kind, ...)` is what a distiller learns, and its losses."""
 
@@ -95,11 +88,11 @@ def test_debias_gives_what_it_gives_on_the_cpu(emulated, unprobed, images_of, ki
     ("kind", "module", "old", "new"),
     [
         ("dm", distribution_matching, ".to(device)\n        if not own", "\n        if not own"),
-        ("dm", distribution_matching, "batch.scale.to(real.device)", "batch.scale"),
+        ("dm", distribution_matching, "batch.on(embedding.device)", 'batch.on(torch.device("cpu"))'),
         ("dc", gradient_matching, "torch.arange(self.classes, device=device)", "torch.arange(self.classes)"),
         ("dc", class_gradients, "label, device=images.device)", "label)"),
         ("mtt", mtt, "torch.arange(split.classes, device=device)", "torch.arange(split.classes)"),
-        ("idc", idc, "share.to(images)", "share"),
+        ("idc", idc, "label, device=images.device)", "label)"),
     ],
 )
 def test_a_tensor_left_on_the_cpu_is_caught(emulated, unprobed, images_of, mutant, kind, module, old, new):

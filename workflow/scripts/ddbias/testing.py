@@ -197,12 +197,13 @@ class Case:
         paths: Iterable[str | Path] = (),
         split: Split | None = None,
         device: torch.device = CPU,
+        ipc: int = IPC,
         **changes: object,
     ) -> None:
         paths, split = [str(path) for path in paths], split or tiny_split()
         wanted = {"kind": debias} if isinstance(debias, str) else dict(debias)
         self.name, self.folder = f"{kind} with {wanted['kind']}", Path(folder)
-        self.split, self.device = split, device
+        self.split, self.device, self.ipc = split, device, ipc
         plugins.use(paths)
         definitions = load_schema(paths)["$defs"]
         distiller = _small(definitions["distiller"], kind)
@@ -235,7 +236,7 @@ class Case:
             real=self.real,
             settings={**self.settings, **changes},
             network=self.network,
-            ipc="all" if self.settings["kind"] == "whole" else IPC,
+            ipc="all" if self.settings["kind"] == "whole" else self.ipc,
             seed=seed,
             device=self.device,
             precision="exact",

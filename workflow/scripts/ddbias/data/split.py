@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -69,9 +70,18 @@ class Split:
 
 def normalize(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
     """Return ``(images / 255 - mean) / std`` as float32; `mean` and `std` are per channel, for pixels in 0..1."""
-    scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float32, device=images.device).view(-1, 1, 1)
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=images.device).view(-1, 1, 1)
+    scale, shift = _scale_and_shift(tuple(mean), tuple(std), images.device)
     return images.float() * scale - shift
+
+
+@lru_cache
+def _scale_and_shift(
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what images are multiplied by and what is subtracted then, (C, 1, 1); kept, as a step asks for them."""
+    scale = torch.tensor([1 / (255 * s) for s in std], dtype=torch.float32, device=device)
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=device)
+    return scale.view(-1, 1, 1), shift.view(-1, 1, 1)
 
 
 def denormalize(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:

@@ -28,7 +28,7 @@ If a class has no more images than the batch size, all are in the batch, and its
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ import torch
 from ddbias.base.errors import DdbiasError, Misuse, unknown
 from ddbias.base.plugins.given import need
 from ddbias.base.seeding import stream
+from ddbias.learning.device import transfer
 
 POOLINGS = ("mean", "groups", "barycentre")
 DRAWS = ("proportional", "weighted_mean", "normalised_mean")
@@ -157,6 +158,13 @@ class RealBatch:
         for row, target in zip(matrix, self.targets, strict=True):
             row[target.images] = target.share
         return matrix
+
+    def on(self, device: torch.device) -> tuple[RealBatch, torch.Tensor, torch.Tensor]:
+        """Return the batch with its targets on a device, and `classes` and `scale` there: all in one transfer."""
+        parts = [part for one in self.targets for part in (one.images, one.share)]
+        *parts, classes, scale = transfer([*parts, self.classes, self.scale], device)
+        pairs = zip(self.targets, parts[::2], parts[1::2], strict=True)
+        return replace(self, targets=tuple(replace(one, images=i, share=s) for one, i, s in pairs)), classes, scale
 
     def of_class(self, label: int) -> list[Target]:
         """Return the targets of a class."""

@@ -251,7 +251,7 @@ class Distiller(Learner):
         """Do ``updates_per_network`` updates of the images; see `Learner.step`. ``loss`` is that of the last one."""
         self._draw_network(step)
         targets = self._targets(step, real, batch)
-        gain = None if self.gain is None else self.gain / self._counted(*targets[1:])
+        gain = None if self.gain is None else self.gain / self._counted(*targets[1:3])
         for _ in range(self.updates):
             loss, gradient = self._distance(step, *targets)
             scalars = self.update(step, loss, gradient if gain is None else gradient * gain)
@@ -267,7 +267,7 @@ class Distiller(Learner):
         self._draw_network(index)
         if index not in self.probed:
             self.probed[index] = self._targets(index, real, batch)
-        targets, classes, scale = self.probed[index]
+        targets, classes, scale, _ = self.probed[index]
         seeds, images = self._seeds(index), self.images.detach().chunk(self.classes)
         means = self.frozen(self._augmented(images, seeds)).unflatten(0, (self.classes, -1)).mean(1)  # (K, D)
         return float(scale @ self._distances(targets - means[classes]))
@@ -277,23 +277,28 @@ class Distiller(Learner):
         return [derive(self.seed, "augment", step, label) % 2**31 for label in range(self.classes)]
 
     def _targets(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, ...]:
-        """Return the targets (R, D) of a step, and the class (R,) and the scale (R,) of each."""
+        """Return the targets (R, D) of a step, the class (R,) and the scale (R,) of each, and the first (K + 1,).
+
+        The last are on the CPU: class k has the targets from ``first[k]`` up to ``first[k + 1]``.
+        """
         sizes = torch.bincount(batch.labels, minlength=self.classes).tolist()
         embedding = self.frozen(self._augmented(real.split(sizes), self._seeds(step)))  # (M, D)
-        pooled = [one.share.to(embedding) @ embedding[one.images.to(embedding.device)] for one in batch.targets]
-        return torch.stack(pooled), batch.classes.to(real.device), batch.scale.to(real.device)
+        first = torch.searchsorted(batch.classes, torch.arange(self.classes + 1))
+        batch, classes, scale = batch.on(embedding.device)
+        pooled = [one.share.to(embedding) @ embedding[one.images] for one in batch.targets]
+        return torch.stack(pooled), classes, scale, first
 
     def _distance(
-        self, step: int, targets: torch.Tensor, classes: torch.Tensor, scale: torch.Tensor
+        self, step: int, targets: torch.Tensor, classes: torch.Tensor, scale: torch.Tensor, starts: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss for given targets, and its gradient with respect to the synthetic images."""
         seeds = self._seeds(step)
         loss, gradients = torch.zeros((), device=targets.device), []
         for first, last in self._groups():
-            members = (classes >= first) & (classes < last)
+            members = slice(int(starts[first]), int(starts[last]))
             images = self.images.detach().chunk(self.classes)[first:last]
             part, gradient = self._match(
-                images, seeds[first:last], targets[members], classes[members] - first, scale[members]
+                images, seeds[first:last], targets[members], classes[members] - first, scale[members].clone()
             )
             loss += part
             gradients.append(gradient)

@@ -364,7 +364,7 @@ class Distiller(Learner):
         iteration, turn = divmod(step, self.steps_per_iteration)
         if turn == 0:
             self._restart(iteration)
-        loss = torch.zeros((), device=real.device)
+        loss, (batch, *_) = torch.zeros((), device=real.device), batch.on(real.device)
         for label in range(self.classes):
             distance, gradient = self.match_class(step, label, real, batch)
             loss += distance
@@ -380,7 +380,7 @@ class Distiller(Learner):
     def probe_loss(self, index: int, real: torch.Tensor, batch: RealBatch) -> float:
         """Return the distance, summed over the targets, for a fresh network."""
         self._restart(index)
-        step = index * self.steps_per_iteration
+        step, (batch, *_) = index * self.steps_per_iteration, batch.on(real.device)
         return sum(float(self.match_class(step, label, real, batch)[0]) for label in range(self.classes))
 
     def match_class(
@@ -407,7 +407,7 @@ class Distiller(Learner):
         self, real: torch.Tensor, chosen: torch.Tensor, share: torch.Tensor, label: int, shared: int
     ) -> tuple[torch.Tensor, ...]:
         """Return the gradient of the mean loss of the real images `chosen` (m,), weighted by `share` (m,)."""
-        images = self.augment(real[chosen.to(real.device)], shared)
+        images = self.augment(real[chosen], shared)
         return self._gradients(images, label, share.to(images), create_graph=False)
 
     def _gradients(

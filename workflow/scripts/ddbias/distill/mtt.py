@@ -37,6 +37,7 @@ from ddbias.distill.pretraining import Member, open_member
 from ddbias.distill.unrolled import WAYS, squared_distance
 from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.device import transfer
 from ddbias.learning.optimiser import SGD
 from ddbias.learning.training import shuffled_batches
 
@@ -257,10 +258,10 @@ class Distiller(Learner):
         start, target = self.segment(step)
         count, steps = len(self.images), self.settings["syn_steps"]
         size = self.settings["syn_batch"] or count
-        batches = list(shuffled_batches(count, size, steps, stream(self.seed, "order", step)))
+        batches = transfer(shuffled_batches(count, size, steps, stream(self.seed, "order", step)), self.images.device)
 
         def slopes(images, parameters, turn, create_graph):
-            rows = batches[turn].to(images.device)
+            rows = batches[turn]
             # Drawn from the name of the turn, so that a turn that is done again sees the same.
             inputs = self.augment.per_sample(images[rows], stream(self.seed, "augment", step, turn))
             logits = functional_call(self.network, dict(zip(self.names, parameters, strict=True)), (inputs,))
@@ -283,23 +284,26 @@ class Distiller(Learner):
         start, target = (self._parameters(member, e) for e in (epoch, epoch + self.settings["expert_epochs"]))
         if not squared_distance(start, target) > 0:
             raise DdbiasError(f"{member.path} does not move after epoch {epoch}; raise the learning rate of the pool")
-        return start, target
+        there = transfer([*start, *target], self.images.device)
+        return there[: len(start)], there[len(start) :]
 
     def _parameters(self, member: Member, epoch: int) -> list[torch.Tensor]:
         state = member.state(epoch)
-        return [state[name].to(self.images.device) for name in self.names]
+        return [state[name] for name in self.names]
 
     def after(self, step: int) -> None:
-        """Move the step size; one that is no longer positive ends the run."""
+        """Move the step size."""
         self.step_size_optimiser.apply([self.rate_gradient])
-        if not self.step_size > 0:
-            raise DdbiasError(
-                f"the learned step size is {self.step_size.item():.3g} at step {step}; lower step_size_learning_rate"
-            )
 
     def step(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> dict[str, float]:
-        """Do one update; returns ``loss``, ``learning_rate`` (the step size after it), and ``guidance`` if any."""
-        return {**super().step(step, real, batch), "learning_rate": self.step_size.item()}
+        """Do one update; returns ``loss``, ``learning_rate`` (the step size after it), and ``guidance`` if any.
+
+        A step size that is no longer positive ends the run.
+        """
+        scalars, rate = super().step(step, real, batch), self.learned_rate
+        if not rate > 0:
+            raise DdbiasError(f"the learned step size is {rate:.3g} at step {step}; lower step_size_learning_rate")
+        return {**scalars, "learning_rate": rate}
 
     @property
     def learned_rate(self) -> float:

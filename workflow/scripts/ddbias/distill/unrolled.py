@@ -70,9 +70,9 @@ def replay(
     slopes: Slopes, images: torch.Tensor, rate: torch.Tensor, start: Tensors, target: Tensors, steps: int
 ) -> Result:
     """Return what `graph` returns, holding the graph of one step at a time."""
-    passed = [start]
+    passed, back = [start], -rate.item()
     for turn in range(steps):
-        passed.append(_moved(slopes, images, rate, passed[-1], turn))
+        passed.append(_moved(slopes, images, back, passed[-1], turn))
     loss, adjoint = _end(start, passed.pop(), target)
     images = images.detach().requires_grad_(True)
     gradient, rate_gradient = torch.zeros_like(images), torch.zeros_like(rate)
@@ -84,7 +84,7 @@ def replay(
             given, [images, *parameters], grad_outputs=adjoint, materialize_grads=True
         )
         gradient -= rate.detach() * to_images
-        adjoint = torch._foreach_add(adjoint, to_parameters, alpha=-rate.item())
+        adjoint = torch._foreach_add(adjoint, to_parameters, alpha=back)
     return loss, gradient.detach(), rate_gradient.detach()
 
 
@@ -92,9 +92,9 @@ def constant(
     slopes: Slopes, images: torch.Tensor, rate: torch.Tensor, start: Tensors, target: Tensors, steps: int
 ) -> Result:
     """Return the loss and TESLA's gradients; parameters and result as in `graph`."""
-    final = start
+    final, back = start, -rate.item()
     for turn in range(steps):
-        final = _moved(slopes, images, rate, final, turn)
+        final = _moved(slopes, images, back, final, turn)
     loss, adjoint = _end(start, final, target)
     images = images.detach().requires_grad_(True)
     gradient, rate_gradient = torch.zeros_like(images), torch.zeros_like(rate)
@@ -106,7 +106,7 @@ def constant(
         given = [g.detach() for g in given]
         gradient -= rate.detach() * to_images
         rate_gradient -= _dot(given, adjoint)
-        parameters = torch._foreach_add([p.detach() for p in parameters], given, alpha=-rate.item())
+        parameters = torch._foreach_add([p.detach() for p in parameters], given, alpha=back)
     return loss, gradient.detach(), rate_gradient.detach()
 
 
@@ -122,10 +122,10 @@ def _leaves(parameters: Tensors) -> list[torch.Tensor]:
     return [parameter.detach().requires_grad_(True) for parameter in parameters]
 
 
-def _moved(slopes: Slopes, images: torch.Tensor, rate: torch.Tensor, parameters: Tensors, turn: int) -> Tensors:
-    """Return the parameters after a step, without a graph."""
+def _moved(slopes: Slopes, images: torch.Tensor, back: float, parameters: Tensors, turn: int) -> Tensors:
+    """Return the parameters after a step of minus the rate, without a graph."""
     given = slopes(images.detach(), _leaves(parameters), turn, False)
-    return torch._foreach_add([p.detach() for p in parameters], list(given), alpha=-rate.item())
+    return torch._foreach_add([p.detach() for p in parameters], list(given), alpha=back)
 
 
 def _end(start: Tensors, final: Tensors, target: Tensors) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -6,10 +6,11 @@ import ctypes
 import importlib.util
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from ddbias import __version__
 from ddbias.base.errors import DdbiasError
@@ -111,6 +112,7 @@ class Kind(NamedTuple):
 
     micro_batches: bool = False  # computes as many images at a time as a core's cache holds, in a worker for each core
     captures: bool = False  # fast, it computes all classes in one batch, as captured graphs
+    pins: bool = False  # copies from page-locked memory while the host goes on
     obstacle: Callable[[], str | None] = lambda: "nothing was ever run on such a device"
     model: Callable[[torch.device], str] = str
     set_up: Callable[[str], None] = lambda precision: None
@@ -118,13 +120,36 @@ class Kind(NamedTuple):
 
 KINDS = {
     "cpu": Kind(True, obstacle=_cpu_obstacle, model=lambda device: torch.backends.cpu.get_cpu_capability()),
-    "cuda": Kind(False, True, _gpu_obstacle, lambda device: torch.cuda.get_device_name(device), _set_up_gpu),
+    "cuda": Kind(False, True, True, _gpu_obstacle, lambda device: torch.cuda.get_device_name(device), _set_up_gpu),
 }
 
 
 def kind(device: torch.device) -> Kind:
     """Return what a device can do."""
     return KINDS.get(device.type, Kind())
+
+
+def transfer(tensors: Iterable[torch.Tensor], device: torch.device) -> list[torch.Tensor]:
+    """Return CPU tensors on a device, copied in one piece: for each copy the host waits for all that the device does.
+
+    Examples
+    --------
+    >>> import torch
+    >>> rows, shares = transfer([torch.tensor([3, 1]), torch.tensor([0.5])], torch.device("cpu"))
+    >>> shares
+    tensor([0.5000])
+    """
+    tensors = list(tensors)
+    if device.type == "cpu" or not tensors:
+        return tensors
+    # Each begins at a multiple of what any kernel reads at once.
+    parts = [F.pad(one, (0, -len(one) % 64)) for one in (t.contiguous().flatten().view(torch.uint8) for t in tensors)]
+    whole = torch.cat(parts)
+    whole = whole.pin_memory().to(device, non_blocking=True) if kind(device).pins else whole.to(device)
+    return [
+        part[: t.numel() * t.element_size()].view(t.dtype).view(t.shape)
+        for t, part in zip(tensors, whole.split([len(part) for part in parts]), strict=True)
+    ]
 
 
 def provenance(device: torch.device, threads: int, precision: str) -> dict:

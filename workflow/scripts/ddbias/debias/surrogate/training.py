@@ -89,8 +89,9 @@ class _Run:
             loss = self.objective.loss(views, self.labels[rows], rows)
             need(loss, "the loss", "loss", shape=[], types=["float32", "float64"])
             self.optimiser.step(loss)
-        self.history[step, 0] = loss.item()
-        return loss.item()
+        value = loss.item()
+        self.history[step, 0] = value
+        return value
 
     def state(self) -> dict[str, torch.Tensor]:
         """Return the tensors that a resumed job needs."""

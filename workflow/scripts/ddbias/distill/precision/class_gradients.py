@@ -202,8 +202,10 @@ class ClassByClass:
         gradient : Tensor of float32, shape (K * ipc, C, H, W)
         """
         self.gradients.refresh()
+        counts = torch.bincount(batch.classes, minlength=len(seeds)).tolist()
+        batch, _, scale = batch.on(real.device)
         targets = [[self._target(real, one, seed) for one in batch.of_class(label)] for label, seed in enumerate(seeds)]
-        scales = [batch.scale[batch.classes == label].to(real.device) for label in range(len(seeds))]
+        scales = scale.split(counts)
         parts = zip(images.detach().chunk(len(seeds)), range(len(seeds)), seeds, targets, scales, strict=True)
         distances, gradients = zip(*spread(lambda part: self._distance(*part), parts, real.device), strict=True)
         return torch.stack(distances).sum(), torch.cat(gradients)
@@ -220,8 +222,8 @@ class ClassByClass:
 
     def _target(self, real: torch.Tensor, target: Target, seed: int) -> Gradients:
         """Return the gradient of the weighted mean loss of the real images of a target."""
-        images = self.augment(real[target.images.to(real.device)], seed)
-        return self.gradients.real(images, _labels(images, target.label), target.share.to(real.device))
+        images = self.augment(real[target.images], seed)
+        return self.gradients.real(images, _labels(images, target.label), target.share)
 
 
 def _labels(images: torch.Tensor, label: int) -> torch.Tensor:

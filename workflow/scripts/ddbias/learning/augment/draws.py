@@ -37,12 +37,11 @@ class SeededDraws:
 
 
 class BatchDraws:
-    """One number per image and draw, shape (B,), all from one generator that is not seeded again."""
+    """One number per image and draw, shape (count,), all from one generator that is not seeded again, on its device."""
 
-    def __init__(self, generator: torch.Generator, images: torch.Tensor) -> None:
+    def __init__(self, generator: torch.Generator, count: int) -> None:
         self._generator = generator
-        self._count = len(images)
-        self._device = images.device
+        self._count = count
 
     def choice(self, count: int) -> int:
         """Return one of 0 .. count - 1, for the whole batch."""
@@ -50,12 +49,11 @@ class BatchDraws:
 
     def integer(self, low: int, high: int) -> torch.Tensor:
         """Return whole numbers of low .. high - 1, int64 (B,)."""
-        drawn = torch.randint(low, high, (self._count,), generator=self._generator, device=self._generator.device)
-        return drawn.to(self._device)
+        return torch.randint(low, high, (self._count,), generator=self._generator, device=self._generator.device)
 
     def uniform(self) -> torch.Tensor:
         """Return numbers in 0 .. 1, float32 (B,)."""
-        return torch.rand(self._count, generator=self._generator, device=self._generator.device).to(self._device)
+        return torch.rand(self._count, generator=self._generator, device=self._generator.device)
 
 
 Draws = SeededDraws | BatchDraws

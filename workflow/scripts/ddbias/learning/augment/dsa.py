@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from ddbias.base.errors import DdbiasError, unknown
 from ddbias.learning.augment.draws import BatchDraws, Draws, Parameter, SeededDraws
+from ddbias.learning.device import transfer
 
 # Published constants of DSA.
 BRIGHTNESS = 1.0
@@ -90,7 +91,7 @@ class DSA:
 
         `images` and the result are as in ``__call__``; `generator` draws the strategy, then B values of each parameter.
         """
-        return self._augment(images, BatchDraws(generator, images))
+        return self._augment(images, BatchDraws(generator, len(images)))
 
     def strategy_of(self, seed: int) -> str:
         """Return the name of the strategy that `seed` draws; an empty string where there is none."""
@@ -105,6 +106,8 @@ class DSA:
         if not self.names:
             return images
         name, parameters = self.drawn(draws, *images.shape[2:])
+        if isinstance(draws, BatchDraws):
+            parameters = transfer(parameters, images.device)
         grid = {"align_corners": self.align_corners} if name in ("scale", "rotate") else {}
         return STRATEGIES[name][1](images, *parameters, **grid)
 
@@ -210,8 +213,8 @@ def warp(images: torch.Tensor, matrix: tuple[tuple[Parameter, ...], ...], align_
         zero = torch.zeros_like(per_image[0])
         theta = torch.stack([torch.stack([zero + entry for entry in row], -1) for row in matrix], -2)
     else:
-        theta = torch.tensor([matrix])
-    theta = theta.to(device=images.device, dtype=dtype)
+        (theta,) = transfer([torch.tensor([matrix])], images.device)
+    theta = theta.to(dtype)
     size = [len(theta), 1, *images.shape[2:]]
     grid = F.affine_grid(theta, size, align_corners=align_corners).expand(len(images), -1, -1, -1)
     return F.grid_sample(images.to(dtype), grid, align_corners=align_corners).to(images.dtype)

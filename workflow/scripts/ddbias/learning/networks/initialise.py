@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ddbias.base.errors import DdbiasError
+from ddbias.learning.device import transfer
 from ddbias.learning.networks import own
 
 _WEIGHTED = (nn.Linear, nn.Conv2d)
@@ -59,9 +60,10 @@ def reset(network: nn.Module, generator: torch.Generator) -> None:
     if own.is_own(network):
         own.redraw(network, int(torch.randint(2**62, (), generator=generator)))
         return
+    drawn: list[tuple[torch.Tensor, torch.Tensor]] = []  # what is filled from CPU tensors, and these
     for name, module in network.named_modules():
         if isinstance(module, _WEIGHTED):
-            _reset_weighted(module, generator)
+            drawn += _reset_weighted(module, generator)
         elif isinstance(module, _NORMS):
             _reset_norm(module)
         elif any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
@@ -69,13 +71,17 @@ def reset(network: nn.Module, generator: torch.Generator) -> None:
                 f"cannot initialise layer '{name}' ({type(module).__name__}) of a network; "
                 "build it from Linear, Conv2d, BatchNorm2d, GroupNorm and LayerNorm"
             )
+    if drawn:
+        slots, values = zip(*drawn, strict=True)
+        torch._foreach_copy_(list(slots), transfer(values, slots[0].device))
 
 
-def _reset_weighted(layer: nn.Linear | nn.Conv2d, generator: torch.Generator) -> None:
+def _reset_weighted(
+    layer: nn.Linear | nn.Conv2d, generator: torch.Generator
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
     bound = 1 / math.sqrt(layer.weight[0].numel())
-    _uniform(layer.weight, bound, generator)
-    if layer.bias is not None:
-        _uniform(layer.bias, bound, generator)
+    filled = [_uniform(tensor, bound, generator) for tensor in (layer.weight, layer.bias) if tensor is not None]
+    return [pair for pair in filled if pair is not None]
 
 
 def _reset_norm(layer: nn.Module) -> None:
@@ -87,10 +93,11 @@ def _reset_norm(layer: nn.Module) -> None:
         layer.reset_running_stats()
 
 
-def _uniform(tensor: torch.Tensor, bound: float, generator: torch.Generator) -> None:
-    """Fill `tensor` with U(-bound, bound); a tensor in any other form gets the numbers of a plain CPU tensor."""
+def _uniform(
+    tensor: torch.Tensor, bound: float, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Fill `tensor` with U(-bound, bound); return one of another form with the CPU tensor to fill it from."""
     if tensor.device == generator.device and tensor.is_contiguous() and tensor.dtype == torch.float32:
         tensor.uniform_(-bound, bound, generator=generator)
-    else:
-        drawn = torch.empty(tensor.shape, device=generator.device)
-        tensor.copy_(drawn.uniform_(-bound, bound, generator=generator))
+        return None
+    return tensor, torch.empty(tensor.shape, device=generator.device).uniform_(-bound, bound, generator=generator)
