@@ -5,7 +5,8 @@ import pytest
 import torch
 from ddbias import testing
 from ddbias.base import plugins
-from ddbias.distill import distribution_matching, gradient_matching, idc, mtt
+from ddbias.base.errors import DdbiasError
+from ddbias.distill import distribution_matching, engine, gradient_matching, idc, mtt
 from ddbias.distill.precision import class_gradients
 
 CPU = torch.device("cpu")
@@ -79,6 +80,22 @@ def test_networks_give_what_they_give_on_the_cpu(emulated, unprobed, images_of, 
 def test_debias_gives_what_it_gives_on_the_cpu(emulated, unprobed, images_of, kind, how):
     options = {"debias": how, "iterations": 1}
     close(images_of(emulated, kind, **options), images_of(CPU, kind, **options))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_with_its_step(emulated, images_of):
+    """Though the device's losses are read later."""
+    said = []
+    for device in (CPU, emulated):
+        with pytest.raises(DdbiasError, match=r"is not finite at step [1-9]\d*; lower") as caught:
+            images_of(device, "dm", learning_rate=1e30, iterations=9)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+
+
+@pytest.mark.parametrize("every", [1, 2, 50])
+def test_the_history_is_the_same_whenever_it_is_read(emulated, images_of, monkeypatch, every):
+    monkeypatch.setattr(engine, "READ_EVERY", every)
+    close(images_of(emulated, "dm", iterations=5), images_of(CPU, "dm", iterations=5))
 
 
 # ---- what it catches ------------------------------------------------------------------------------------------------

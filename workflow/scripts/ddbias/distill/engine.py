@@ -30,6 +30,8 @@ from ddbias.distill.selector import Selector
 from ddbias.runtime.checkpoint import Checkpoint
 
 NOTHING_LEARNT = dict.fromkeys(("iterations", "at_most", "moved", "converged"))
+READ_EVERY = 50  # steps whose values are read from a device together
+SAVED = "history."
 INITS = ("noise", "real", "stratified", "weighted_real")
 
 
@@ -344,10 +346,9 @@ def _loop(
     Without a real side, steps get neither real images nor a batch.
     """
     pixels, _ = split.tensors(device)
-    history: dict[str, torch.Tensor] = {}
     start, state = checkpoint.load()
+    history = _History(steps, name, state)
     if state:
-        history = {key.removeprefix("history."): v for key, v in state.items() if key.startswith("history.")}
         method.load_state_dict(state)
         if probe:
             probe.load_state_dict(state)
@@ -366,16 +367,58 @@ def _loop(
         with plugins.calling("distiller", kind), global_stream(seed, "global", step):
             scalars = method.step(step, real, batch)
             need_kind(scalars, dict, "what a step reports", "step")
-        for key, value in scalars.items():
-            history.setdefault(key, torch.zeros(steps, dtype=torch.float64))[step] = value
-        progress.show(step, **scalars)
-        if not np.isfinite(list(scalars.values())).all():
-            raise DdbiasError(f"{name}: the loss is not finite at step {step}; lower the learning rate of the images")
+        history.add(step, scalars)
+        progress.show(step, **history.last)
         done = step + 1
         if checkpoint.due():
-            tensors = {f"history.{key}": value for key, value in history.items()}
-            tensors |= probe.state_dict() if probe else {}
-            checkpoint.save(done, method.state_dict() | tensors)
+            checkpoint.save(done, method.state_dict() | history.state_dict() | (probe.state_dict() if probe else {}))
+    history.read()
     if probe and probe.due(done):
         probe.look(pixels)
-    return {key: value[:done].tolist() for key, value in history.items()}, done
+    return {key: value[:done].tolist() for key, value in history.values.items()}, done
+
+
+class _History:
+    """What every step reports; values on a device are read some steps later, together, since the host waits for them.
+
+    Attributes
+    ----------
+    values : dict of str to Tensor of float64, shape (steps,)
+    last : dict of str to float
+        Of the last step that was read.
+    """
+
+    def __init__(self, steps: int, name: str, state: Mapping[str, torch.Tensor]) -> None:
+        self.steps, self.name = steps, name
+        self.values = {key.removeprefix(SAVED): value for key, value in state.items() if key.startswith(SAVED)}
+        self.last: dict[str, float] = {}
+        self._waiting: list[tuple[int, dict[str, float | torch.Tensor]]] = []
+
+    def add(self, step: int, scalars: Mapping[str, float | torch.Tensor]) -> None:
+        """Keep what a step reports; raises `DdbiasError` where something that is read is not finite."""
+        self._waiting.append((step, {key: v if _on_device(v) else float(v) for key, v in scalars.items()}))
+        if not self.last or len(self._waiting) == READ_EVERY or not any(map(_on_device, scalars.values())):
+            self.read()
+
+    def read(self) -> None:
+        """Read what has not been read yet."""
+        there = [value for _, scalars in self._waiting for value in scalars.values() if _on_device(value)]
+        numbers = iter(torch.stack(there).tolist() if there else [])
+        for step, scalars in self._waiting:
+            self.last = {key: next(numbers) if _on_device(value) else value for key, value in scalars.items()}
+            for key, value in self.last.items():
+                self.values.setdefault(key, torch.zeros(self.steps, dtype=torch.float64))[step] = value
+            if not np.isfinite(list(self.last.values())).all():
+                raise DdbiasError(
+                    f"{self.name}: the loss is not finite at step {step}; lower the learning rate of the images"
+                )
+        self._waiting.clear()
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Return the values of all steps so far, as named tensors."""
+        self.read()
+        return {SAVED + key: value for key, value in self.values.items()}
+
+
+def _on_device(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.device.type != "cpu"

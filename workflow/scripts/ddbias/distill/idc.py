@@ -47,7 +47,7 @@ from ddbias.base.seeding import derive, stream
 from ddbias.data import formation
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch, RealSettings, RealSide
-from ddbias.distill.learner import Learner
+from ddbias.distill.learner import Learner, reported
 from ddbias.learning import networks
 from ddbias.learning.augment.chained import Chain
 from ddbias.learning.augment.cutmix import CutMix
@@ -375,7 +375,7 @@ class Distiller(Learner):
             self._clamp()
         else:
             self.train(step)
-        return {"loss": loss.item()}
+        return {"loss": reported(loss)}
 
     def probe_loss(self, index: int, real: torch.Tensor, batch: RealBatch) -> float:
         """Return the distance, summed over the targets, for a fresh network."""

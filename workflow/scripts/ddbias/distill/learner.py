@@ -43,6 +43,11 @@ def step_scale(split: Split, ipc: int) -> torch.Tensor:
     return torch.tensor([ipc / USUAL_IPC * (own / std) ** 2 for std in split.meta["std"]]).view(-1, 1, 1)
 
 
+def reported(loss: torch.Tensor) -> float | torch.Tensor:
+    """Return a loss for the history: its value, or itself where the host would have to wait for it."""
+    return loss.item() if loss.device.type == "cpu" else loss.detach()
+
+
 class Learner:
     """Base class of distillers that learn images: a step is one SGD update of the synthetic images.
 
@@ -100,7 +105,7 @@ class Learner:
     def after(self, step: int) -> None:
         """Do what follows the update of the images: nothing, unless a method says otherwise."""
 
-    def step(self, step: int, real: torch.Tensor, batch: RealBatch) -> dict[str, float]:
+    def step(self, step: int, real: torch.Tensor, batch: RealBatch) -> dict[str, float | torch.Tensor]:
         """Do one update of the synthetic images.
 
         Parameters
@@ -115,7 +120,7 @@ class Learner:
         Returns
         -------
         dict
-            ``loss``, and ``guidance`` if there is one.
+            ``loss``, and ``guidance`` if there is one: numbers, or on a GPU scalars that the engine reads later.
         """
         matched = self.match(step, real, batch)
         if not isinstance(matched, tuple) or len(matched) != 2:
@@ -124,11 +129,11 @@ class Learner:
         self.after(step)
         return scalars
 
-    def update(self, step: int, loss: torch.Tensor, gradient: torch.Tensor) -> dict[str, float]:
+    def update(self, step: int, loss: torch.Tensor, gradient: torch.Tensor) -> dict[str, float | torch.Tensor]:
         """Move the images by the gradient of their matching loss and of the guidance; returns as `step`."""
         need(loss, "the loss", "match", shape=[], types=["float32", "float64"])
         need(gradient, "the gradient", "match", shape=self.images.shape, types=["float32"])
-        scalars = {"loss": loss.item()}
+        scalars = {"loss": reported(loss)}
         if self.guidance is not None:
             scalars["guidance"], further = self.guidance(self.images.detach(), step)
             gradient = gradient + further
