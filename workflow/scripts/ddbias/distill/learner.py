@@ -45,7 +45,8 @@ def step_scale(split: Split, ipc: int) -> torch.Tensor:
 
 def reported(loss: torch.Tensor) -> float | torch.Tensor:
     """Return a loss for the history: its value, or itself where the host would have to wait for it."""
-    return loss.item() if loss.device.type == "cpu" else loss.detach()
+    # A copy: the next replay of a captured graph writes into the tensors that the last one returned.
+    return loss.item() if loss.device.type == "cpu" else loss.detach().clone()
 
 
 class Learner:
