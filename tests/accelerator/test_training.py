@@ -13,6 +13,7 @@ from ddbias.debias import surrogate
 from ddbias.distill import pretraining
 from ddbias.evaluation import protocol
 from ddbias.evaluation.images import attribute_model, measures
+from ddbias.learning.augment.rules import RULES
 from ddbias.learning.training import Recipe
 from ddbias.planning.config import complete
 
@@ -114,6 +115,13 @@ def test_networks(alike, train, test, kind):
     large = replace(test, images=test.images[:8].repeat(4, 2).repeat(4, 3), labels=test.labels[:8], attributes=None)
     narrow = {"width": 4, "depth": 2} if kind.startswith("convnet") else {}
     alike(evaluated(*normalised(large), large, network={"kind": kind, **narrow}, steps=1, repeats=1))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_of_augmentation(alike, train, test, rule):
+    pieces = "crop_scale_rotate" if rule == "dc" else AUGMENT  # which has no others
+    recipe = Recipe(batch_size=16, augment=pieces, augment_rule=rule)
+    alike(evaluated(*normalised(train), test, recipe=recipe, repeats=1))
 
 
 def test_evaluations_of_raw_images_and_mixed_ones(alike, train, test):
