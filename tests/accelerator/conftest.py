@@ -7,6 +7,9 @@ import torch
 from ddbias.base import plugins
 from ddbias.runtime.checkpoint import Checkpoint
 
+# Now, as tests are collected: torch starts a thread for each device at the first backward pass of the process.
+DEVICE = emulated_gpu.install()
+
 
 class Killed(Exception):
     """Stands for a kill."""
@@ -28,7 +31,7 @@ class _Stopping(Checkpoint):
 @pytest.fixture(scope="session")
 def emulated():
     """The emulated accelerator, see `emulated_gpu`."""
-    return emulated_gpu.install()
+    return DEVICE
 
 
 @pytest.fixture(autouse=True)
