@@ -115,7 +115,15 @@ def build(
     store.write_bytes(output, page.encode(errors="replace"))
 
 
-def render(runs: Sequence[Run], missing: Sequence[str], *, output: Path, template: Path = TEMPLATE, **shown) -> str:
+def render(
+    runs: Sequence[Run],
+    missing: Sequence[str],
+    *,
+    output: Path,
+    template: Path = TEMPLATE,
+    advice: Sequence[Mapping] = (),
+    **shown,
+) -> str:
     """Return the page: what `build` writes, from sets that have been read."""
     # What is the same in every line is said once above the table, as in the tables of results.
     same = {key: runs[0].key[key] for key in KEYS if len({run.key[key] for run in runs}) == 1} if len(runs) > 1 else {}
@@ -125,6 +133,7 @@ def render(runs: Sequence[Run], missing: Sequence[str], *, output: Path, templat
     return offline_page.render(
         template,
         **shown,
+        advice=advice,
         same=same,
         keys=keys,
         groups=groups,
