@@ -163,6 +163,9 @@ def test_own_data_in_ten_lines(checkout):
     status, output = checkout.run("mine.yaml")
     assert status == 0, output
     assert "Is there a bias?" in (checkout / "results/mine/quick/report/index.html").read_text()
+    status, output = checkout.run("mine.yaml", "check")
+    assert status == 0, output
+    assert "- recommended: `" in output
     os.utime(checkout / "train.parquet")
     assert not checkout.planned("mine.yaml")
     shutil.copy(checkout / "test.parquet", checkout / "train.parquet")

@@ -26,6 +26,7 @@ rule check_data:
 rule check:
     input:
         check_files(),
+        finished(advice_files()),
     log:
         f"results/{study.name}/{study.scale}/logs/check_data.md",
     localrule: True

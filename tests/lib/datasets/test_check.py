@@ -92,7 +92,8 @@ def test_unknown_attributes():
     text, problems = checked(split_of([[9], [8]], attributes=False), split_of([[5], [5]], "balanced", attributes=False))
     assert "| l1 | 8 |" in text
     assert problems == [
-        "the attribute is unknown: only accuracy will be reported, and debias group_balanced is refused"
+        "the attribute is unknown: only accuracy will be reported, and debias group_balanced is refused; "
+        "make advise looks for a bias without it"
     ]
 
 

@@ -365,14 +365,23 @@ def test_a_figure_has_its_caption_and_a_hostile_one_is_text(tmp_path):
 def test_advice_is_shown_with_its_picture_and_as_text(tmp_path):
     folder = tmp_path / "data" / NASTY.replace("/", "") / "0.95"
     folder.mkdir(parents=True)
-    (folder / "advice.md").write_text(
-        "# x, aligned ratio 0.95: a bias was found\n\n- use `uniform` <b>\n- two\n\nmore\n"
-    )
+    lines = [
+        "# x, aligned ratio 0.95: a bias was found",
+        "",
+        "- use `uniform` <b>",
+        "- two",
+        "",
+        "```yaml",
+        "a: <b>",
+        "```",
+    ]
+    (folder / "advice.md").write_text("\n".join(lines))
     (folder / "advice.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     parsed = Page(page(tmp_path, advice=[folder / "advice.md"]))
     text = "".join(parsed.text)
     assert f"{folder.parent.name}, aligned ratio 0.95: a bias was found" in text
     assert "use uniform <b>" in text
+    assert "a: <b>\n" in text
     assert len(parsed.all("li")) == 2
     assert len(parsed.all("img")) == 1
     assert "#advice" in [a.get("href") for a in parsed.all("a")]

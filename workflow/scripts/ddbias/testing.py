@@ -186,7 +186,10 @@ class _Watched(Checkpoint):
 
 
 class Case:
-    """One distiller with one debias, set up as a study would; parameters as of `check_distiller`."""
+    """One distiller with one debias, set up as a study would.
+
+    Parameters are those of `check_distiller`, and ``ipc`` (int), how many images each class gets.
+    """
 
     def __init__(
         self,

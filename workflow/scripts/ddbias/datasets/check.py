@@ -124,7 +124,10 @@ def _problems(train: Split, test: Split, ipc: int):
     if len(missing):
         yield f"no test image of: {', '.join(labels[label] for label in missing)}"
     if train.attributes is None:
-        yield "the attribute is unknown: only accuracy will be reported, and debias group_balanced is refused"
+        yield (
+            "the attribute is unknown: only accuracy will be reported, and debias group_balanced is refused; "
+            "make advise looks for a bias without it"
+        )
         return
     yield from _group_problems(train, test)
     wanted, counts = train.meta.get("wanted"), np.array(train.meta["counts"])

@@ -21,9 +21,9 @@ from ddbias.base.groups import class_members
 from ddbias.base.seeding import numpy_stream
 from ddbias.data.split import Split
 from ddbias.debias import surrogate
-from ddbias.debias.evidence import MIN_EVIDENCE
+from ddbias.debias.evidence import MIN_EVIDENCE, evidence
 from ddbias.debias.kinds import contradiction
-from ddbias.debias.trial import ERRORS, LEAST_GAIN, WITH_EVIDENCE, Trial, trial
+from ddbias.debias.trial import ERRORS, Trial, bounds, trial
 from ddbias.debias.weights.diagnosis import diagnose
 from ddbias.runtime.checkpoint import Checkpoint
 
@@ -75,14 +75,14 @@ class Advice:
     evidence: float
 
     @property
-    def biased(self) -> bool:
-        """Whether the evidence suffices and the weights passed their trial, so that `contradiction` would weigh."""
-        return self.evidence >= MIN_EVIDENCE and self.result.chosen is not None
+    def evident(self) -> bool:
+        """Whether the evidence suffices."""
+        return self.evidence >= MIN_EVIDENCE
 
     @property
-    def best(self) -> int:
-        """The candidate that was chosen, or that gains most."""
-        return int(np.argmax(self.result.gains)) if self.result.chosen is None else self.result.chosen
+    def biased(self) -> bool:
+        """Whether the evidence suffices and the weights passed their trial, so that `contradiction` would weigh."""
+        return self.evident and self.result.chosen is not None
 
 
 def advise(split: Split, *, seed: int, device: torch.device, checkpoint: Checkpoint | None = None) -> Advice:
@@ -98,20 +98,18 @@ def advise(split: Split, *, seed: int, device: torch.device, checkpoint: Checkpo
     checkpoint : Checkpoint, optional
         Of the surrogate's training.
     """
-    found, _ = surrogate.train_surrogate(
+    trained, _ = surrogate.train_surrogate(
         split, network=NETWORK, settings=SURROGATE, seed=seed, device=device, checkpoint=checkpoint or Checkpoint(None)
     )
     labels = np.array(split.labels)
-    columns = {**surrogate.embed(found, split, device=device), "label": labels}
+    columns = {**surrogate.embed(trained, split, device=device), "label": labels}
     offered = contradiction.estimate(columns, min_evidence=0)
     result = trial(split, [one.weights for one in offered], seed=seed, evident=offered[0].evident)
-    best = int(np.argmax(result.gains)) if result.chosen is None else result.chosen
-    weights = offered[best].weights
+    weights = offered[result.best].weights
     null = trial(split, [_handed_out(weights, labels, seed, number) for number in range(NULLS)], seed=seed)
-    contradicted = (columns["predictions"] != labels[:, None]).mean(0)  # (L,)
-    shares = columns["excluded"].mean(0) / np.maximum(contradicted, 1 / len(labels))
-    moment = int(shares.argmax())
-    return Advice(result, null.gains, weights, float(contradicted[moment]), float(shares[moment]))
+    found = evidence(columns["predictions"], columns["excluded"], labels)  # (L,)
+    contradicted = (columns["predictions"][:, found.argmax()] != labels).mean()
+    return Advice(result, null.gains, weights, float(contradicted), float(found.max()))
 
 
 def _handed_out(weights: np.ndarray, labels: np.ndarray, seed: int, number: int) -> np.ndarray:
@@ -124,8 +122,8 @@ def _handed_out(weights: np.ndarray, labels: np.ndarray, seed: int, number: int)
 
 def in_words(advice: Advice, split: Split, *, title: str, picture: str) -> list[str]:
     """Return the advice as lines of Markdown: what was found, how sure that is, what to do, what it would change."""
-    gain, error = advice.result.gains[advice.best], advice.result.errors[advice.best]
-    asked = WITH_EVIDENCE if advice.evidence >= MIN_EVIDENCE else 1
+    gain, error = advice.result.gains[advice.result.best], advice.result.errors[advice.result.best]
+    least_errors, least_gain = bounds(advice.evident)
     facts = diagnose(advice.weights, None, None, np.asarray(split.labels))
     verdict = "a bias was found" if advice.biased else "no bias was found that weights could undo"
     lines = [
@@ -136,7 +134,7 @@ def in_words(advice: Advice, split: Split, *, title: str, picture: str) -> list[
         f"- excluded: the labels of {100 * advice.evidence:.0f} % of these (with less than {100 * MIN_EVIDENCE:.0f} % "
         "they are hard images)",
         f"- gain of training on weights against these: {gain:+.2f} (standard error {error:.2f}); it has to exceed "
-        f"{asked * LEAST_GAIN:.2f} and {asked * ERRORS:.0f} standard error{'' if asked < 1 else 's'}",
+        f"{least_gain:.2f} and {least_errors:.0f} standard error{'' if least_errors == 1 else 's'}",
         f"- gain of the same weights handed out at random: {max(advice.nulls):+.2f} at most, of {NULLS}",
     ]
     effective = f"{facts['effective_sample_size']:,.0f} of {len(split):,} images' worth"
@@ -154,7 +152,7 @@ def in_words(advice: Advice, split: Split, *, title: str, picture: str) -> list[
             "",
         ]
     else:
-        wrong = asked < 1 and gain < -ERRORS * error
+        wrong = advice.evident and gain < -ERRORS * error
         likely = (
             "many labels are wrong, since they are excluded and nothing is learnt from them; mend these first"
             if wrong

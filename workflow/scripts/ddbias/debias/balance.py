@@ -202,4 +202,4 @@ def readings(columns: Mapping[str, np.ndarray], debias: str) -> tuple[list[np.nd
         logits = column(columns, "logits", debias, CLASSIFY)
         predicted, out = predicted_groups(logits, labels)[:, None], excluded(logits, labels)[:, None]
     where_excluded = np.where(out, predicted, labels[:, None])
-    return [*where_excluded.T, *predicted.T], evidence(predicted, out, labels)
+    return [*where_excluded.T, *predicted.T], float(evidence(predicted, out, labels).max())

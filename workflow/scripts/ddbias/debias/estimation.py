@@ -81,14 +81,13 @@ def _tried(debias: str, offered: list[Estimate], split: Split, seed: int) -> Est
     if result.chosen is not None:
         found = offered[result.chosen]
         return replace(found, diagnostics={**found.diagnostics, **told})
-    best = int(np.argmax(result.gains))
     logger.warning(
         "debias %s: the weights failed their trial: a classifier trained with them gains %.3f (standard error %.3f) "
         "over one trained with equal weights, which is too little; they find no bias, and all samples count alike "
         "(trial: false takes the weights as they are)",
         debias,
-        result.gains[best],
-        result.errors[best],
+        result.gains[result.best],
+        result.errors[result.best],
     )
     alike, labels = np.ones(len(split)), np.asarray(split.labels, np.int64)
     last = offered[-1]

@@ -23,8 +23,8 @@ from ddbias.base.log import logger
 MIN_EVIDENCE = 0.45
 
 
-def evidence(predictions: np.ndarray, out: np.ndarray, labels: np.ndarray) -> float:
-    """Return the share, 0..1, of contradicted samples whose label is excluded, at the moment where it is largest.
+def evidence(predictions: np.ndarray, out: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return the evidence (L,) float64 of each moment, 0..1; the largest counts.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ def evidence(predictions: np.ndarray, out: np.ndarray, labels: np.ndarray) -> fl
 
     Returns
     -------
-    float
-        0 where no label is contradicted.
+    ndarray of float64, shape (L,)
+        Share of the contradicted samples whose label is excluded; 0 where no label is contradicted.
     """
     contradicted = (np.asarray(predictions) != np.asarray(labels)[:, None]).sum(0)  # (L,)
-    return float((np.asarray(out, bool).sum(0) / np.maximum(contradicted, 1)).max())
+    return np.asarray(out, bool).sum(0) / np.maximum(contradicted, 1)
 
 
 def excluded(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

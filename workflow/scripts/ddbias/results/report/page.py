@@ -219,12 +219,14 @@ def _table(path: Path) -> dict:
 
 def _advice(path: Path) -> dict:
     """Return what `ddbias.debias.advice.in_words` wrote about a data set, and its picture."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
     if not lines or not lines[0].startswith("# "):
         raise DdbiasError(f"{path} is not what make advise wrote; delete it and run make advise again")
     return {
         "title": f"{path.parts[-3]}, aligned ratio {path.parts[-2]}: {lines[0].rpartition(': ')[2]}",
         "findings": [line[2:].replace("`", "") for line in lines if line.startswith("- ")],
+        "config": "".join(re.findall("^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)),
         "image": embed(path.with_suffix(".png")),
     }
 
