@@ -43,6 +43,7 @@ def cells(distillers, debias):
     ]
 
 
+@pytest.mark.thorough
 def test_a_pool_is_trained_for_every_debias(checkout):
     """Sets of every kind of input: a pool of models, guidance by one, a network that is trained before."""
     distillers = ["guided", "mtt", "herding"]

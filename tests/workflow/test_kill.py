@@ -88,6 +88,7 @@ def complete(checkout, undisturbed, target="tables"):
     assert checkout.planned("long.yaml", target) == {}
 
 
+@pytest.mark.thorough
 def test_jobs_end_with_a_killed_snakemake(running, undisturbed):
     checkout, process = running
     assert len(processes(checkout)) > 1
@@ -148,6 +149,7 @@ def test_stopped_group(running, undisturbed):
     stopped(checkout, process, undisturbed)
 
 
+@pytest.mark.thorough
 def test_a_stopped_snakemake_lets_its_job_finish(running):
     checkout, process = running
     process.terminate()

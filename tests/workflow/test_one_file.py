@@ -2,6 +2,8 @@
 
 import csv
 
+import pytest
+
 LIBRARY = "workflow/scripts/ddbias"
 SOURCE = '''"""Digits upside down."""
 
@@ -138,6 +140,7 @@ figures: { counted: { kind: counted, dataset: turned } }
 """
 
 
+@pytest.mark.thorough
 def test_one_file_each(checkout):
     for path, text in FILES.items():
         (checkout / LIBRARY / path).write_text(text)

@@ -142,6 +142,7 @@ def test_the_notebook_snippet_runs(finished):
     assert len(list((finished / "kde_images").rglob("*.png"))) == 10
 
 
+@pytest.mark.thorough
 def test_own_data_in_ten_lines(checkout):
     (snippet,) = blocks("yaml")
     study = yaml.safe_load((ROOT / "config.yaml").read_text()) | yaml.safe_load(snippet)

@@ -161,6 +161,7 @@ def test_new_dates_alone_rerun_nothing(finished):
     assert finished.planned("tiny.yaml") == {}
 
 
+@pytest.mark.thorough
 def test_new_dates_of_results_too_rerun_nothing(finished):
     """As after a copy that keeps no dates: even files of data sets are compared by content."""
     large = finished / "results/tiny/quick/data/digits_fg/0.95/train.arrow"

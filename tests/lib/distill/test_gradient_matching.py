@@ -397,7 +397,7 @@ def cosine(a, b):
     return torch.cosine_similarity(a.flatten(), b.flatten(), dim=0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @needs_fast
 def test_fast_is_close_to_exact(split, log_lines):
     """A step, the training after it, and a step of the trained network. Batches do not fill the micro-batches."""

@@ -33,8 +33,8 @@ needs_fast = pytest.mark.skipif(
 
 
 @needs_fast
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["dm", pytest.param("dsa", marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("kind", ["dm", "dsa"])
 def test_final_accuracy_is_the_same_within_points(kind):
     train, test = synthesize_dataset(
         source={"kind": "digits"}, bias={"kind": "none"}, ratio=None, test="natural", size=16, seed=0, data={}
