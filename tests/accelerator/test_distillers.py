@@ -7,7 +7,7 @@ from ddbias import testing
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.distill import distribution_matching, engine, gradient_matching, idc, mtt
-from ddbias.distill.precision import class_gradients
+from ddbias.learning.augment import siamese
 
 CPU = torch.device("cpu")
 PSEUDO = [
@@ -105,9 +105,9 @@ def test_the_history_is_the_same_whenever_it_is_read(emulated, images_of, monkey
     ("kind", "module", "old", "new"),
     [
         ("dm", distribution_matching, ".to(device)\n        if not own", "\n        if not own"),
-        ("dm", distribution_matching, "batch.on(embedding.device)", 'batch.on(torch.device("cpu"))'),
+        ("dm", distribution_matching, "batch.scale], embedding.device)", 'batch.scale], torch.device("cpu"))'),
         ("dc", gradient_matching, "torch.arange(self.classes, device=device)", "torch.arange(self.classes)"),
-        ("dc", class_gradients, "label, device=images.device)", "label)"),
+        ("dm", siamese, "images.shape[2:]), images.device)", 'images.shape[2:]), torch.device("cpu"))'),
         ("mtt", mtt, "torch.arange(split.classes, device=device)", "torch.arange(split.classes)"),
         ("idc", idc, "label, device=images.device)", "label)"),
     ],

@@ -243,7 +243,7 @@ def test_a_step_is_that_of_the_exact_way(few_digits, like_a_gpu, log_lines, targ
     start = torch.randn(split.classes * 2, *split.shape, generator=stream(0, "test"))
     exact, fast = (distiller(split, start.clone(), name, augment=augment) for name in ("exact", "fast"))
     assert isinstance(fast.matching.gradients, BatchedGradients)
-    assert {"_real_all", "_match_all", "_every", "_changed", "_changed_back"} <= set(like_a_gpu)
+    assert {"_real_all", "_match_all", "_every", "_changed", "_pulled_back"} <= set(like_a_gpu)
     for step in range(3):
         (loss, gradient), (wanted, slope) = fast.match(step, real, batch), exact.match(step, real, batch)
         torch.testing.assert_close(loss, wanted, rtol=1e-4, atol=0)

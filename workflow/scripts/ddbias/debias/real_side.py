@@ -166,9 +166,46 @@ class RealBatch:
         pairs = zip(self.targets, parts[::2], parts[1::2], strict=True)
         return replace(self, targets=tuple(replace(one, images=i, share=s) for one, i, s in pairs)), classes, scale
 
+    def blocks(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return the shares class by class, so that one batched product gives all targets.
+
+        Returns
+        -------
+        rows : Tensor of int64, shape (K, m)
+            Positions in the batch of the images of each class; of a class with fewer than m, the rest is 0.
+        shares : Tensor of float32, shape (K, r, m)
+            Of these images in the targets of their class; 0 where there is no such image or target.
+        places : Tensor of int64, shape (R,)
+            Of every target among the K * r.
+
+        Examples
+        --------
+        >>> import torch
+        >>> half = torch.tensor([0.5, 0.5])
+        >>> targets = (Target(0, torch.tensor([0, 1]), half), Target(1, torch.tensor([2]), half[:1]))
+        >>> rows, shares, places = RealBatch(torch.tensor([7, 9, 4]), torch.tensor([0, 0, 1]), targets).blocks()
+        >>> shares.tolist()
+        [[[0.5, 0.5]], [[0.5, 0.0]]]
+        """
+        classes, counts = self.classes, self.labels.bincount()
+        column = _places(self.labels)  # (M,)
+        rows = torch.zeros(len(counts), int(counts.max()), dtype=torch.int64)
+        rows[self.labels, column] = torch.arange(len(self.labels))
+        row, targets = _places(classes), int(classes.bincount().max())
+        shares = torch.zeros(len(counts), targets, rows.shape[1])
+        for target, place in zip(self.targets, row.tolist(), strict=True):
+            shares[target.label, place, column[target.images]] = target.share
+        return rows, shares, classes * targets + row
+
     def of_class(self, label: int) -> list[Target]:
         """Return the targets of a class."""
         return [target for target in self.targets if target.label == label]
+
+
+def _places(classes: torch.Tensor) -> torch.Tensor:
+    """Return the place of each element of a sorted (n,) among those of its class."""
+    counts = classes.bincount()
+    return torch.arange(len(classes)) - (counts.cumsum(0) - counts)[classes]
 
 
 class RealSide:

@@ -22,7 +22,7 @@ a step, and ``warm_up`` epochs, which are always float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 
@@ -33,7 +33,9 @@ from ddbias.debias.real_side import RealBatch
 from ddbias.distill.learner import Guidance, Learner, step_scale
 from ddbias.distill.precision.frozen import embedding_for
 from ddbias.learning import networks, training
+from ddbias.learning.augment import siamese
 from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.device import transfer
 from ddbias.learning.networks import own
 from ddbias.learning.training import Recipe
 
@@ -230,7 +232,7 @@ class Distiller(Learner):
             self.network.to(memory_format=torch.channels_last)
         networks.matching(self.network).requires_grad_(False)
         self.frozen = embedding_for(self.network, shape=split.shape, device=device, precision=precision)
-        self.augment = DSA(settings["augment"])
+        self.augment = siamese.of_classes(DSA(settings["augment"]), device)
         self.seed, self.classes = seed, split.classes
         self.warm_up = settings.get("warm_up", 0)
         self.recipe = Recipe(
@@ -268,8 +270,8 @@ class Distiller(Learner):
         if index not in self.probed:
             self.probed[index] = self._targets(index, real, batch)
         targets, classes, scale, _ = self.probed[index]
-        seeds, images = self._seeds(index), self.images.detach().chunk(self.classes)
-        means = self.frozen(self._augmented(images, seeds)).unflatten(0, (self.classes, -1)).mean(1)  # (K, D)
+        images = self.augment(self.images.detach(), self._seeds(index), self._sizes())
+        means = self.frozen(images).unflatten(0, (self.classes, -1)).mean(1)  # (K, D)
         return float(scale @ self._distances(targets - means[classes]))
 
     def _seeds(self, step: int) -> list[int]:
@@ -282,27 +284,27 @@ class Distiller(Learner):
         The last are on the CPU: class k has the targets from ``first[k]`` up to ``first[k + 1]``.
         """
         sizes = torch.bincount(batch.labels, minlength=self.classes).tolist()
-        embedding = self.frozen(self._augmented(real.split(sizes), self._seeds(step)))  # (M, D)
+        embedding = self.frozen(self.augment(real, self._seeds(step), sizes))  # (M, D)
         first = torch.searchsorted(batch.classes, torch.arange(self.classes + 1))
-        batch, classes, scale = batch.on(embedding.device)
-        pooled = [one.share.to(embedding) @ embedding[one.images] for one in batch.targets]
-        return torch.stack(pooled), classes, scale, first
+        rows, shares, places, classes, scale = transfer([*batch.blocks(), batch.classes, batch.scale], embedding.device)
+        pooled = torch.bmm(shares, embedding[rows]).flatten(0, 1)[places]  # (K, r, m) x (K, m, D) -> (R, D)
+        return pooled, classes, scale, first
 
     def _distance(
         self, step: int, targets: torch.Tensor, classes: torch.Tensor, scale: torch.Tensor, starts: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the loss for given targets, and its gradient with respect to the synthetic images."""
-        seeds = self._seeds(step)
-        loss, gradients = torch.zeros((), device=targets.device), []
+        seeds, ipc = self._seeds(step), len(self.images) // self.classes
+        losses, gradients = [], []
         for first, last in self._groups():
             members = slice(int(starts[first]), int(starts[last]))
-            images = self.images.detach().chunk(self.classes)[first:last]
-            part, gradient = self._match(
+            images = self.images.detach()[first * ipc : last * ipc]
+            loss, gradient = self._match(
                 images, seeds[first:last], targets[members], classes[members] - first, scale[members].clone()
             )
-            loss += part
+            losses.append(loss)
             gradients.append(gradient)
-        return loss, torch.cat(gradients)
+        return sum(losses[1:], losses[0]), torch.cat(gradients) if len(gradients) > 1 else gradients[0]
 
     def _draw_network(self, step: int) -> None:
         """Draw the network of a step, and train it on the synthetic images if it is to be warmed up."""
@@ -331,17 +333,18 @@ class Distiller(Learner):
 
     def _match(
         self,
-        images: Sequence[torch.Tensor],
+        images: torch.Tensor,
         seeds: list[int],
         targets: torch.Tensor,
         classes: torch.Tensor,
         scale: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return loss and gradient for the images of some classes; target r is for class ``classes[r]`` of these."""
-        leaf = torch.cat(list(images)).requires_grad_(True)
-        embedding = self.frozen.with_gradient(self._augmented(leaf.chunk(len(images)), seeds))
-        means = embedding.unflatten(0, (len(images), -1)).mean(1)  # (K, ipc, D) -> (K, D)
-        gap = targets - means[classes]
+        leaf = images.requires_grad_(True)
+        embedding = self.frozen.with_gradient(self.augment(leaf, seeds, self._sizes()[: len(seeds)]))
+        means = embedding.unflatten(0, (len(seeds), -1)).mean(1)  # (K, ipc, D) -> (K, D)
+        # Targets are sorted by class, and every class has one: as many of them are the classes.
+        gap = targets - (means if len(targets) == len(means) else means[classes])
         loss = scale @ self._distances(gap)
         (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
@@ -350,5 +353,6 @@ class Distiller(Learner):
         """Return the distance (R,) of each target from the mean it is matched with."""
         return gap.square().sum(1) if self.distance == "squared" else gap.abs().sum(1)
 
-    def _augmented(self, parts: Sequence[torch.Tensor], seeds: list[int]) -> torch.Tensor:
-        return torch.cat([self.augment(part, seed) for part, seed in zip(parts, seeds, strict=True)])
+    def _sizes(self) -> list[int]:
+        """Return the number of synthetic images of each class."""
+        return [len(self.images) // self.classes] * self.classes

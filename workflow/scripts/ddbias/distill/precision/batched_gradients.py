@@ -1,10 +1,11 @@
-"""Gradient matching of all classes at once, the fast way on a GPU.
+"""Gradient matching of all classes at once, on an accelerator: exactly, or the fast way on a GPU.
 
 The gradients of one class need only its own images, so those of all are one function of a batch with a class axis,
 ``vmap`` over that axis of the gradient of a class: forward passes and gradients with respect to activations are those
 of one large batch, gradients with respect to weights are a grouped convolution. The synthetic side is the same with the
-distance and the twofold backward pass inside. Each side is one captured graph
-(`ddbias.learning.precision.half_precision`), in bfloat16, with sums over parts and distances in float32.
+distance and the twofold backward pass inside. ``exact`` is float32, an eighth of the kernels of one class after the
+other; ``fast`` makes of each side one captured graph (`ddbias.learning.precision.half_precision`), in bfloat16, with
+sums over parts and distances in float32.
 
 A **target** (a row of a real batch's pool) is what has a gradient on the real side; a class may have several. Targets
 of fewer images are padded with images of weight 0.
@@ -28,6 +29,7 @@ from ddbias.debias.real_side import RealBatch, Target
 from ddbias.distill.gradient_distance import gradient_distance
 from ddbias.distill.precision.class_gradients import FastGradients, Gradients
 from ddbias.learning.augment.siamese import SiameseClasses
+from ddbias.learning.device import transfer
 from ddbias.learning.precision import half_precision
 
 TWOFOLD_IMAGES = 1024  # synthetic images whose twofold graph is held at a time
@@ -194,17 +196,16 @@ class AllAtOnce:
         """Return the distances to all targets of a batch, summed, and their gradient, as `ClassByClass.match`."""
         self.gradients.refresh()
         classes = len(seeds)
-        index, share = rows_of(batch.targets)  # (R, B)
-        sizes = torch.bincount(batch.labels, minlength=classes)
-        augmented = self.siamese(real, seeds, sizes)[index.to(real.device)]  # (R, B, C, H, W)
-        targets = self.gradients.real_all(augmented, batch.classes.to(real.device), share.to(real.device))
+        given = (*rows_of(batch.targets), batch.classes, batch.scale)
+        index, share, of, scale = transfer(given, real.device)  # (R, B), (R, B), (R,), (R,)
+        sizes = torch.bincount(batch.labels, minlength=classes).tolist()
+        augmented = self.siamese(real, seeds, sizes)[index]  # (R, B, C, H, W)
+        targets = self.gradients.real_all(augmented, of, share)
         leaf = images.detach().requires_grad_(True)
         augmented = self.siamese(leaf, seeds, [len(images) // classes] * classes)
         synthetic = augmented.detach().unflatten(0, (classes, -1))  # (K, ipc, C, H, W)
         labels = torch.arange(classes, device=images.device)
-        distance, slope = self.gradients.match_all(
-            synthetic, labels, targets, batch.classes, batch.scale.to(real.device)
-        )
+        distance, slope = self.gradients.match_all(synthetic, labels, targets, batch.classes, scale)
         (gradient,) = torch.autograd.grad(augmented, [leaf], slope.flatten(0, 1))
         return distance, gradient
 

@@ -1,4 +1,4 @@
-"""Which way gradient matching computes: class by class, exactly or fast, or all classes at once on a GPU."""
+"""Which way gradient matching computes: class by class on a CPU, all classes at once on an accelerator."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ddbias.distill.precision.batched_gradients import AllAtOnce, BatchedGradien
 from ddbias.distill.precision.class_gradients import ClassByClass, ExactGradients, FastGradients
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.augment.siamese import SiameseClasses
+from ddbias.learning.device import kind
+from ddbias.learning.networks import own
 from ddbias.learning.precision import half_precision
 from ddbias.learning.precision.half_network import as_vector
 
@@ -48,7 +50,12 @@ def matching_for(
     """
     exact = ExactGradients(network, distance)
     if precision != "fast":
-        return ClassByClass(exact, augment)
+        # `vmap` may not know what the network of a plug-in does.
+        if kind(device).micro_batches or own.is_own(network) or half_precision.copy_obstacle(network):
+            return ClassByClass(exact, augment)
+        plain = BatchedGradients(network, distance, dtype=torch.float32, compiled=lambda function: function)
+        plain.of_mean = None  # training between two steps takes torch's own way
+        return AllAtOnce(plain, SiameseClasses(augment))
     captures = half_precision.captures(device)
     sizes = (min(classes, PROBED_CLASSES), real_batch, ipc) if captures else (1, half_precision.MICRO_BATCH, ipc)
     gradients = half_precision.fast_or_exact(

@@ -126,11 +126,22 @@ def color(images: torch.Tensor, brightness: Parameter, saturation: Parameter, co
 
     `images` are float (B, C, H, W); b, s and k are one number each, or one per image.
     """
-    b, s, k = (_per_image(value, images.dtype) for value in (brightness, saturation, contrast))
+    shaped = (_per_image(value, images.dtype) for value in (brightness, saturation, contrast))
+    return recoloured(images, *coefficients(*shaped))
+
+
+def coefficients(b: Parameter, s: Parameter, k: Parameter) -> tuple[Parameter, ...]:
+    """Return the factors of a value, of its pixel's mean and of its image's mean, and what is added: see `color`."""
+    return k * s, k * (1 - s), 1 - k, b
+
+
+def recoloured(
+    images: torch.Tensor, gain: Parameter, pixel: Parameter, image: Parameter, offset: Parameter
+) -> torch.Tensor:
+    """Return images (B, C, H, W) after `color` with these `coefficients`."""
     pixel_mean = images.mean(1, keepdim=True)
     image_mean = pixel_mean.mean((2, 3), keepdim=True)
-    offset = k * (1 - s) * pixel_mean + ((1 - k) * image_mean + b)
-    return k * s * images + offset
+    return gain * images + (pixel * pixel_mean + (image * image_mean + offset))
 
 
 def crop(images: torch.Tensor, rows: Parameter, columns: Parameter) -> torch.Tensor:
@@ -175,16 +186,32 @@ def scale(
 
     `horizontal` and `vertical`, one number or one per image, are factors of the sampling grid: below 1 enlarges.
     """
-    return warp(images, ((horizontal, 0.0, 0.0), (0.0, vertical, 0.0)), align_corners)
+    return warp(images, scaling(horizontal, vertical), align_corners)
 
 
 def rotate(images: torch.Tensor, angle: Parameter, *, align_corners: bool = False) -> torch.Tensor:
     """Turn images (B, C, H, W) about their centre by `angle` radians, bilinear, 0 outside."""
+    return warp(images, rotation(angle), align_corners)
+
+
+Matrix = tuple[tuple[Parameter, ...], ...]  # 2 x 3, of numbers or tensors (B,)
+
+
+def scaling(horizontal: Parameter, vertical: Parameter) -> Matrix:
+    """Return the matrix of `scale`."""
+    return (horizontal, 0.0, 0.0), (0.0, vertical, 0.0)
+
+
+def rotation(angle: Parameter) -> Matrix:
+    """Return the matrix of `rotate`."""
     if isinstance(angle, torch.Tensor):
         cosine, sine = angle.cos(), angle.sin()
     else:
         cosine, sine = math.cos(angle), math.sin(angle)
-    return warp(images, ((cosine, -sine, 0.0), (sine, cosine, 0.0)), align_corners)
+    return (cosine, -sine, 0.0), (sine, cosine, 0.0)
+
+
+MATRICES = {"scale": scaling, "rotate": rotation}
 
 
 def _per_image(value: Parameter, dtype: torch.dtype) -> Parameter:
@@ -204,8 +231,8 @@ def _cutout_length(side: int) -> int:
     return int(side * CUTOUT_SHARE + 0.5)
 
 
-def warp(images: torch.Tensor, matrix: tuple[tuple[Parameter, ...], ...], align_corners: bool) -> torch.Tensor:
-    """Sample images (B, C, H, W) on the grid of a 2 x 3 matrix, whose entries are numbers or tensors (B,)."""
+def warp(images: torch.Tensor, matrix: Matrix, align_corners: bool) -> torch.Tensor:
+    """Sample images (B, C, H, W) on the grid of a matrix."""
     # Coordinates need more digits than half precision has.
     dtype = torch.promote_types(images.dtype, torch.float32)
     per_image = [entry for row in matrix for entry in row if isinstance(entry, torch.Tensor)]

@@ -1,12 +1,11 @@
-"""DSA of the images of all classes in one pass, one siamese seed for each class, for GPUs.
+"""DSA of the images of all classes in one pass, one siamese seed for each class, for accelerators.
 
 The same as calling `DSA` class by class. There each class takes a strategy of its own and tens of small operations;
 here all images pass through all strategies, with parameters that change nothing where a class drew another strategy, so
-that the operations are the same at every step and can be captured as one graph.
+that the operations are few, and the same at every step, so that they can be captured as one graph.
 
-Every strategy is linear in the pixels except brightness, and each class has one strategy. So the backward pass is the
-forward pass with brightness 0, shifts reversed and the sampling grid transposed: no graph is kept, and only the
-gradient of scale and rotate is scattered.
+Every strategy is linear in the pixels except brightness, whose gradient is that of the pixels: the backward pass needs
+parameters only.
 """
 
 from __future__ import annotations
@@ -14,13 +13,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 
-from ddbias.learning.augment.draws import Parameter, SeededDraws
-from ddbias.learning.augment.dsa import DSA, color, crop, cutout, flip, warp
+from ddbias.learning.augment.draws import SeededDraws
+from ddbias.learning.augment.dsa import DSA, MATRICES, STRATEGIES, coefficients, recoloured
+from ddbias.learning.device import kind, transfer
 
-# Of one class: brightness, saturation, contrast; rows and columns of crop and of cutout; mirrored; warped; its matrix.
-NOTHING = (0.0, 1.0, 1.0, 0.0, 0.0, -1e6, -1e6, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0)
-FIRST = {"color": 0, "crop": 3, "cutout": 5, "flip": 7, "scale": 8, "rotate": 8}
+Capture = Callable[[Callable], Callable]
+MOVES = {"crop", "cutout", "flip"}  # put pixels elsewhere, or set them to 0
+
+
+def of_classes(augment: DSA, device: torch.device) -> Callable[..., torch.Tensor]:
+    """Return what is called as `SiameseClasses` and is fastest on a device: class by class on a CPU."""
+    if kind(device).micro_batches:
+        return lambda images, seeds, sizes: torch.cat(
+            [augment(part, seed) for part, seed in zip(images.split(list(sizes)), seeds, strict=True)]
+        )
+    return SiameseClasses(augment)
 
 
 class SiameseClasses:
@@ -29,13 +38,15 @@ class SiameseClasses:
     Parameters
     ----------
     augment : DSA
-    capture : callable
+    capture : callable or None
         Turns a function of tensors, which returns a tuple of them, into a faster one of the same result.
     """
 
-    def __init__(self, augment: DSA, capture: Callable[[Callable], Callable] = lambda function: function) -> None:
+    def __init__(self, augment: DSA, capture: Capture | None = None) -> None:
         self.augment = augment
-        self._forward, self._backward = capture(self._changed), capture(self._changed_back)
+        self._last: tuple[object, list[torch.Tensor]] = (None, [])  # real and synthetic images have the same seeds
+        self._classes: dict[tuple[int, ...], torch.Tensor] = {}  # of every image, by the sizes of the classes
+        self._captured = None if capture is None else (capture(self._changed), capture(self._pulled_back))
 
     def __call__(self, images: torch.Tensor, seeds: Sequence[int], sizes: Sequence[int]) -> torch.Tensor:
         """Return ``augment(images of class k, seeds[k])`` for all k, one after another.
@@ -54,75 +65,72 @@ class SiameseClasses:
         """
         if not self.augment.names:
             return images
-        numbers = self.parameters(seeds, *images.shape[2:])
-        each = numbers.repeat_interleave(torch.as_tensor(sizes), 0).to(images.device)
-        return _Changed.apply(self, images, each)
+        drawn = (tuple(seeds), images.shape[2:])
+        if self._last[0] != drawn:
+            self._last = drawn, transfer(self.parameters(seeds, *images.shape[2:]), images.device)
+        sizes = tuple(map(int, sizes))
+        if sizes not in self._classes:
+            classes = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+            (self._classes[sizes],) = transfer([classes], images.device)
+        numbers, sources = (parameters[self._classes[sizes]] for parameters in self._last[1])
+        if self._captured is None:
+            return self._changed(images, numbers, sources)[0]
+        return _Captured.apply(self._captured, images, numbers, sources)
 
-    def parameters(self, seeds: Sequence[int], height: int, width: int) -> torch.Tensor:
-        """Return the parameters (K, 13) that the seeds draw, float32, in the order of `NOTHING`."""
-        rows = []
+    def parameters(self, seeds: Sequence[int], height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the parameters that the seeds draw.
+
+        Returns
+        -------
+        numbers : Tensor of float32, shape (K, 5 + 3 * H * W)
+            The four `coefficients` of color; whether images are warped; of each pixel, whether it stays; the grid on
+            which images are warped.
+        sources : Tensor of int64, shape (K, H * W)
+            Of each pixel, which one comes to its place.
+        """
+        place = torch.arange(height * width).view(1, 1, height, width)
+        plain, still = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.zeros(height * width * 2)
+        numbers, sources = [], []
         for seed in seeds:
             name, drawn = self.augment.drawn(SeededDraws(seed), height, width)
-            row = torch.tensor(NOTHING)
-            if name == "scale":
-                drawn = (1.0, drawn[0], 0.0, 0.0, drawn[1])
-            elif name == "rotate":
-                angle = torch.tensor(drawn[0], dtype=torch.float64)
-                drawn = (1.0, angle.cos(), -angle.sin(), angle.sin(), angle.cos())
-            row[FIRST[name] : FIRST[name] + len(drawn)] = torch.tensor([float(value) for value in drawn])
-            rows.append(row)
-        return torch.stack(rows)
+            colours = torch.tensor(coefficients(*drawn)) if name == "color" else plain
+            moved = (STRATEGIES[name][1](place + 1, *drawn) if name in MOVES else place + 1).flatten()  # 0: none
+            grid = still
+            if name in MATRICES:
+                theta, size = torch.tensor([MATRICES[name](*drawn)]), [1, 1, height, width]
+                grid = F.affine_grid(theta, size, align_corners=self.augment.align_corners).flatten()
+            numbers.append(torch.cat([colours, torch.tensor([float(name in MATRICES)]), (moved > 0).float(), grid]))
+            sources.append((moved - 1).clamp(min=0))
+        return torch.stack(numbers), torch.stack(sources)
 
-    def _changed(self, images: torch.Tensor, each: torch.Tensor) -> tuple[torch.Tensor]:
-        *shared, warped, matrix = _columns(each)
-        images = self._unwarped(images, *shared)
-        return (torch.where(warped, self._warp(images, matrix), images) if self._warps else images,)
-
-    def _changed_back(self, slopes: torch.Tensor, each: torch.Tensor) -> tuple[torch.Tensor]:
-        brightness, saturation, contrast, rows, columns, *rest, warped, matrix = _columns(each)
-        nothing = torch.zeros_like(brightness)
-        images = self._unwarped(slopes, nothing, saturation, contrast, -rows, -columns, *rest)
-        if self._warps:
-            _, back = torch.func.vjp(lambda images: self._warp(images, matrix), torch.zeros_like(slopes))
-            images = torch.where(warped, back(slopes)[0], images)
+    def _changed(self, images: torch.Tensor, numbers: torch.Tensor, sources: torch.Tensor) -> tuple[torch.Tensor]:
+        names, pixels = set(self.augment.names), sources.shape[1]
+        *colours, warped = (column[:, None, None] for column in numbers[:, :5].split(1, 1))  # (M, 1, 1, 1)
+        _, stays, grid = numbers.split([5, pixels, 2 * pixels], 1)
+        if "color" in names:
+            images = recoloured(images, *colours)
+        if names & MOVES:
+            moved = images.flatten(2).gather(2, sources[:, None].expand(-1, images.shape[1], -1))
+            images = (moved * stays[:, None]).view(images.shape)
+        if names & MATRICES.keys():
+            grid = grid.unflatten(1, (*images.shape[2:], 2))
+            images = torch.where(
+                warped > 0, F.grid_sample(images, grid, align_corners=self.augment.align_corners), images
+            )
         return (images,)
 
-    @property
-    def _warps(self) -> bool:
-        return not {"scale", "rotate"}.isdisjoint(self.augment.names)
-
-    def _warp(self, images: torch.Tensor, matrix: tuple[torch.Tensor, ...]) -> torch.Tensor:
-        a, b, c, d = matrix
-        return warp(images, ((a, b, 0.0), (c, d, 0.0)), self.augment.align_corners)
-
-    def _unwarped(self, images: torch.Tensor, *shared: Parameter) -> torch.Tensor:
-        brightness, saturation, contrast, down, right, rows, columns, mirrored = shared
-        names = self.augment.names
-        if "color" in names:
-            images = color(images, brightness, saturation, contrast)
-        if "crop" in names:
-            images = crop(images, down, right)
-        if "cutout" in names:
-            images = cutout(images, rows, columns)
-        return flip(images, mirrored) if "flip" in names else images
+    def _pulled_back(self, slopes: torch.Tensor, numbers: torch.Tensor, sources: torch.Tensor) -> tuple[torch.Tensor]:
+        _, back = torch.func.vjp(lambda images: self._changed(images, numbers, sources)[0], torch.zeros_like(slopes))
+        return back(slopes)
 
 
-def _columns(each: torch.Tensor) -> tuple:
-    """Return the parameters (M, 13) one by one, (M,) each: shifts as whole numbers, switches as bools, the matrix."""
-    whole = each[:, 3:7].to(torch.int64)
-    switches = each[:, 7:9] > 0
-    warped = switches[:, 1, None, None, None]
-    return (*each[:, :3].unbind(1), *whole.unbind(1), switches[:, 0], warped, each[:, 9:].unbind(1))
-
-
-class _Changed(torch.autograd.Function):
+class _Captured(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, augment, images, each):
-        ctx.augment = augment
-        ctx.save_for_backward(each)
-        return augment._forward(images.detach(), each)[0]
+    def forward(ctx, captured, images, *parameters):
+        forward, ctx.back = captured
+        ctx.save_for_backward(*parameters)
+        return forward(images.detach(), *parameters)[0]
 
     @staticmethod
     def backward(ctx, slopes):
-        (each,) = ctx.saved_tensors
-        return None, ctx.augment._backward(slopes.detach(), each)[0], None
+        return None, ctx.back(slopes.detach(), *ctx.saved_tensors)[0], None, None

@@ -65,7 +65,7 @@ def reset(network: nn.Module, generator: torch.Generator) -> None:
         if isinstance(module, _WEIGHTED):
             drawn += _reset_weighted(module, generator)
         elif isinstance(module, _NORMS):
-            _reset_norm(module)
+            drawn += _reset_norm(module)
         elif any(True for _ in (*module.parameters(recurse=False), *module.buffers(recurse=False))):
             raise DdbiasError(
                 f"cannot initialise layer '{name}' ({type(module).__name__}) of a network; "
@@ -84,13 +84,11 @@ def _reset_weighted(
     return [pair for pair in filled if pair is not None]
 
 
-def _reset_norm(layer: nn.Module) -> None:
-    if layer.weight is not None:
-        layer.weight.fill_(1)
-    if layer.bias is not None:
-        layer.bias.fill_(0)
+def _reset_norm(layer: nn.Module) -> list[tuple[torch.Tensor, torch.Tensor]]:
     if isinstance(layer, nn.BatchNorm2d):
         layer.reset_running_stats()
+    filled = ((layer.weight, torch.ones), (layer.bias, torch.zeros))
+    return [(tensor, values(tensor.shape)) for tensor, values in filled if tensor is not None]
 
 
 def _uniform(

@@ -49,13 +49,16 @@ class AveragePooling(nn.Module):
 
 def network_obstacle(network: nn.Module, device: torch.device) -> str | None:
     """Return why `network` cannot compute fast on `device`, or None."""
+    return copy_obstacle(network) or devices.machine_obstacle(device)
+
+
+def copy_obstacle(network: nn.Module) -> str | None:
+    """Return why a copy of `network` as a function of its parameters and images would not be the same, or None."""
     # An image's embedding then depends on its batch, so micro-batches would change it.
     if has_batch_norm(network):
         return "the network has batch norm"
     # Its copy would drop in predictions, too.
-    if any(map(_dropped, network.modules())):
-        return "the network has dropout"
-    return devices.machine_obstacle(device)
+    return "the network has dropout" if any(map(_dropped, network.modules())) else None
 
 
 def _dropped(module: nn.Module) -> float:
