@@ -84,7 +84,7 @@ lint: env-dev ## check code and workflow: ruff, snakefmt, snakemake --lint
 	@echo "ddbias: checking code and workflow"
 	@$(VENV_PYTHON) -m ruff check .
 	@$(VENV_PYTHON) -m ruff format --check .
-	@$(VENV_PYTHON) -m snakefmt --check Snakefile workflow/rules
+	@$(VENV_PYTHON) -m snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	@$(LAUNCH) -- --lint
 
 bench: env-dev ## measure speed and memory against plain reference loops

@@ -18,56 +18,7 @@ from filelock import FileLock
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = """\
-# As small as a study can be that uses every rule and every kind of input.
-study: tiny
-scale: quick
-device: cpu
-threads: 1
-datasets:
-  digits_fg: { source: digits, bias: { kind: foreground }, size: 20 }  # 1.4 MB
-networks:
-  small: { kind: convnet, width: 4, depth: 1 }
-surrogates:
-  supcon: { kind: supcon, network: small, epochs: 1 }
-debias:
-  uniform: { kind: uniform }
-  kde: { kind: kde, surrogate: supcon, variance: 0.01 }
-distillers:
-  dm: { kind: dm, network: small, iterations: { quick: 3 }, real_batch: 16 }
-  random: { kind: random }
-  whole: { kind: whole }
-evaluations:
-  convnet: { network: small, networks: 1, epochs: { quick: 1 }, whole_steps: { quick: 2 } }
-  look: { kind: images, network: small, surrogate: supcon, repeats: 2, steps: 3 }
-grid:
-  - dataset: digits_fg
-    ratios: [0.95]
-    distillers: [dm]
-    debias: [uniform, kde]
-    ipc: [1]
-    seeds: [0]
-    evaluations: [convnet]
-  - dataset: digits_fg
-    ratios: [0.95]
-    distillers: [random]
-    debias: [uniform]
-    ipc: [1]
-    seeds: [0]
-    evaluations: [convnet, look]
-  - dataset: digits_fg
-    ratios: [0.95]
-    distillers: [whole]
-    debias: [uniform]
-    ipc: [all]
-    seeds: [0]
-    evaluations: [convnet]
-tables:
-  main: { caption: A tiny table, metrics: [accuracy] }
-figures:
-  accuracy: { kind: accuracy, dataset: digits_fg, evaluation: convnet, ipc: 1 }
-  weights: { kind: weights, dataset: digits_fg, debias: kde, seed: 0 }
-"""
+TINY = (ROOT / ".test/config.yaml").read_text()
 # Loaded by every Python of a traced run: notes which files' functions a rule's script really calls, and for which job.
 TRACER = """\
 import atexit, json, os, sys

@@ -322,29 +322,6 @@ def test_a_file_system_without_locks_is_told_and_works(folder, monkeypatch, caps
     assert not Path(".snakemake").exists()
 
 
-@pytest.mark.parametrize("way", ["--directory", "from elsewhere", "module"])
-def test_another_working_folder_is_one_line(tmp_path, way):
-    """Until it works, it must not look like a missing file."""
-    snakemake = [sys.executable, "-m", "snakemake", "-n"]
-    if way == "--directory":
-        call, here = [*snakemake, "--directory", tmp_path], ROOT
-    elif way == "from elsewhere":
-        call, here = [*snakemake, "-s", ROOT / "Snakefile"], tmp_path
-    else:
-        (tmp_path / "study.yaml").write_text((ROOT / "config.yaml").read_text())
-        lines = ['configfile: "study.yaml"', "module d:", f'    snakefile: "{ROOT}/Snakefile"', "    config: config"]
-        (tmp_path / "Snakefile").write_text("\n".join([*lines, "use rule * from d", ""]))
-        call, here = snakemake, tmp_path
-    done = subprocess.run(call, cwd=here, capture_output=True, text=True)
-    assert done.returncode == 1
-    said = [line for line in done.stderr.splitlines() if line.startswith("ddbias: ")]
-    assert len(said) == 1
-    assert "Traceback" not in done.stderr
-    wanted = "cannot be a module of another one yet" if way == "module" else f"cd {ROOT} without --directory"
-    assert wanted in said[0]
-    assert not (tmp_path / "results").exists()
-
-
 def test_users_arguments_win():
     built = arguments.snakemake_arguments("", "all", "", ["--workflow-profile", "mine", "table1"])
     assert built == ["--cores", "all", "--rerun-incomplete", "--workflow-profile", "mine", "table1"]

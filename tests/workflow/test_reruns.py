@@ -157,7 +157,7 @@ def test_edit_of_a_number_reruns_what_uses_it(finished):
 @pytest.mark.thorough
 def test_new_dates_alone_rerun_nothing(finished):
     now(finished, "workflow", "studies", "envs")
-    os.utime(finished / "Snakefile")
+    os.utime(finished / "workflow/Snakefile")
     assert finished.planned("tiny.yaml") == {}
 
 

@@ -136,5 +136,5 @@ def test_workflow_passes_the_linter(pristine):
 
 def test_rules_are_formatted(pristine):
     pytest.importorskip("snakefmt")
-    status, output = pristine.finish(pristine.start("-m", "snakefmt", "--check", "Snakefile", "workflow/rules"))
+    status, output = pristine.finish(pristine.start("-m", "snakefmt", "--check", "Snakefile", "workflow"))
     assert status == 0, output

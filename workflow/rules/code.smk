@@ -5,7 +5,10 @@ def nothing(wildcards):
     return ()
 
 
-used_digest = functools.cache(code_digest.digest)
+@functools.cache
+def used_digest(script, kinds):
+    path = workflow.source_path(f"../scripts/{script}.py")  # a copy: it may lie at a host
+    return code_digest.digest(path.removesuffix(".py"), kinds)
 
 
 def code(script, kinds=nothing):

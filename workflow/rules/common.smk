@@ -1,15 +1,11 @@
 # Reads and checks the study. The functions of the rules are in code, inputs, params, resources, shown and targets.
 import functools
-import logging
 import os
 import sys
 
-SCRIPTS = os.path.join(workflow.basedir, "workflow", "scripts")
-sys.path[:0] = [SCRIPTS, os.path.dirname(SCRIPTS)]
-
 from snakemake.iocontainers import Wildcards
 
-from ddbias.base import environment, folders, lookup, plugins
+from ddbias.base import folders, lookup, paths, plugins
 from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.base.errors import DdbiasError
 from ddbias.base.terminal import terminal
@@ -21,46 +17,31 @@ from ddbias.planning.load import load
 from ddbias.planning.study import needed_cells
 from ddbias.planning.study_file import read_yaml
 from ddbias.results.export.folder import is_exported
-from ddbias.runtime import compile_cache
-from launcher import gpus, job_environment, lock
 
-# On a full disk, a line that Snakemake cannot write to its log is on the screen all the same, without a traceback.
-logging.raiseExceptions = False
-if not workflow.subprocess_exec and (wrong := environment.problems()):
-    sys.exit("\n".join(f"ddbias: {line}" for line in wrong))
-lock.lock_work(workflow)
-job_environment.quote_executable()
-job_environment.put_library_first(SCRIPTS)
-given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
-job_environment.name_run(workflow.basedir, workflow.overwrite_configfiles, given)
-compile_cache.use()
-if not workflow.subprocess_exec:  # a part of a run: what the run has told holds for it, too
-    gpus.share(False)
-
-# SIGTERM often reaches all processes around a job. The shell waits for it then, and Snakemake with it, until the job has
-# removed its part files: without the trap it would end at once, and what follows (a SLURM step ends) would kill the job.
-shell.prefix("set -euo pipefail; trap : TERM; ")
-
-origins = [os.path.relpath(path) for path in workflow.configfiles]
+origins = [os.path.relpath(path) for path in workflow.configfiles] if ALONE else ["the config of the module"]
 try:
-    for path in workflow.configfiles:  # Snakemake has read them in its own way, which takes more than a study may hold
-        read_yaml(path)
+    if ALONE:
+        for (
+            path
+        ) in workflow.configfiles:  # Snakemake has read them in its own way, which takes more than a study may hold
+            read_yaml(path)
     study = load(config)
 except DdbiasError as error:
     origins += [f"--config {key}" for key in workflow.config_settings.config]
     mistakes = [f"{', '.join(origins)}: {line}" for line in str(error).split("\n")]
     sys.exit("\n".join(f"ddbias: {terminal(line)}" for line in mistakes))
 
-# What captions and scripts may read; everything that changes a result reaches them as a parameter.
-config |= {key: study.config[key] for key in ("study", "scale", "data", "plugins")}
+# What scripts may read; everything that changes a result reaches them as a parameter. Not in the dictionary of an importer.
+config = config | {key: study.config[key] for key in ("study", "scale", "data", "plugins")}
+
+
+def resource(name):
+    """Return a file of the library as seen from here: one name wherever the checkout lies."""
+    return os.path.relpath(paths.RESOURCES / name)
 
 
 if workflow.output_settings.dryrun:
     print(f"ddbias: {summary(study)}", file=sys.stderr)
-
-
-onstart:
-    gpus.share(workflow.local_exec and not workflow.remote_exec)
 
 
 wildcard_constraints:

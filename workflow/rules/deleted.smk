@@ -1,16 +1,13 @@
 # Intermediate files that were deleted although results made from them exist.
-localrules:
-    deleted,
-
-
 rule deleted:
     input:
         deleted_files,
+    localrule: True
     message:
         "Deleted files are made again"
 
 
-if not workflow.subprocess_exec and (gone := deleted_files()):
+if ALONE and not workflow.subprocess_exec and (gone := deleted_files()):
     more = f" and {len(gone) - 1} more were" if len(gone) > 1 else " was"
     print(
         f"ddbias: {gone[0]}{more} deleted, but not the results made from it; `make run ARGS=deleted` (with CONFIG and SCALE "

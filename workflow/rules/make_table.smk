@@ -1,7 +1,7 @@
 rule make_table:
     input:
         evaluations=table_evaluations,
-        published="workflow/resources/published_results.csv",
+        published=resource("published_results.csv"),
     output:
         csv=report(
             "results/{study}/{scale}/tables/{table}.csv",

@@ -1,7 +1,7 @@
 rule write_export:
     input:
-        card="workflow/resources/dataset_card.md",
-        readme="workflow/resources/dd_ranking.md",
+        card=resource("dataset_card.md"),
+        readme=resource("dd_ranking.md"),
         distilled=finished_distilled,
         runs=finished_runs,
         trains=finished_datasets,

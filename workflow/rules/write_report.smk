@@ -1,7 +1,7 @@
 rule write_report:
     input:
-        template="workflow/resources/report.html.j2",
-        beside=multiext("workflow/resources/", "report.css", "report.js", "page.html.j2", "rows.html.j2"),
+        template=resource("report.html.j2"),
+        beside=[resource(name) for name in ("report.css", "report.js", "page.html.j2", "rows.html.j2")],
         tables=report_tables,
         figures=report_figures,
         distilled=report_sets,

@@ -6,5 +6,6 @@ from pathlib import Path
 
 LIBRARY = Path(__file__).resolve().parents[1]  # the folder of this package
 SCRIPTS = LIBRARY.parent  # in a checkout, the scripts of the rules, too
-_BESIDE = LIBRARY if (LIBRARY / "schemas").is_dir() else SCRIPTS.parent
+INSTALLED = (LIBRARY / "schemas").is_dir()  # as a package, not a checkout
+_BESIDE = LIBRARY if INSTALLED else SCRIPTS.parent
 SCHEMAS, RESOURCES = _BESIDE / "schemas", _BESIDE / "resources"

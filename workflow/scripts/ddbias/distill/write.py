@@ -111,8 +111,8 @@ def save(
 
 def command(target: str) -> str:
     """Return the command that makes a file of this run again (the Snakefile names study and settings to its jobs)."""
-    profile = "--workflow-profile workflow/profiles/workstation"
-    given = os.environ.get(environment.GIVEN, "")
+    given = os.environ.get(environment.GIVEN)
+    profile = "" if given is None else "--workflow-profile workflow/profiles/workstation"  # None: module of another one
     return " ".join(filter(None, ["snakemake --cores 1", profile, given, f"--force -- {target}"]))
 
 

@@ -55,7 +55,7 @@ def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
     Parameters
     ----------
     script : str
-        Name of a rule's script, without ``.py``.
+        Name of a rule's script, or the path of one, without ``.py``.
     kinds : iterable of (section, kind)
         What the job uses, e.g. ``("distiller", "dm")``.
 

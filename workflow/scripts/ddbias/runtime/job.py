@@ -94,7 +94,7 @@ def put_scripts_last() -> None:
     installed package called ``evaluate`` or ``distill`` is what a plug-in means.
     """
     folder = str(paths.SCRIPTS)
-    if folder in sys.path:
+    if folder in sys.path and not paths.INSTALLED:
         sys.path[:] = [*(path for path in sys.path if path != folder), folder]
 
 
