@@ -115,6 +115,9 @@ def install(tmp_path, monkeypatch):
     (folder / "envs").mkdir(parents=True)
     shutil.copy(ENVS / "install.py", folder / "envs")
     shutil.copytree(ENVS.parent / "workflow/launcher", folder / "workflow/launcher")  # what the installer uses of it
+    library = "workflow/scripts/ddbias"
+    shutil.copytree(ENVS.parent / library / "base", folder / library / "base")
+    shutil.copy(ENVS.parent / library / "__init__.py", folder / library)
     for path in ENVS.glob("*.lock"):
         (folder / "envs" / path.name).write_text("# nothing\n")
     monkeypatch.chdir(folder)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from launcher import LaunchError, arguments, lock
+from launcher import LaunchError, arguments, lock, slurm_leftovers
 from launcher.start import clean, use_writable_cache
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +69,7 @@ def make_folder(folder):
         "base/__init__",
         "base/environment",
         "base/errors",
+        "base/locks",
         "base/terminal",
         "planning/__init__",
         "planning/study_file",
@@ -394,6 +395,22 @@ def test_cache_moves_only_when_home_cannot_be_written(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder / "file"))  # not a folder: unwritable for root too
     use_writable_cache()
     assert os.environ["XDG_CACHE_HOME"] == str(folder / ".snakemake/cache")
+    assert os.environ["MPLCONFIGDIR"] == str(folder / ".snakemake/cache/matplotlib")
+
+
+def test_a_user_without_name_and_home(folder, monkeypatch):
+    """As in a container that is started with a number (`--user 1234`)."""
+
+    def unknown(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
+        monkeypatch.delenv(name, raising=False)
+    use_writable_cache()
+    assert os.environ["XDG_CACHE_HOME"] == str(folder / ".snakemake/cache")
+    monkeypatch.setenv("PATH", str(folder))
+    assert slurm_leftovers.jobs_here() == []
 
 
 def test_make_help_lists_every_target():

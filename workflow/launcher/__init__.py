@@ -1,6 +1,6 @@
 """What surrounds the jobs of a folder: starting Snakemake, its lock, its GPUs. Runs before there is an environment.
 
-Standard library only; of the library it uses `ddbias.base.environment` and `ddbias.base.terminal`.
+Standard library only; of the library it uses `environment`, `locks` and `terminal` of `ddbias.base`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ taken (`lock_work`), so that a `snakemake` started by hand holds it, too. Who ho
 killed Snakemake left behind, which Snakemake alone cannot tell from those of a live run.
 
 Only the owner of a folder may open the file: whoever can open a file, be it to read, can lock it for ever. Where the
-file system has no locks (Lustre without ``-o flock``, NFS without ``lockd``), a run goes on without, and says so.
+file system has no locks (`ddbias.base.locks`), a run goes on with Snakemake's own, and says so.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from ddbias.base import locks
 
 from launcher import LaunchError, say, slurm_leftovers
 
@@ -51,7 +53,8 @@ def lock_work(workflow: object) -> None:
 def take_lock(path: str | os.PathLike = LOCK) -> int | None:
     """Take the exclusive lock on `path` and return the descriptor that holds it until it is closed.
 
-    None where the file system has no locks, which is told: without one, nothing says that no other run is alive.
+    None where the file system has no locks, which is told: then Snakemake's own lock, which a killed run leaves behind,
+    is all that there is, and nothing says that no other run is alive.
 
     The file holds the owner's process id, for the message to others. A killed owner keeps the lock until the last of
     its threads is gone, so a taken lock is tried again for a moment. Raises `LaunchError` when another process holds
@@ -66,7 +69,7 @@ def take_lock(path: str | os.PathLike = LOCK) -> int | None:
         except OSError as error:
             raise _unwritable(path, error) from None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.take(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
             os.close(descriptor)
@@ -74,13 +77,16 @@ def take_lock(path: str | os.PathLike = LOCK) -> int | None:
                 time.sleep(0.05)
                 continue
             raise LaunchError(f"another run (pid {owner}) is working in this folder; wait for it or stop it") from None
-        except OSError as error:
+        except locks.NoLocks as error:
             os.close(descriptor)
             say(
                 f"no lock on this folder, since its file system has none ({error.strerror}): start one run at a time "
                 "here, and after a killed one `snakemake --unlock`"
             )
             return None
+        except OSError as error:
+            os.close(descriptor)
+            raise _unwritable(path, error) from None
         if _is_open_on(descriptor, path):
             break
         os.close(descriptor)  # the file was removed (make clean) between opening and locking it

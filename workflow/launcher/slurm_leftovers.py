@@ -6,7 +6,6 @@ ends). The holder of a folder's lock may take every job of that folder as left b
 
 from __future__ import annotations
 
-import getpass
 import os
 import subprocess
 import time
@@ -41,7 +40,7 @@ def cancel(say: Callable[[str], None], patience: float = PATIENCE) -> int:
 
 def jobs_here() -> list[str]:
     """Return the ids of this user's pending and running jobs that work in this folder and are Snakemake's."""
-    call = ["squeue", "--noheader", f"--user={getpass.getuser()}", "--format=%A|%k|%Z"]
+    call = ["squeue", "--noheader", f"--user={os.getuid()}", "--format=%A|%k|%Z"]
     try:
         done = subprocess.run(call, capture_output=True, text=True, timeout=60)
     except (OSError, subprocess.TimeoutExpired):

@@ -51,8 +51,8 @@ def clean() -> None:
 
 
 def use_writable_cache() -> None:
-    """Point the caches of Snakemake and matplotlib into `.snakemake` where the home folder cannot be written."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    """Point the caches of Snakemake and matplotlib into `.snakemake` where no home folder can be written."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     existing = next((folder for folder in (cache, *cache.parents) if os.path.exists(folder)), Path("/"))
     if cache.is_absolute() and os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK):
         return

@@ -24,8 +24,8 @@ SCRIPTS = paths.SCRIPTS
 # Packages and modules that change no result: how a job lives, what is planned, what is said and shown beside it.
 WITHOUT_EFFECT = (
     *("runtime", "planning"),
-    *("base.environment", "base.errors", "base.log", "base.paths", "base.plugins", "base.terminal", "data.preview"),
-    "base.versions",  # the versions themselves count
+    *("base.environment", "base.errors", "base.locks", "base.log", "base.paths", "base.plugins", "base.terminal"),
+    *("base.versions", "data.preview"),  # the versions themselves count
 )
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from ddbias.base import environment
+from ddbias.base import environment, locks
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
 
@@ -51,6 +51,10 @@ def take(resources: Mapping[str, object]) -> None:
     try:
         _open_folder(folder)
         os.environ["CUDA_VISIBLE_DEVICES"] = _first_free(folder, slots)
+    except locks.NoLocks as error:
+        gpu = shared["gpus"][os.getpid() % len(shared["gpus"])]
+        logger.info("computing on the GPU %s, perhaps not alone: no locks in %s (%s)", gpu, folder, error.strerror)
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
     except OSError as error:
         raise _unusable(folder, error.strerror) from None
 
@@ -67,7 +71,7 @@ def _open_folder(folder: Path) -> None:
     if folder.stat().st_uid != os.getuid():
         raise _unusable(folder, "it is another user's")
     # Programs that clear away old temporary files leave a locked folder alone (tmpfiles.d).
-    fcntl.flock(_inherited_by_nobody(os.open(folder, os.O_RDONLY)), fcntl.LOCK_SH)
+    locks.take(_inherited_by_nobody(os.open(folder, os.O_RDONLY)), fcntl.LOCK_SH)
 
 
 def _unusable(folder: Path, reason: str | None) -> DdbiasError:
@@ -93,7 +97,7 @@ def _held(path: Path) -> bool:
     """Lock a slot's file for the life of this process, unless another one holds it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.take(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(descriptor), os.stat(path)):
             _inherited_by_nobody(descriptor)
             return True

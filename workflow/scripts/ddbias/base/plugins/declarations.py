@@ -12,6 +12,7 @@ of them; `ddbias.base.plugins` runs the code.
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -160,7 +161,8 @@ def read(paths: Iterable[str | Path]) -> list[Plugin]:
         or a kind that is added twice.
     """
     found: dict[tuple[str, str], Plugin] = {}
-    files: dict[Path, Path] = {file.resolve(): file for path in paths for file in _files(Path(path).expanduser())}
+    folders = [Path(os.path.expanduser(path)) for path in paths]
+    files: dict[Path, Path] = {file.resolve(): file for folder in folders for file in _files(folder)}
     for file in files.values():
         for plugin in _declared(file, {**built_in(), **found}):
             key = plugin.section, plugin.kind

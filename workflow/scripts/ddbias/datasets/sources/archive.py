@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
 
+from ddbias.base import locks
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
 from ddbias.data import store
@@ -50,8 +51,10 @@ def locked(folder: Path) -> Iterator[None]:
             "list this folder under data.mirrors and set data.root to a writable one"
         ) from error
     with lock:
-        with suppress(OSError):  # a file system without locks: what is written is whole and verified all the same
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            locks.take(lock.fileno(), fcntl.LOCK_EX)
+        except locks.NoLocks as error:  # what is written is whole and verified all the same
+            logger.info("no lock on %s (%s): jobs may download the same file at once", folder, error.strerror)
         yield
 
 
