@@ -13,6 +13,7 @@ import ddbias
 import numpy as np
 import pytest
 import torch
+from ddbias import calls
 from ddbias.data import store
 from ddbias.data.split import save_split
 from ddbias.datasets.synthesis import synthesize_dataset
@@ -57,7 +58,7 @@ def results(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("DistilledSet", "Split")])
 def test_examples_run(results, name):
-    found = getattr(ddbias, name)
+    found = calls.distill if name == "distill" else getattr(ddbias, name)
     tests = doctest.DocTestFinder(recurse=False).find(found, name, globs={})
     assert sum(len(test.examples) for test in tests) >= 2
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)

@@ -19,6 +19,8 @@ _HOMES = {  # module, and what it is called there if not the same
     "build_network": "learning.networks:build",
     "colorize": "datasets.colorize",
     "density_weights": "debias.weights.inverse_density",
+    "distill": "distill",  # the package, which can be called
+    "estimate_weights": "calls",
     "gradient_distance": "distill.gradient_distance",
     "group_metrics": "evaluation.metrics",
     "kde_density": "debias.weights.density",
@@ -33,7 +35,8 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'ddbias' has no attribute '{name}'; public are {', '.join(_HOMES)}")
     module, _, called = _HOMES[name].partition(":")
-    found = getattr(importlib.import_module(f"ddbias.{module}"), called or name)
+    home = importlib.import_module(f"ddbias.{module}")
+    found = home if module == name else getattr(home, called or name)
     globals()[name] = found
     return found
 

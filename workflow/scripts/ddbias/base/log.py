@@ -48,6 +48,8 @@ class _Lines(logging.Formatter):
 class Progress:
     """Counts steps of a loop: a tqdm bar when stderr is a terminal, else a line every ten seconds.
 
+    Neither where messages are off.
+
     Parameters
     ----------
     total : int
@@ -62,7 +64,7 @@ class Progress:
         self.total, self.what, self.start = total, what, start
         self._began = self._said = time.monotonic()
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and logger.isEnabledFor(logging.INFO):
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=start, desc=what, leave=False, dynamic_ncols=True)

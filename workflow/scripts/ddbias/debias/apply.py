@@ -37,7 +37,6 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
         debias needs attributes that the split does not have.
     """
     method = plugins.module("debias", settings["kind"])
-    pooling = getattr(method, "POOLING", "mean")
     if path:
         weights, groups = _read(path, split)
     elif settings.get("surrogate") is not None or not hasattr(method, "sample_weights"):
@@ -48,6 +47,12 @@ def real_settings(settings: Mapping, split: Split, path: str | Path | None) -> R
         with plugins.calling("debias", settings["kind"]):
             weights, groups = method.sample_weights(split, **kinds.options(settings)), split.attributes
             check_given(weights, split.labels, "sample_weights")
+    return formed(settings, weights, groups)
+
+
+def formed(settings: Mapping, weights: np.ndarray, groups: np.ndarray | None) -> RealSettings:
+    """Return how a debias draws and pools real images of some weights (N,) and groups (N,)."""
+    pooling = getattr(plugins.module("debias", settings["kind"]), "POOLING", "mean")
     return RealSettings(
         weights,
         None if pooling == "mean" else groups,

@@ -54,6 +54,7 @@ def save(
     provenance: Mapping,
     outputs,
     run: Run,
+    made_by: str | None = None,
 ) -> None:
     """Write ``distilled.safetensors``, ``history.parquet``, ``preview.png`` and ``run.json``.
 
@@ -69,27 +70,10 @@ def save(
     outputs : object
         Has the paths ``distilled``, ``history``, ``preview``, ``run``.
     run : Run
+    made_by : str, optional
+        What makes the set again; by default the `command` of the workflow.
     """
-    meta = {
-        "kind": "distilled",
-        **cell,
-        "seed": int(cell["seed"]),
-        "label_names": list(split.meta["label_names"]),
-        "attribute_names": split.meta["attribute_names"],
-        "mean": list(split.meta["mean"]),
-        "std": list(split.meta["std"]),
-        "shape": list(split.shape),
-        "classes": split.classes,
-        "settings": settings,
-        "provenance": provenance,
-    }
-    probe = result.record.get("probe")
-    distillation = {key: value for key, value in result.record.items() if key != "probe"}
-    meta["distillation"] = distillation
-    if result.formation != 1:
-        meta["formation"] = result.formation
-    if result.learning_rate is not None:
-        meta["learning_rate"] = result.learning_rate
+    meta = described(result, split, cell=cell, settings=settings, provenance=provenance)
     tensors = {"labels": result.labels.long()}
     if result.images is not None:
         tensors["images"] = result.images.float()
@@ -102,11 +86,39 @@ def save(
     steps = len(next(iter(result.history.values()), []))
     store.write_table(outputs.history, {"iteration": np.arange(1, steps + 1), **result.history}, meta)
     save_preview(outputs.preview, result, split)
-    device = f"{provenance['device']} {provenance['device_type']}"
-    facts = {"device": device, "command": command(outputs.distilled), "distillation": distillation}
-    if probe:
+    facts = {
+        "device": f"{provenance['device']} {provenance['device_type']}",
+        "command": made_by or command(outputs.distilled),
+        "distillation": meta["distillation"],
+    }
+    if probe := result.record.get("probe"):
         facts["probe"] = probe
     store.write_json(outputs.run, run.facts() | facts)
+
+
+def described(
+    result: Distilled, split: Split, *, cell: Mapping[str, str], settings: Mapping, provenance: Mapping
+) -> dict:
+    """Return the metadata of a set, see `save`."""
+    meta = {
+        "kind": "distilled",
+        **cell,
+        "seed": int(cell["seed"]),
+        "label_names": list(split.meta["label_names"]),
+        "attribute_names": split.meta["attribute_names"],
+        "mean": list(split.meta["mean"]),
+        "std": list(split.meta["std"]),
+        "shape": list(split.shape),
+        "classes": split.classes,
+        "settings": settings,
+        "provenance": provenance,
+        "distillation": {key: value for key, value in result.record.items() if key != "probe"},
+    }
+    if result.formation != 1:
+        meta["formation"] = result.formation
+    if result.learning_rate is not None:
+        meta["learning_rate"] = result.learning_rate
+    return meta
 
 
 def command(target: str) -> str:

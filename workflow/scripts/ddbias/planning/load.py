@@ -48,12 +48,19 @@ def load(config: Mapping) -> Study:
         own = sizes.keeps_attribute(dataset["bias"]["kind"])
         dataset["test"] = dataset["test"] or (NATURAL if own else "balanced")
     for distiller in completed["distillers"].values():
-        if isinstance(distiller.get("iterations"), Mapping):  # all else counts with the most that there can be
-            distiller |= {"until": distiller["iterations"]["until"], "iterations": distiller["iterations"]["at_most"]}
+        distiller |= counted(distiller)
     made = dict.fromkeys(itertools.chain.from_iterable(map(expand, completed["grid"])))
     study = Study(completed, tuple(made))
     _refuse([*cells.errors(study), *figures.errors(study), *settings.too_many_images(completed)])
     return study
+
+
+def counted(distiller: Mapping) -> dict:
+    """Return the number of iterations of a distiller that stops by itself: all counts with the most there can be."""
+    iterations = distiller.get("iterations")
+    if not isinstance(iterations, Mapping):
+        return {}
+    return {"until": iterations["until"], "iterations": iterations["at_most"]}
 
 
 def read(path: str | Path, scale: str = "") -> Study:

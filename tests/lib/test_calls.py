@@ -1,0 +1,84 @@
+"""Distilling and weighting arrays in one call; ``tests/scripts/test_calls.py`` compares the bits."""
+
+import sys
+
+import ddbias
+import numpy as np
+import pytest
+import torch
+from ddbias.base.errors import DdbiasError
+
+NETWORK = {"kind": "convnet", "width": 4, "depth": 2}
+
+
+def test_other_weights_and_layouts(few_digits, capsys):
+    split, before = few_digits(), torch.get_num_threads()
+    grey = {"images": split.images[:, 0], "labels": split.labels.tolist()}
+    options = {"ipc": 2, "network": NETWORK, "iterations": 2, "real_batch": 5, "init": "noise", "threads": before + 1}
+    plain = ddbias.distill(**grey, **options)
+    assert "dm uniform ipc2 seed0: 2/2, loss" in capsys.readouterr().err
+    assert torch.get_num_threads() == before
+    alike = ddbias.distill(**grey, **options, weights=np.ones(60), progress=False)
+    other = ddbias.distill(**grey, **options, weights=np.arange(60.0), progress=False)
+    assert capsys.readouterr().err == ""
+    assert plain.images.shape == (6, 1, 8, 8)
+    assert torch.equal(plain.images, alike.images)
+    assert not torch.equal(plain.images, other.images)
+    assert other.meta["settings"]["debias"] == {"kind": "given"}
+    by_name = ddbias.distill(**grey, ipc=2, method="random", progress=False, seed=1)
+    assert by_name.pixels()[0].tolist() in split.images[:20, :1].tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"iteration": 3}, "distillers.dm.iteration = 3: unknown key; known: .* Did you mean 'iterations'?"),
+        ({"momentum": 2}, "distillers.dm.momentum = 2: must be below 1"),
+        ({"method": "dmm"}, "unknown distiller kind 'dmm'; known: .* Did you mean 'dc'|'dm'"),
+        ({"network": "convnt"}, "networks.network.kind = 'convnt': must be one of .*Did you mean 'convnet'?"),
+        ({"method": "whole", "ipc": "all"}, "whole makes no images"),
+        ({"models": {"epochs": 1}}, "the method dm trains no models first; leave models out"),
+        ({"ipc": 0}, "ipc = 0: must be at least 1"),
+        ({"ipc": 21}, "ipc 21 is more than the 20 images of the smallest class"),
+        ({"seed": -1}, "seed = -1: must be at least 0"),
+        ({"images": np.zeros((60, 8, 8))}, "the images are float64; give pixels 0..255 as uint8"),
+        ({"images": np.zeros((60, 8, 9, 3), np.uint8)}, r"the images have the shape \(60, 8, 9, 3\); give squares"),
+        ({"labels": np.zeros(7, int)}, r"the labels are int64 of shape \(7,\); give each of the 60 images"),
+        ({"labels": np.zeros(60, int)}, r"the labels are 0..0"),
+        ({"labels": np.full(60, 2)}, "0 images of the smallest class|class 0 has no training images"),
+        ({"pairing": "same"}, "the pairing is 'same'; give the attribute of each of 3 labels"),
+        ({"weights": np.ones(7)}, "7 weights for 60 samples"),
+        ({"weights": -np.ones(60)}, "weights must be finite and not negative"),
+    ],
+)
+def test_a_mistake_is_one_line(few_digits, changes, message):
+    split = few_digits()
+    given = {"images": split.images, "labels": split.labels, "ipc": 2, "network": NETWORK, "iterations": 1}
+    with pytest.raises(DdbiasError, match=message) as raised:
+        ddbias.distill(**{**given, "real_batch": 5, "progress": False, **changes})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "kd"}, "unknown debias kind 'kd'; known: .* Did you mean 'kde'?"),
+        ({"varianc": 1}, "debias.kde.varianc = 1: unknown key; .* Did you mean 'variance'?"),
+        ({"kind": "loss_weighted"}, "needs one of kind .*, not supcon"),
+        ({"kind": "fairdd", "groups": "attribute"}, "attribute"),
+        ({"surrogate": {"kind": "supcon", "step": 3}}, "surrogates.surrogate.step = 3: unknown key"),
+    ],
+)
+def test_a_mistake_about_weights_is_one_line(few_digits, changes, message):
+    split = few_digits()
+    with pytest.raises(DdbiasError, match=message) as raised:
+        ddbias.estimate_weights(split.images, split.labels, network=NETWORK, progress=False, **changes)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_package_is_the_function_whatever_was_imported_first():
+    import ddbias.distill.engine as engine
+
+    assert ddbias.distill is sys.modules["ddbias.distill"]
+    assert ddbias.distill.engine is engine
+    assert callable(ddbias.distill)

@@ -1,0 +1,446 @@
+"""Two stages of the workflow as calls on arrays: the same settings give the same bits as its files.
+
+The options of a method are those of a study file, with the same defaults, checks and messages (docs/config.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+
+from ddbias.base import groups, plugins
+from ddbias.base.errors import DdbiasError
+from ddbias.base.log import logger
+from ddbias.data.distilled import DistilledSet
+from ddbias.data.split import Split, channel_statistics
+from ddbias.datasets import normalisation
+from ddbias.debias import estimation, surrogate
+from ddbias.debias.apply import formed, real_settings
+from ddbias.debias.real_side import RealSettings
+from ddbias.debias.weights.diagnosis import diagnose
+from ddbias.distill import engine, pretraining, write
+from ddbias.learning import device as devices
+from ddbias.runtime.checkpoint import Checkpoint
+
+SECTIONS = ("networks", "surrogates", "models", "debias", "distillers")
+ABSENT = ("datasets", "evaluations", "grid", "tables", "figures")  # what a study has besides
+POOLS = {"mtt": "experts"}  # what trains the models of a distiller; those of a guidance are classifiers
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """What `estimate_weights` returns; an array where one is expected.
+
+    Attributes
+    ----------
+    weights : ndarray of float64, shape (N,)
+        With mean 1 within each class.
+    groups : ndarray of int64, shape (N,), or None
+        Compared within a class only; None for a debias without groups.
+    log_density : ndarray of float64, shape (N,), or None
+    diagnostics : dict
+        What the debias found, and what `ddbias.debias.weights.diagnosis.diagnose` says.
+    settings : dict
+        ``kind`` and all options of the debias.
+    """
+
+    weights: np.ndarray
+    groups: np.ndarray | None
+    log_density: np.ndarray | None
+    diagnostics: Mapping
+    settings: Mapping
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __array__(self, dtype: np.typing.DTypeLike = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.weights, dtype, copy=copy)
+
+
+@dataclass(frozen=True, eq=False)
+class Distillation(DistilledSet):
+    """What `distill` returns: a `DistilledSet` with the course of its run, which can be written.
+
+    Attributes
+    ----------
+    history : dict of str to list of float
+        One value per step of everything the distiller reported.
+    """
+
+    history: Mapping[str, list[float]] = field(default_factory=dict)
+    _save: Callable | None = field(default=None, repr=False)
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the files that the stage `distill` writes, which `ddbias.load_distilled` opens.
+
+        Raises
+        ------
+        DdbiasError
+            If the folder holds something.
+        """
+        folder = Path(folder)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DdbiasError(f"{folder} is not empty; choose a new folder for the set")
+        names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
+        self._save(outputs=SimpleNamespace(**{name.split(".")[0]: folder / name for name in names}))
+        return folder
+
+
+def estimate_weights(
+    images: ArrayLike | torch.Tensor,
+    labels: ArrayLike | torch.Tensor,
+    kind: str = "kde",
+    *,
+    surrogate: str | Mapping | None = None,
+    network: str | Mapping = "convnet",
+    attributes: ArrayLike | None = None,
+    pairing: groups.Pairing = None,
+    normalise: normalisation.Normalisation = "own",
+    scale: str = "paper",
+    seed: int = 0,
+    device: str = "auto",
+    threads: int = 1,
+    plug_ins: Sequence[str | Path] = (),
+    progress: bool = True,
+    **options: object,
+) -> Weights:
+    """Estimate how much each image should count so that a bias of the data set has less effect.
+
+    Parameters
+    ----------
+    images : array or tensor of uint8, shape (N, H, W, C), (N, C, H, W) or (N, H, W)
+        Squares with 1 or 3 channels. Where both the second and the last axis could be channels, the second is.
+    labels : array or tensor of int, shape (N,)
+        0..K-1; every class has images.
+    kind : str
+        Of the debias, see docs/debias.md.
+    surrogate : str or mapping, optional
+        Kind of the surrogate that is trained on the images, or its kind and options; by default supcon, and none for a
+        debias that needs none.
+    network : str or mapping
+        Of the surrogate: kind, or kind and options.
+    attributes : array of int, shape (N,), optional
+        0..A-1; the debias sees them only if it is one with known attributes.
+    pairing : "identity", sequence of int or None
+        The attribute that each label is aligned with, for diagnostics: the one of its own number, or one for each
+        label. None: unknown.
+    normalise : "own", "none" or (mean, std)
+        What networks see pixels normalised with.
+    scale : {"paper", "fast", "quick"}
+        How much of the published work is done; numbers are as given with ``paper`` only.
+    seed : int
+    device : {"auto", "cpu", "cuda"}
+    threads : int
+        CPU threads; they change the last bits.
+    plug_ins : sequence of path
+        Python files that add kinds; their code runs.
+    progress : bool
+        Whether progress and messages are shown on stderr.
+    **options
+        Of the debias, as in a study file.
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    DdbiasError
+        One line: images, labels or settings that cannot be used, or a surrogate that diverges.
+
+    Examples
+    --------
+    >>> import ddbias
+    >>> from ddbias import load_split
+    >>> split = load_split("results/digits/quick/data/digits_fg/0.95/train.arrow")
+    >>> weights = ddbias.estimate_weights(
+    ...     split.images, split.labels, surrogate={"kind": "supcon", "steps": 2}, variance=0.1, progress=False
+    ... )
+    >>> len(weights), round(float(weights.weights.mean()), 6)
+    (1200, 1.0)
+    """
+    plugins.use(plug_ins)
+    debias = plugins.find("debias", kind)
+    if surrogate is None and ("surrogate" in debias.required or options.get("groups", "attribute") != "attribute"):
+        surrogate = "supcon"
+    given = {"debias": {kind: {"kind": kind, **options}}, "networks": {"network": network}}
+    if surrogate is not None:
+        named = {"kind": surrogate} if isinstance(surrogate, str) else surrogate
+        given["surrogates"] = {"surrogate": {"network": "network", **named}}
+        given["debias"][kind]["surrogate"] = "surrogate"
+    study = _checked(given, scale=scale, seed=seed, device=device, threads=threads, plugins=plug_ins)
+    settings = study["debias"][kind]
+    split = _split(images, labels, attributes, pairing, normalise)
+    with _told(progress), _prepared(device, threads) as where:
+        if surrogate is None:
+            found, log_density, told = real_settings(settings, split, None), None, {}
+        else:
+            found = _estimated(settings, split, study, seed, where)
+            log_density, told = found.log_density, found.diagnostics
+    described = diagnose(found.weights, log_density, split.conflicting, split.labels)
+    return Weights(found.weights, found.groups, log_density, {**told, **described}, settings)
+
+
+def _estimated(settings: Mapping, split: Split, study: Mapping, seed: int, where: torch.device):
+    """Train the surrogate and return what a debias estimates from it."""
+    network, how = study["networks"]["network"], study["surrogates"]["surrogate"]
+    objective, _ = surrogate.train_surrogate(
+        split, network=network, settings=how, seed=seed, device=where, checkpoint=Checkpoint(None)
+    )
+    with plugins.calling("surrogate", how["kind"]):
+        columns = surrogate.embed(objective, split, device=where)
+    columns |= {"index": split.index, "label": split.labels}
+    if split.attributes is not None:
+        columns["attribute"] = split.attributes
+    return estimation.estimate_weights(settings, columns, split, seed=seed)
+
+
+def distill(
+    images: ArrayLike | torch.Tensor,
+    labels: ArrayLike | torch.Tensor,
+    ipc: int = 10,
+    method: str = "dm",
+    weights: Weights | ArrayLike | None = None,
+    *,
+    network: str | Mapping = "convnet",
+    models: Mapping | None = None,
+    attributes: ArrayLike | None = None,
+    pairing: groups.Pairing = None,
+    label_names: Sequence[str] | None = None,
+    normalise: normalisation.Normalisation = "own",
+    scale: str = "paper",
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "exact",
+    threads: int = 1,
+    plug_ins: Sequence[str | Path] = (),
+    progress: bool = True,
+    **options: object,
+) -> Distillation:
+    """Distil a data set into a few images per class.
+
+    Parameters
+    ----------
+    images, labels, attributes, pairing, normalise, scale, seed, device, threads, plug_ins, progress
+        See `estimate_weights`. Attributes are used by ``init="stratified"`` and kept with chosen images.
+    ipc : int
+        Images per class.
+    method : str
+        Kind of the distiller, see docs/distillers.md; all but ``whole``, which makes no images.
+    weights : Weights, array of float, shape (N,), or None
+        How much the images count: what `estimate_weights` returned, or numbers of which only ratios within a class
+        matter. None counts all alike.
+    network : str or mapping
+        Of the distiller: kind, or kind and options.
+    models : mapping, optional
+        Options of the models that are trained first, for ``mtt`` and guidance; by default experts and classifiers.
+    label_names : sequence of str, optional
+    precision : {"exact", "fast"}
+    **options
+        Of the distiller, as in a study file.
+
+    Returns
+    -------
+    Distillation
+
+    Raises
+    ------
+    DdbiasError
+        One line: images, labels, weights or settings that cannot be used, or a loss that is not finite.
+
+    Examples
+    --------
+    >>> import ddbias
+    >>> from ddbias import load_split
+    >>> split = load_split("results/digits/quick/data/digits_fg/0.95/train.arrow")
+    >>> made = ddbias.distill(split.images, split.labels, ipc=2, iterations=3, progress=False)
+    >>> images, labels = made.tensors()
+    >>> images.shape, labels[:4]
+    (torch.Size([20, 3, 16, 16]), tensor([0, 0, 1, 1]))
+    """
+    plugins.use(plug_ins)
+    if method == "whole":
+        raise DdbiasError("the method whole makes no images; train on the images that you have")
+    takes, guidance = plugins.find("distiller", method).options, options.get("guidance")
+    given = {"networks": {"network": network}, "distillers": {method: {"kind": method, **options}}}
+    if "network" in takes:
+        given["distillers"][method]["network"] = "network"
+    if "models" in takes or guidance:
+        given["models"] = {"models": {"kind": POOLS.get(method, "classifiers"), "network": "network", **(models or {})}}
+    elif models:
+        raise DdbiasError(f"the method {method} trains no models first; leave models out")
+    if "models" in takes:
+        given["distillers"][method]["models"] = "models"
+    elif guidance:
+        named = {"kind": guidance} if isinstance(guidance, str) else guidance
+        given["distillers"][method]["guidance"] = {"models": ["models"], **named}
+    asked = {"scale": scale, "seed": seed, "ipc": ipc, "device": device, "precision": precision, "threads": threads}
+    study = _checked(given, plugins=plug_ins, **asked)
+    settings, architecture = study["distillers"][method], study["networks"]["network"] if "network" in takes else None
+    split = _split(images, labels, attributes, pairing, normalise, label_names)
+    if isinstance(weights, Weights):
+        debias, real = weights.settings, formed(weights.settings, weights.weights, weights.groups)
+    elif weights is None:
+        debias, real = {"kind": "uniform"}, RealSettings.plain(len(split))
+    else:
+        debias, real = {"kind": "given"}, RealSettings(_array(weights).astype(np.float64))
+    cell = {"distiller": method, "debias": debias["kind"], "ipc": str(ipc), "seed": str(seed)}
+    with _told(progress), _prepared(device, threads, precision) as where, tempfile.TemporaryDirectory() as folder:
+        run, provenance = write.Run(), devices.provenance(where, threads, precision)
+        pools = _pools(split, study, real.weights, where, provenance, Path(folder))
+        result = engine.run(
+            split,
+            real=real,
+            settings=settings,
+            network=architecture,
+            ipc=ipc,
+            seed=seed,
+            device=where,
+            precision=precision,
+            checkpoint=Checkpoint(None),
+            models=pools,
+            name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
+        )
+    kept = {"distiller": settings, "debias": debias, "network": architecture}
+    facts = {"cell": cell, "settings": kept, "provenance": provenance}
+    made_by = f"ddbias.distill(images, labels, ipc={ipc}, method={method!r}, seed={seed}, ...)"
+    save = partial(write.save, result, split, **facts, run=run, made_by=made_by)
+    return Distillation(result.images, result.labels, write.described(result, split, **facts), result.history, save)
+
+
+def _pools(
+    split: Split, study: Mapping, weights: np.ndarray, where: torch.device, provenance: Mapping, folder: Path
+) -> dict[str, list[Path]]:
+    """Train the models that a distiller uses, with its weights, and return their files."""
+    files: dict[str, list[Path]] = {}
+    for name, settings in study["models"].items():
+        network = study["networks"][settings["network"]]
+        for member in range(settings["count"]):
+            snapshots = pretraining.train_member(
+                split,
+                network=network,
+                settings=settings,
+                weights=weights,
+                member=member,
+                device=where,
+                checkpoint=Checkpoint(None),
+            )
+            path = folder / f"{name}{member}.safetensors"
+            how = {"network": network, "settings": settings, "member": member, "provenance": provenance}
+            pretraining.save_member(path, snapshots, split, **how)
+            files.setdefault(name, []).append(path)
+    return files
+
+
+def _checked(given: Mapping, **values: object) -> dict:
+    """Return sections of a study, completed and checked as those of a study file."""
+    from ddbias.planning import load  # here, since what reads study files need not be installed to train on a set
+    from ddbias.planning.checks import names, settings
+    from ddbias.planning.config import ConfigErrors, complete, load_schema
+
+    values["plugins"] = [str(path) for path in values["plugins"]]
+    schema = load_schema(values["plugins"])
+    more = {"ipc": {"$ref": "#/$defs/ipc"}, "seed": {"type": "integer", "minimum": 0}}
+    completed = complete(
+        {**given, **values}, {**schema, "required": [], "properties": {**schema["properties"], **more}}
+    )
+    study = {name: {} for name in (*SECTIONS, *ABSENT)} | completed
+    if errors := [*names.undefined(study), *settings.contradictions(study)]:
+        raise ConfigErrors(errors)
+    for distiller in study["distillers"].values():
+        distiller |= load.counted(distiller)
+    return study
+
+
+def _split(
+    images: ArrayLike | torch.Tensor,
+    labels: ArrayLike | torch.Tensor,
+    attributes: ArrayLike | None,
+    pairing: groups.Pairing,
+    normalise: normalisation.Normalisation,
+    label_names: Sequence[str] | None = None,
+) -> Split:
+    """Return arrays as the training split that the stages read."""
+    images = _array(images)
+    if images.dtype != np.uint8:
+        raise DdbiasError(f"the images are {images.dtype}; give pixels 0..255 as uint8")
+    shape = images.shape
+    images = images[:, None] if images.ndim == 3 else images
+    if images.ndim == 4 and images.shape[1] not in (1, 3):
+        images = images.transpose(0, 3, 1, 2)
+    if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3]:
+        raise DdbiasError(f"the images have the shape {shape}; give squares as (N, H, W, C), (N, C, H, W) or (N, H, W)")
+    images = np.ascontiguousarray(images)
+    labels = _numbers("labels", labels, len(images))
+    classes = int(labels.max()) + 1
+    names = [str(name) for name in label_names] if label_names is not None else [str(i) for i in range(classes)]
+    if len(names) != classes or classes < 2:
+        raise DdbiasError(f"the labels are 0..{classes - 1}, with {len(names)} names; two or more, each with a name")
+    known = None if attributes is None else _numbers("attributes", attributes, len(images))
+    kinds = None if known is None else int(known.max()) + 1
+    if pairing is not None and pairing != groups.IDENTITY and len(pairing) != classes:
+        raise DdbiasError(f"the pairing is {pairing!r}; give the attribute of each of {classes} labels, or identity")
+    mean, std = normalisation.constants(normalise, normalisation.OWN, images)
+    own_mean, own_std = channel_statistics(images)
+    meta = {
+        "label_names": names,
+        "attribute_names": None if kinds is None else [str(i) for i in range(kinds)],
+        "pairing": pairing,
+        "mean": mean,
+        "std": std,
+        "own_mean": own_mean,
+        "own_std": own_std,
+    }
+    return Split(images, labels, known, np.arange(len(images)), meta)
+
+
+def _array(values: ArrayLike | torch.Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _numbers(what: str, values: ArrayLike | torch.Tensor, count: int) -> np.ndarray:
+    values = _array(values)
+    if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0:
+        given = f"the {what} are {values.dtype} of shape {values.shape}"
+        raise DdbiasError(f"{given}; give each of the {count} images a whole number from 0")
+    return values.astype(np.int64)
+
+
+@contextmanager
+def _prepared(name: str, threads: int, precision: str = "exact") -> Iterator[torch.device]:
+    """Compute as a job does, and leave torch as it was."""
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        yield devices.prepare(name, threads, precision)
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = convolutions
+        torch.set_flush_denormal(False)
+
+
+@contextmanager
+def _told(progress: bool) -> Iterator[None]:
+    """Show the messages of the library on stderr for a while, or warnings only."""
+    level, handlers = logger.level, logger.handlers[:]
+    logger.setLevel(logging.INFO if progress else logging.WARNING)
+    if not handlers:
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
