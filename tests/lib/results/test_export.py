@@ -5,6 +5,7 @@ import inspect
 import io
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -26,6 +27,7 @@ from ddbias.results.export.folder import check, is_exported, replaced
 from ddbias.results.export.write import export_study
 from PIL import Image
 from pyarrow import parquet
+from rocrate.rocrate import ROCrate
 
 ROOT = Path(__file__).resolve().parents[3]
 RESOURCES = ROOT / "workflow" / "resources"
@@ -50,7 +52,7 @@ def write_set(results, *, debias="kde", seed=0, distiller="dm", images=True, sha
     else:
         tensors["index"] = torch.arange(6)
     store.write_tensors(folder / "distilled.safetensors", tensors, meta | changes)
-    run = {"commit": "0123456789ab+", "date": "2026-01-31T10:00:00+00:00", "host": "secret"}
+    run = {"commit": "0123456789ab+", "date": "2026-01-31T10:00:00+00:00", "seconds": 75.5, "host": "secret"}
     store.write_json(folder / "run.json", run)
     return folder / "distilled.safetensors"
 
@@ -155,6 +157,9 @@ def test_the_card_says_how_it_was_made_and_no_more(results, tmp_path):
     assert head["license"] == "other"
     assert "| 0123456789ab+ |" in text
     assert f"| `{FIRST}` | convnet |  | 72.5 ± 2.5 |  | 2 |" in text
+    assert "**distilled from biased data**" in text
+    assert "- `colours`, ratio 0.95: mean 0.2, 0.4, 0.6, std 0.3, 0.2, 0.25\n" in text
+    assert "- `colours`, ratio 0.95: mean 0.2, std 0.3\n" in text  # the grey one
     assert "images of digits" in text
     assert "CC BY 4.0" in text
     assert '"lr": 0.5' in text
@@ -193,6 +198,54 @@ def test_croissant_is_valid_and_everything_in_it_resolves(results, tmp_path):
     (labels,) = [records for records in described["recordSet"] if "data" in records]
     assert [row["colours_labels/name"] for row in labels["data"]] == NAMES
     assert {key for row in labels["data"] for key in row} <= set(fields)
+
+
+def test_the_provenance_is_a_workflow_run_crate(results, tmp_path):
+    """Read by the library of RO-Crate; then what the profiles 0.5 say that MUST be there."""
+    hub, _, _ = export(results, tmp_path / "out")
+    crate = ROCrate(hub)
+    root, workflow = crate.root_dataset, crate.mainEntity
+    for permalink in ("process/0.5", "workflow/0.5"):
+        assert crate.get(f"https://w3id.org/ro/wfrun/{permalink}").type == "CreativeWork"
+        assert f"https://w3id.org/ro/wfrun/{permalink}" in [one.id for one in root["conformsTo"]]
+    assert {"https://w3id.org/ro/crate/1.1", "https://w3id.org/workflowhub/workflow-ro-crate/1.0"} == {
+        one if isinstance(one, str) else one.id for one in crate.metadata["conformsTo"]
+    }
+    assert str(root["datePublished"]).startswith("2026-01-31")
+    assert "CC BY 4.0" in root["license"]["name"]
+    assert set(workflow.type) == {"File", "SoftwareSourceCode", "ComputationalWorkflow"}
+    assert workflow["programmingLanguage"]["name"] == "Snakemake"
+    assert b"distill" in (hub / workflow.id).read_bytes()
+    files = {one.id: one for one in crate.data_entities}
+    listing = set(json.loads((hub / ".ddbias-export.json").read_text())) - {"ro-crate-metadata.json"}
+    assert set(files) == listing
+    for path, file in files.items():
+        assert file["sha256"] == hashlib.sha256((hub / path).read_bytes()).hexdigest()
+    actions = root["mentions"]
+    assert [action["name"] for action in actions] == [f"Distillation of {name}" for name in subsets(hub)]
+    for action, name in zip(actions, subsets(hub), strict=True):
+        assert (action.type, action["instrument"].id) == ("CreateAction", workflow.id)
+        assert (action["startTime"], action["endTime"]) == ("2026-01-31T10:00:00+00:00", "2026-01-31T10:01:15+00:00")
+        assert {one.id.split("/")[1] for one in action["result"]} == {name}
+        source, *given = action["object"]
+        assert "CC BY 4.0" in source["license"]
+        values = {one["name"]: one["value"] for one in given}
+        assert "{dataset}-{ratio}-{distiller}-{debias}-ipc{ipc}-seed{seed}".format(**values) == name
+        assert json.loads(values["settings of the distiller"]) == {"kind": "dm", "lr": 0.5}
+        assert {one["name"]: one["value"] for one in action["environment"]} == {"torch": "2.13.0"}
+        assert "0123456789ab+" in action["description"]
+    text = (hub / "ro-crate-metadata.json").read_text()
+    assert "secret" not in text
+    assert str(tmp_path) not in text
+    graph = json.loads(text)["@graph"]
+    names = [one["@id"] for one in graph]
+    assert len(set(names)) == len(names)
+    pointed = set(re.findall(r'\{"@id": "([^"]+)"\}', json.dumps(graph)))
+    assert pointed <= {*names, "https://w3id.org/ro/crate/1.1"}
+
+
+def subsets(hub):
+    return [config["config_name"] for config in front_matter(hub)["configs"]]
 
 
 def test_the_citation_is_that_of_the_repository():

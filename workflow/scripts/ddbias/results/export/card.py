@@ -50,6 +50,7 @@ def write_card(
         first=sets[0].name,
         sources=_sources(sets),
         sets=_set_table(sets),
+        normalisation=_normalisation(sets),
         accuracies=_accuracy_table(sets),
         selected=_selected(sets),
         settings=_settings(sets),
@@ -115,6 +116,18 @@ def _set_table(sets: Sequence[ExportedSet]) -> str:
         )
         rows[-1] += [f"{100 * entry.clipped:.1f} %", escape.markdown(entry.commit)]
     return _table(["subset", *CELL, "images", "shape", "clipped", "commit"], rows)
+
+
+def _normalisation(sets: Sequence[ExportedSet]) -> str:
+    facts = [(entry.meta["dataset"], entry.meta["ratio"], entry.meta["mean"], entry.meta["std"]) for entry in sets]
+    return "\n".join(
+        f"- {escape.markdown_code(dataset)}, ratio {escape.markdown(ratio)}: mean {_numbers(mean)}, std {_numbers(std)}"
+        for dataset, ratio, mean, std in different(facts)
+    )
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.4g}" for value in values)
 
 
 def _accuracy_table(sets: Sequence[ExportedSet]) -> str:

@@ -87,7 +87,7 @@ def write_croissant(
             f"{len(sets)} image sets distilled from biased training sets in the study {study} at scale {scale}, to "
             "measure the bias that distillation keeps. README.md says how they were made and what not to use them for."
         ),
-        "license": _licence(sets),
+        "license": licence(sets),
         "creator": {"@type": "sc:Organization", "name": f"who ran the ddbias study {study}"},
         "version": VERSION,
         "citeAs": CITE_AS,
@@ -115,7 +115,8 @@ def _file(folder: Path, path: str, encoding: str) -> dict:
     }
 
 
-def _licence(sets: Sequence[ExportedSet]) -> str:
+def licence(sets: Sequence[ExportedSet]) -> str:
+    """Return whose terms apply to the images of some sets."""
     known = [f"{entry.meta['dataset']}: {entry.source.get('licence', 'unknown')}" for entry in sets]
     return f"That of the source data set, from which the pixels derive ({'; '.join(different(known))})"
 

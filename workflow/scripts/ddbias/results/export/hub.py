@@ -20,6 +20,7 @@ from pyarrow import parquet
 from ddbias.data import store
 from ddbias.data.distilled import DistilledSet
 from ddbias.results.export.card import write_card
+from ddbias.results.export.crate import write_crate
 from ddbias.results.export.croissant import write_croissant
 from ddbias.results.export.sets import ExportedSet
 
@@ -51,6 +52,7 @@ def write_repository(
         sizes[entry.name] = table.nbytes
     write_card(folder / "README.md", sets, study=study, scale=scale, template=template, data_file=PARQUET, sizes=sizes)
     write_croissant(folder, sets, study=study, scale=scale, data_file=PARQUET, tensor_file=TENSORS)
+    write_crate(folder, sets, study=study, scale=scale, parts=(PARQUET, TENSORS))
 
 
 def image_table(distilled: DistilledSet) -> pa.Table:

@@ -45,10 +45,8 @@ class ExportedSet:
     distilled : DistilledSet
     selected : bool
         Whether the images are training images as they are.
-    commit : str
-        Of the code that made it, with a + when the checkout had changes.
-    date : str or None
-        The day on which it was made, as in ``2026-01-31``.
+    run : mapping
+        What its ``run.json`` says; empty without one.
     source : mapping
         ``source``, ``licence`` and perhaps ``citation`` of the data set it was made from.
     accuracies : list of Accuracy
@@ -57,8 +55,7 @@ class ExportedSet:
     name: str
     distilled: DistilledSet
     selected: bool
-    commit: str
-    date: str | None
+    run: Mapping
     source: Mapping
     accuracies: list[Accuracy]
 
@@ -66,6 +63,16 @@ class ExportedSet:
     def meta(self) -> Mapping:
         """What the file says about how the set was made."""
         return self.distilled.meta
+
+    @property
+    def commit(self) -> str:
+        """The code that made it, with a + when the checkout had changes."""
+        return self.run.get("commit", "unknown")
+
+    @property
+    def date(self) -> str | None:
+        """The day on which it was made, as in ``2026-01-31``."""
+        return self.run.get("date", "")[:10] or None
 
     @property
     def clipped(self) -> float:
@@ -126,8 +133,7 @@ def read_sets(
                 name=subset_name(loaded.meta),
                 distilled=loaded,
                 selected="index" in store.read_tensors(path, prefix="index")[0],
-                commit=facts.get(path.parent, {}).get("commit", "unknown"),
-                date=facts.get(path.parent, {}).get("date", "")[:10] or None,
+                run=facts.get(path.parent, {}),
                 source=sources.get(cell[:2], {}),
                 accuracies=measured.get(cell, []),
             )
