@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run estimate check-data advise report export ledger config-reference test test-fast test-slurm lint bench lock audit clean distclean env env-dev env-slurm env-audit env-profile
+.PHONY: help run status estimate check-data advise report export ledger config-reference test test-fast test-slurm lint bench lock audit clean distclean env env-dev env-slurm env-audit env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -11,7 +11,8 @@ SCALE ?=
 PROFILE ?=
 TO ?=
 ARGS ?=
-export PYTHON CONFIG CORES SCALE PROFILE TO  # recipes read them from the environment: no quoting trouble
+VERBOSE ?=
+export PYTHON CONFIG CORES SCALE PROFILE TO VERBOSE  # recipes read them from the environment: no quoting trouble
 
 VENV_PYTHON := .venv/bin/python
 LAUNCH := $(VENV_PYTHON) workflow/launch.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"
@@ -42,10 +43,13 @@ LOCKED_BEFORE := --no-emit-package pip --no-emit-package setuptools
 
 help: ## list the targets
 	@awk -F ' ## ' '/^[a-z-]+:.* ## /{split($$1, t, ":"); printf "make %-12s %s\n", t[1], $$2}' Makefile
-	@echo "Options: CONFIG=studies/x.yaml CORES=4 SCALE=quick PROFILE=slurm TO=folder ARGS='more Snakemake or pytest arguments' PYTHON=python3.12"
+	@echo "Options: CONFIG=studies/x.yaml CORES=4 SCALE=quick PROFILE=slurm TO=folder VERBOSE=1 ARGS='more Snakemake or pytest arguments' PYTHON=python3.12"
 
 run: env-profile ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
+
+status: env ## show how far a study is, what its jobs do and what failed, from another terminal or after a run
+	@$(VENV_PYTHON) workflow/status.py --config="$$CONFIG" --scale="$$SCALE"
 
 estimate: env ## show jobs, time and memory of a study, stage by stage, expected and taken so far
 	@$(VENV_PYTHON) workflow/estimate.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"

@@ -12,6 +12,8 @@ from launcher import LaunchError, say
 from launcher.arguments import PROFILE, find_profile, gpu_jobs, snakemake_arguments, submits
 from launcher.lock import take_lock
 
+VIEWER = Path(__file__).resolve().parents[1] / "viewer/snakemake_logger_plugin_ddbias"
+
 
 def launch(options: dict[str, str], extra: list[str]) -> None:
     """Become Snakemake; returns only by an exception."""
@@ -30,7 +32,17 @@ def launch(options: dict[str, str], extra: list[str]) -> None:
     at_once = f", at most {gpus} GPU jobs at once" if gpus else ""
     where = f"with {shown} cores{at_once}" if "--cores" in arguments else f"with the profile {folder}"
     say(f"starting Snakemake on {config or 'config.yaml'} {where}")
+    if wants_view(extra):
+        arguments = ["--logger", VIEWER.name.removeprefix("snakemake_logger_plugin_"), *arguments]
+        folders = [*filter(None, [os.environ.get("PYTHONPATH")]), str(VIEWER.parent)]
+        os.environ["PYTHONPATH"] = os.pathsep.join(folders)
     os.execv(sys.executable, [sys.executable, "-m", "snakemake", *arguments])
+
+
+def wants_view(extra: list[str]) -> bool:
+    """Tell whether our view takes the place of Snakemake's messages: unless these were asked for, or less of them."""
+    own = {"--quiet", "-q", "--verbose", "--logger", "--debug-dag", "-p", "--printshellcmds"}
+    return not os.environ.get("VERBOSE") and not any(word.split("=")[0] in own for word in extra)
 
 
 def clean() -> None:

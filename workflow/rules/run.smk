@@ -3,6 +3,7 @@
 import logging
 
 from ddbias.base import environment
+from ddbias.planning import progress
 from ddbias.runtime import compile_cache
 from launcher import gpus, job_environment, lock
 
@@ -29,3 +30,4 @@ report: "../report/workflow.rst"
 
 onstart:
     gpus.share(workflow.local_exec and not workflow.remote_exec)
+    progress.watched.append(study)

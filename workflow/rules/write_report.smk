@@ -16,7 +16,7 @@ rule write_report:
             labels={"page": "all sets, with filter and sort"},
         ),
     log:
-        "results/{study}/{scale}/logs/write_report.log",
+        "results/{study}/{scale}/logs/write_report/index.log",
     localrule: True
     conda:
         "../../envs/plot.yaml"

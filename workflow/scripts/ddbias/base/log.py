@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from ddbias.base.terminal import terminal_line
 
@@ -46,7 +47,9 @@ class _Lines(logging.Formatter):
 
 
 class Progress:
-    """Counts steps of a loop: a tqdm bar when stderr is a terminal, else a line every ten seconds.
+    """Counts steps of a loop: a line in the log every ten seconds, and a tqdm bar when stderr is a terminal.
+
+    What it last showed is in `latest`, for whoever tells others (`ddbias.runtime.progress`).
 
     Neither where messages are off.
 
@@ -60,7 +63,10 @@ class Progress:
         Steps done before (a resumed run).
     """
 
+    latest: ClassVar[dict] = {}
+
     def __init__(self, total: int, what: str, start: int = 0) -> None:
+        Progress.latest = {"step": start, "steps": total}
         self.total, self.what, self.start = total, what, start
         self._began = self._said = time.monotonic()
         self._bar = None
@@ -85,8 +91,9 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(text, refresh=False)
         now, done = time.monotonic(), step + 1
+        rate = (done - self.start) / max(now - self._began, 1e-9)
+        left = (self.total - done) / rate
+        Progress.latest = {"step": done, "steps": self.total, "values": text, "left": left}
         if now - self._said >= SECONDS_BETWEEN_LINES or done == self.total:
             self._said = now
-            rate = (done - self.start) / max(now - self._began, 1e-9)
-            left = (self.total - done) / rate
             logger.info("%s: %d/%d, %s, %.3g steps/s, %.0f s left", self.what, done, self.total, text, rate, left)

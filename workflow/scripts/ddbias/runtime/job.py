@@ -15,7 +15,7 @@ from ddbias.base import environment, paths, plugins
 from ddbias.base.errors import DdbiasError, PluginError
 from ddbias.base.log import log_to, logger
 from ddbias.base.terminal import line as on_one_line
-from ddbias.runtime import gpu_slots
+from ddbias.runtime import gpu_slots, progress
 
 TERMINATED = 128 + signal.SIGTERM  # 143: what a shell says of a process that SIGTERM ended
 
@@ -110,17 +110,21 @@ def run(main: Callable, snakemake: object) -> None:
         die_with_run(int(os.environ[environment.RUN_PID]))
     path = snakemake.log[0] if snakemake.log else None
     signal.signal(signal.SIGTERM, _end)
+    telling, ended = progress.Telling(path), progress.FAILED
     try:
         log_to(path)
         if environment.GPU_SLOTS in os.environ:
             gpu_slots.take(snakemake.resources)
         plugins.use(snakemake.config["plugins"])
         main(snakemake)
+        ended = None
     except SystemExit as end:
         if end.code == TERMINATED:
+            ended = progress.STOPPED
             logger.error("ddbias: stopped by SIGTERM; finished work is kept, run again to go on")
         raise
     except KeyboardInterrupt:
+        ended = progress.STOPPED
         sys.exit(130)
     except Exception as error:
         line = explain(error)
@@ -137,3 +141,4 @@ def run(main: Callable, snakemake: object) -> None:
         sys.exit(1)
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # all is written and the state deleted: too late to fail
+        telling.end(ended)

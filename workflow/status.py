@@ -1,0 +1,38 @@
+"""Print how far a study is and what its jobs do: the command behind `make status`.
+
+Reads the study, the files that there are and what running jobs tell (`ddbias.runtime.progress`), on this machine or on
+the nodes of a cluster; starts no Snakemake and writes nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE / "scripts")]
+
+from ddbias.base.errors import DdbiasError
+from ddbias.planning import load, progress
+from launcher import LaunchError, say
+from launcher.arguments import parse
+
+
+def main(words: list[str]) -> int:
+    """Print the overview; return the exit status."""
+    config = ""
+    try:
+        options, _ = parse(words)
+        config = options["config"] or "config.yaml"
+        study = load.read(config, options["scale"])
+    except (LaunchError, DdbiasError) as error:
+        where = "" if isinstance(error, LaunchError) else f"{config}: "
+        for line in str(error).splitlines():
+            say(f"{where}{line}")
+        return 1
+    print("\n".join(progress.lines(progress.overview(study))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
