@@ -1,5 +1,38 @@
 "use strict";
 // Sorting, filtering and opening of a page's table of rows. Texts are only ever compared and moved, never parsed.
+
+// Light or dark: as the system, until the reader chooses; kept where the browser keeps anything for a file.
+const theme = document.getElementById("theme"), root = document.documentElement;
+const dark = () => (root.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+const wear = name => {
+  if (name === "light" || name === "dark") root.dataset.theme = name;
+  theme.textContent = dark() ? "Light" : "Dark";
+};
+let worn = null;
+try { worn = localStorage.getItem("theme"); } catch { /* nothing is kept */ }
+wear(worn);
+theme.hidden = false;
+theme.addEventListener("click", () => {
+  wear(dark() ? "light" : "dark");
+  try { localStorage.setItem("theme", root.dataset.theme); } catch { /* nothing is kept */ }
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => wear(null));
+
+// A picture as large as the window; Esc or any click closes it.
+const large = document.getElementById("large");
+document.addEventListener("click", event => {
+  const zoom = event.target.closest(".zoom");
+  if (!zoom) return;
+  const from = zoom.querySelector("img"), to = new Image();
+  to.src = from.src;
+  to.alt = from.alt;
+  to.className = zoom.closest(".panel") ? "pixels" : "";
+  large.append(to);
+  large.showModal();
+});
+large.addEventListener("click", () => large.close());
+large.addEventListener("close", () => large.querySelector("img").remove());
+
 const table = document.getElementById("runs");
 if (table) {
   const STEP = 100; // rows laid out at once: more of them would make every click slow
@@ -84,12 +117,34 @@ if (table) {
   });
   body.addEventListener("click", event => {
     const row = event.target.closest("tr.run");
+    if (event.target.closest("a")) return;
     if (row && getSelection().isCollapsed) toggle(row);
   });
   if (filter) {
     filter.addEventListener("input", () => { limit = STEP; show(); });
     filter.addEventListener("submit", event => event.preventDefault());
   }
+  addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || large.open) return;
+    const writes = event.target.closest?.("input, select");
+    if (event.key === "/" && filter && !writes) {
+      event.preventDefault();
+      filter.elements.words.focus();
+    }
+    const inside = event.target.closest?.("#runs tbody tr");
+    if (!inside || writes) return;
+    const row = inside.matches(".run") ? inside : inside.previousElementSibling;
+    if (event.key === "Escape" && details.has(row)) {
+      toggle(row, false);
+      row.querySelector("button").focus();
+    }
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step || !event.target.matches(".run button")) return;
+    const shown = [...body.rows].filter(row => row.matches(".run")), next = shown[shown.indexOf(row) + step];
+    event.preventDefault();
+    next?.querySelector("button").focus();
+  });
+  for (const hint of document.querySelectorAll(".keys")) hint.hidden = false;
   more.addEventListener("click", () => { limit += STEP; show(); });
   addEventListener("beforeprint", () => { usual = limit; limit = Infinity; show(); });
   addEventListener("afterprint", () => { limit = usual; show(); });

@@ -299,6 +299,35 @@ def test_nothing_leaves_the_page(tmp_path, table):
     assert "unsafe" not in policy
 
 
+def test_the_summary_leads_to_rows_and_names_what_to_doubt(tmp_path):
+    went = {"iterations": 500, "at_most": 500, "moved": 1.0, "converged": False, "first_conflicting": 1}
+    sets = [distilled(tmp_path, debias=name, seed=seed) for name in ("uniform", "kde") for seed in (0, 1)]
+    sets += [distilled(tmp_path, debias="late", distillation=went)]
+    files = [
+        evaluation(tmp_path, debias=name, seed=seed, right=(right,), diverged=[0] if right == 38 else ())
+        for name, seed, right in (("uniform", 0, 30), ("uniform", 1, 32), ("kde", 0, 36), ("kde", 1, 38))
+    ]
+    text = page(tmp_path, distilled=[*sets, tmp_path / "later"], evaluations=files)
+    shown = " ".join(" ".join(Page(text).text).split())
+    # Of 40: 90 and 95 against 75 and 80 percent; Student's factor for two values is 12.706.
+    for words in (
+        "digits, ratio 0.95, dm, IPC 10, net kde 92.5 ± 31.8 +15.0 ± 0.0 –",
+        "1 of 6 sets are not there",
+        "1 of 5 sets are not evaluated yet: digits 0.95 dm late 10 0",
+        "1 of 5 sets did not converge: more iterations would change them: digits 0.95 dm late 10 0",
+        "1 of 5 sets have an evaluation with diverged networks, whose numbers say little: digits 0.95 dm kde 10 1",
+    ):
+        assert words in shown
+    ids = {attributes["id"] for _, attributes in Page(text).elements if "id" in attributes}
+    links = {a["href"][1:] for a in Page(text).all("a") if a["href"].startswith("#")}
+    assert links <= ids
+    whole = page(tmp_path, distilled=sets[:1], evaluations=files[:1])
+    assert "nothing is known that makes a number doubtful" in whole
+    assert "75.0 (1 seed)" in whole
+    assert "it is the plain one" in whole
+    assert "No set has been evaluated yet" in page(tmp_path, distilled=sets)
+
+
 def test_names_are_only_ever_text(tmp_path, table):
     folder = distilled(tmp_path, debias=NASTY)
     evaluations = [evaluation(tmp_path, debias=NASTY, name=name) for name in (NASTY, "</template></script>")]

@@ -287,6 +287,82 @@ def test_an_address_opens_its_row_and_a_phone_needs_no_sideways_scrolling(browse
     assert browser.complaints() == []
 
 
+def test_light_and_dark_can_be_chosen_and_are_kept(browser, address):
+    colour = "getComputedStyle(document.body).color"
+    browser.open(address)
+    browser.run("localStorage.clear()")
+    browser.open(address)
+    assert browser.run("document.getElementById('theme').textContent") == "Dark"
+    browser.click("#theme")
+    assert browser.run(colour) == "rgb(255, 255, 255)"
+    browser.open(address)
+    assert browser.run(colour) == "rgb(255, 255, 255)"
+    browser.click("#theme")
+    assert browser.run(colour) == "rgb(0, 0, 0)"
+    browser.open(address, dark=True)
+    assert browser.run(colour) == "rgb(0, 0, 0)", "the choice counts more than the system"
+    browser.run("localStorage.clear()")
+    browser.open(address, dark=True)
+    assert browser.run(f"[{colour}, document.getElementById('theme').textContent]") == ["rgb(255, 255, 255)", "Light"]
+    assert browser.complaints() == []
+
+
+def test_the_images_of_a_set_are_shown_as_large_as_the_window(page):
+    page.click("[id='digits-0.95-dm-kde-ipc10-seed3'] td:nth-child(2)")
+    page.click(".panel .zoom")
+    assert page.run("document.getElementById('large').open")
+    page.run("document.querySelector('#large img').decode()")
+    small, large = (
+        f"document.querySelector('{one} img').getBoundingClientRect().width" for one in (".panel", "#large")
+    )
+    assert page.run(large) > 1000 > page.run(small)
+    page.press("Escape", 27)
+    assert not page.run("document.getElementById('large').open")
+    assert page.run("document.activeElement.className") == "zoom"
+    page.press("Enter", 13, "\r")
+    assert page.run("document.getElementById('large').open")
+    page.click("#large img")
+    assert not page.run("document.getElementById('large').open")
+    page.run("new Promise(done => setTimeout(done, 50))")
+    assert page.run("document.images.length") == 1
+
+
+def test_a_row_has_a_link_that_opens_it(page):
+    page.click("[id='digits-0.95-dm-kde-ipc10-seed10'] .permalink")
+    page.run("new Promise(done => setTimeout(done, 50))")
+    assert page.run("location.hash") == "#digits-0.95-dm-kde-ipc10-seed10"
+    assert "80.0 ± 1.0" in page.run("document.querySelector('.panel').innerText")
+
+
+def test_arrows_go_through_the_rows_and_escape_closes_one(page):
+    page.press("/", 191, "/")
+    assert page.run("document.activeElement.name") == "words"
+    page.press("/", 191, "/")
+    assert page.run("document.activeElement.value") == "/", "in the filter it is a letter"
+    page.run("document.activeElement.value = ''; document.forms[0].dispatchEvent(new Event('input'))")
+    page.run("document.querySelector('#runs tr.run button').focus()")
+    row = "document.activeElement.closest('tr.run')?.id"
+    for key, code in (("ArrowDown", 40), ("ArrowDown", 40), ("ArrowUp", 38)):
+        page.press(key, code)
+    assert page.run(row) == "digits-0.95-dm-kde-ipc10-seed10"
+    page.press("Enter", 13, "\r")
+    page.run("document.querySelector('.panel a').focus()")
+    page.press("Escape", 27)
+    assert page.run("document.querySelectorAll('.panel').length") == 0
+    assert page.run(row) == "digits-0.95-dm-kde-ipc10-seed10"
+    assert page.run("!document.querySelector('.keys').hidden")
+
+
+def test_the_best_debias_leads_to_its_row(page):
+    assert page.run("document.querySelector('#summary ~ .result tbody').innerText").split("\t")[:2] == [
+        "digits, ratio 0.95, dm, IPC 10, net",
+        "kde",
+    ]
+    page.click("#summary ~ .result tbody a")
+    page.run("new Promise(done => setTimeout(done, 50))")
+    assert page.run("document.querySelectorAll('.panel').length") == 1
+
+
 def test_the_policy_stops_what_is_not_the_page_s_own(page):
     """So that the other tests' silence means something."""
     page.run("document.body.append(Object.assign(document.createElement('img'), {src: 'https://example.org/x.png'}))")

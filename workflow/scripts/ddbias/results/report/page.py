@@ -20,6 +20,8 @@ from ddbias.results import offline_page
 from ddbias.results.offline_page import NONE
 from ddbias.results.report.pictures import HEIGHT, WIDTH, embed
 from ddbias.results.report.sets import KEYS, Run, collect, duration
+from ddbias.results.report.summary import WIDTH as DOTS
+from ddbias.results.report.summary import summarise
 from ddbias.results.tables.formats import DIVERGED, HTML_BEGIN, HTML_END, MARK, fixed, metric_head
 
 TEMPLATE = paths.RESOURCES / "report.html.j2"
@@ -130,6 +132,7 @@ def render(
     keys = [key for key in KEYS if key not in same]
     parts = Parts()
     groups = _groups(runs)
+    rows = _rows(runs, keys, groups, parts, output.parent)
     return offline_page.render(
         template,
         **shown,
@@ -141,7 +144,9 @@ def render(
         mark=MARK,
         diverged=any(one.diverged for run in runs for one in run.evaluations.values()) and DIVERGED,
         timed=any(run.seconds is not None for run in runs),
-        rows=_rows(runs, keys, groups, parts, output.parent),
+        rows=rows,
+        summary=summarise(runs, [row.id for row in rows]),
+        dots=DOTS,
         choices=[(index, key, offline_page.values(run.key[key] for run in runs)) for index, key in enumerate(keys, 1)],
         parts=parts,
         missing=missing,
