@@ -90,6 +90,10 @@ def test_a_failed_job_is_one_line(tmp_path):
     shown.failed("distill", [str(log)])
     shown.failed("plot", ["missing.log"])
     shown.failed("all", [])
+    log.write_text("12:00:00 begun\n12:00:02 dm: 3/10, loss 1\n")
+    shown.failed("distill", [str(log)])
+    os.utime(log, (1e9, 1e9))
+    shown.failed("distill", [str(log)])
     shown.end()
     """
     status, output = screen(code, tmp_path)
@@ -100,6 +104,8 @@ def test_a_failed_job_is_one_line(tmp_path):
         "ddbias: class 3 is empty [distill digits dm; log: results/a/b/logs/distill/digits/dm.log]",
         "ddbias: failed [plot; log: missing.log]",
         "ddbias: failed [all]",
+        "ddbias: failed after: dm: 3/10, loss 1 [distill digits dm; log: results/a/b/logs/distill/digits/dm.log]",
+        "ddbias: failed [distill digits dm; log: results/a/b/logs/distill/digits/dm.log]",
     ]
 
 

@@ -21,7 +21,7 @@ class Screen:
     """
 
     def __init__(self) -> None:
-        self._terminal = os.isatty(2)
+        self._terminal, self._born = os.isatty(2), time.time() - 5  # the file system's clock may be another one
         self._kept = {number: os.dup(number) for number in (2, 1) if number == 2 or (self._terminal and os.isatty(1))}
         self._out = os.fdopen(os.dup(2), "w", errors="backslashreplace")
         self._lines: deque[tuple[float, str]] = deque()
@@ -76,17 +76,20 @@ class Screen:
         log = logs[0] if logs else ""
         try:
             with open(log, errors="replace") as file:
-                there = deque((line.rstrip("\n") for line in file), 200)
+                of_this_run = os.fstat(file.fileno()).st_mtime > self._born
+                there = deque((line.rstrip("\n") for line in file if of_this_run), 200)
         except OSError:
             there = deque()
         said = {part for line in there for part in (line, line[9:])}  # with and without the time
         with self._lock:
             self._lines = deque(held for held in self._lines if held[1] not in said)
             self._say_held(0)
-        reason = there[-1] if there else ""
-        reason = (reason[9:] if reason[2:3] == reason[5:6] == ":" else reason).removeprefix("ddbias: ")
+        last = there[-1] if there else ""
+        last = last[9:] if last[2:3] == last[5:6] == ":" else last
+        if not last.startswith("ddbias: "):  # it was killed, or has a traceback
+            last = f"ddbias: failed after: {last}" if last else "ddbias: failed"
         what = log.partition("/logs/")[2].removesuffix(".log").replace("/", " ") or rule
-        self.write(f"ddbias: {terminal(reason or 'failed')} [{terminal(what)}{'; log: ' * bool(log)}{terminal(log)}]\n")
+        self.write(f"{terminal(last)} [{terminal(what)}{'; log: ' * bool(log)}{terminal(log)}]\n")
 
     # ---- how far the run is ----------------------------------------------------------------------------------------
 
