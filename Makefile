@@ -17,14 +17,14 @@ export PYTHON CONFIG CORES SCALE PROFILE TO VERBOSE  # recipes read them from th
 VENV_PYTHON := .venv/bin/python
 LAUNCH := $(VENV_PYTHON) workflow/launch.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"
 
-# Sets $$py to a Python >= 3.11, if possible one that can make environments; PYTHON=... names one.
+# Sets $$py to a Python from 3.11 to 3.14, if possible one that can make environments; PYTHON=... names one.
 define FIND_PYTHON
 if [ -n "$$PYTHON" ]; then set -- "$$PYTHON"; else set -- python3 python3.12 python3.13 python3.11 python3.14; fi; \
 py=; for needs in sys,ensurepip sys; do for p in "$$@"; do \
-  [ -n "$$py" ] || ! "$$p" -c "import $$needs; sys.exit(sys.version_info < (3, 11))" >/dev/null 2>&1 || py=$$p; \
+  [ -n "$$py" ] || ! "$$p" -c "import $$needs; sys.exit(not (3, 11) <= sys.version_info < (3, 15))" >/dev/null 2>&1 || py=$$p; \
 done; done; \
 if [ -z "$$py" ]; then \
-  echo "ddbias: Python 3.11 or newer is needed (tried: $$*); install one or name it with PYTHON=/path/to/python3" >&2; \
+  echo "ddbias: Python 3.11 to 3.14 is needed (tried: $$*); install one or name it with PYTHON=/path/to/python3" >&2; \
   exit 1; \
 fi
 endef

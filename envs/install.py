@@ -5,8 +5,8 @@ status. A stamp inside `.venv` holds the locks' text and the Python version it w
 an interrupted installation has no stamp and is made afresh, a changed lock or Python does not match it.
 
 Every file that is installed has a hash in its lock, pip's own first of all, and nothing is installed that is in no
-lock; but for torch and what that brings, see requirements-torch.lock. Only one package is built here, from its hashed
-source with the pinned setuptools: no wheel of it exists.
+lock; but for torch and what that brings, see requirements-torch.lock. Only packages without a wheel are built here,
+from their hashed source with the pinned setuptools: one for all, and one more, which needs a compiler, for Python 3.14.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ VENV = Path(".venv")  # relative: the folder of the checkout may hold spaces, an
 LIBRARY = "../../../../workflow/scripts"  # seen from where Python looks for packages; relative, as above
 BOOTSTRAP, RUN, TORCH = "bootstrap.lock", "requirements.lock", "requirements-torch.lock"
 ADDED = {"run": [], **{kind: [f"requirements-{kind}.lock"] for kind in ("dev", "slurm", "audit")}}
-HASHED = ("--no-deps", "--require-hashes", "--only-binary=:all:", "--no-binary=connection-pool", "--no-build-isolation")
+BUILT = "connection-pool" if sys.version_info < (3, 14) else "connection-pool,immutables"
+HASHED = ("--no-deps", "--require-hashes", "--only-binary=:all:", f"--no-binary={BUILT}", "--no-build-isolation")
 
 
 def expected_stamp(kind: str) -> str:
