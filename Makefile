@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run status estimate check-data advise report export ledger config-reference test test-fast test-slurm lint bench lock audit clean distclean env env-dev env-slurm env-audit env-profile
+.PHONY: help run status estimate check-data advise report export ledger config-reference test test-fast test-slurm lint bench lock audit dist clean distclean env env-dev env-slurm env-audit env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -110,6 +110,9 @@ audit: env-audit ## ask whether a locked package has a known vulnerability
 	@status=0; for lock in envs/*.lock; do \
 	  $(VENV_PYTHON) -m pip_audit --strict --disable-pip --no-deps --progress-spinner off -r "$$lock" || status=1; \
 	done; exit $$status
+
+dist: env-dev ## build wheel and sdist in dist/
+	@$(VENV_PYTHON) -m hatchling build -d dist
 
 clean: ## remove results/ and .snakemake/
 	@$(FIND_PYTHON); "$$py" -I workflow/launch.py --clean

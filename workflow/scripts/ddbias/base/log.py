@@ -50,8 +50,7 @@ class Progress:
     """Counts steps of a loop: a line in the log every ten seconds, and a tqdm bar when stderr is a terminal.
 
     What it last showed is in `latest`, for whoever tells others (`ddbias.runtime.progress`).
-
-    Neither where messages are off.
+    Neither line nor bar where messages are off.
 
     Parameters
     ----------

@@ -8,9 +8,4 @@ LIBRARY = Path(__file__).resolve().parents[1]  # the folder of this package
 SCRIPTS = LIBRARY.parent  # in a checkout, the scripts of the rules, too
 INSTALLED = (LIBRARY / "schemas").is_dir()  # as a package, not a checkout
 _BESIDE = LIBRARY if INSTALLED else SCRIPTS.parent
-SCHEMAS, RESOURCES = _BESIDE / "schemas", _BESIDE / "resources"
-
-
-def snakefile() -> Path:
-    """Return the Snakefile: beside the schemas, or at the root of the checkout."""
-    return next(path for path in (_BESIDE / "Snakefile", _BESIDE.parent / "Snakefile") if path.is_file())
+SCHEMAS, RESOURCES, SNAKEFILE = _BESIDE / "schemas", _BESIDE / "resources", _BESIDE / "Snakefile"

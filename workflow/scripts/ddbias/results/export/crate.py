@@ -46,7 +46,7 @@ def write_crate(folder: Path, sets: Sequence[ExportedSet], *, study: str, scale:
     parts : sequence of str
         Patterns of the files of a set, with ``{name}``.
     """
-    store.write_bytes(folder / WORKFLOW, paths.snakefile().read_bytes())
+    store.write_bytes(folder / WORKFLOW, paths.SNAKEFILE.read_bytes())
     results = {entry.name: [part.format(name=entry.name) for part in parts] for entry in sets}
     files = [WORKFLOW, "README.md", "croissant.json", *(path for found in results.values() for path in found)]
     sources = {entry.meta["dataset"]: entry.source for entry in sets}
