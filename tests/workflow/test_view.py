@@ -147,7 +147,7 @@ def test_a_run_on_a_terminal_and_its_status(checkout):
     assert status == 0, output
     assert re.search(r"tiny quick: \d of 17 jobs done, 1 running", output)
     assert "synthesize_dataset  digits_fg 0.95" in output
-    for chatter in ("Building DAG", "Select jobs", "rule ", "jobid", "steps (", "Complete log"):
+    for chatter in ("Using workflow", "Building DAG", "Select jobs", "rule ", "jobid", "steps (", "Complete log"):
         assert chatter not in output
     assert "ddbias: tiny quick: 3 of 17 jobs done, about " in output.split("\r\n")[-2]
     data = checkout / "results/tiny/quick/weights/digits_fg/0.95/kde/seed0/weights.parquet"

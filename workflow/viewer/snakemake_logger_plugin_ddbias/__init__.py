@@ -6,7 +6,6 @@ fails in here, the run goes on.
 
 from __future__ import annotations
 
-import atexit
 import os
 import sys
 from logging import WARNING, LogRecord
@@ -24,6 +23,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(folder for folder in given if folder 
 
 from snakemake_logger_plugin_ddbias.screen import Screen  # noqa: E402
 
+# From the beginning, since Snakemake names its profile before it makes the handler.
+FIRST = Screen() if "--logger" in sys.argv else None
+
 # What Snakemake says beside the error of a job.
 BESIDE = ("Exiting because a job execution failed", "At least one job did not complete", "CalledProcessError in file")
 
@@ -35,11 +37,13 @@ class LogHandler(LogHandlerBase):
 
     def __post_init__(self) -> None:
         settings = self.common_settings
-        self._screen = None if settings.dryrun else Screen()
+        self._screen = FIRST or Screen()
+        if settings.dryrun:
+            self._screen.end()
+            self._screen = None
         self._usual = ColorizingTextHandler(settings.nocolor, sys.stdout if settings.dryrun else self._screen)
         self._usual.setFormatter(DefaultFormatter(settings.quiet, settings.show_failed_logs))
         self._usual.addFilter(DefaultFilter(settings.quiet, False, False, settings.dryrun, False))
-        atexit.register(self.close)  # also where Snakemake does not get as far as closing its log
 
     def emit(self, record: LogRecord) -> None:
         """Show one message of Snakemake, or not."""

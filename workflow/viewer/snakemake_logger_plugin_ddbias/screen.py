@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
@@ -12,6 +13,7 @@ from ddbias.base.terminal import terminal, terminal_line
 
 REFRESH, LINE = 1.0, 60.0  # seconds between two pictures, and between two lines of a log
 HOLD = 10.0  # seconds that a line of a job waits for Snakemake to say that the job failed
+PROFILE = "Using workflow specific profile"
 
 
 class Screen:
@@ -34,6 +36,7 @@ class Screen:
         os.close(sink)
         self._reader = threading.Thread(target=self._read, args=[source], name="screen", daemon=True)
         self._reader.start()
+        atexit.register(self.end)  # also where Snakemake does not get as far as closing its log
 
     def isatty(self) -> bool:
         """Tell whether a person looks."""
@@ -62,6 +65,8 @@ class Screen:
     def _read(self, source: int) -> None:
         with open(source, errors="backslashreplace", newline="\n") as pipe:
             for line in pipe:
+                if line.startswith(PROFILE):
+                    continue
                 with self._lock:
                     self._lines.append((time.monotonic(), line.rstrip("\n")))
                     if self._viewer is None:
