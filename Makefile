@@ -48,8 +48,10 @@ help: ## list the targets
 run: env-profile ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
 
-status: env ## show how far a study is, what its jobs do and what failed, from another terminal or after a run
-	@$(VENV_PYTHON) workflow/status.py --config="$$CONFIG" --scale="$$SCALE"
+# Looks only: it must never renew the environment that a run beside it uses.
+status: ## show how far a study is, what its jobs do and what failed, from another terminal or after a run
+	@[ -x $(VENV_PYTHON) ] || { echo "ddbias: nothing was run here yet; make run does" >&2; exit 1; }
+	@$(VENV_PYTHON) workflow/status.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE"
 
 estimate: env ## show jobs, time and memory of a study, stage by stage, expected and taken so far
 	@$(VENV_PYTHON) workflow/estimate.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE" --profile="$$PROFILE"

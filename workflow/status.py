@@ -15,7 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE / "scripts")]
 from ddbias.base.errors import DdbiasError
 from ddbias.planning import load, progress
 from launcher import LaunchError, say
-from launcher.arguments import parse
+from launcher.arguments import jobs_at_once, parse
 
 
 def main(words: list[str]) -> int:
@@ -30,7 +30,11 @@ def main(words: list[str]) -> int:
         for line in str(error).splitlines():
             say(f"{where}{line}")
         return 1
-    print("\n".join(progress.lines(progress.overview(study))))
+    found = progress.overview(study)
+    if not found.running:  # as many as a run would start here
+        at_once, _ = jobs_at_once({}, "", options["cores"], study.config["threads"])
+        found = progress.overview(study, at_once=at_once)
+    print("\n".join(progress.lines(found)))
     return 0
 
 
