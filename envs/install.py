@@ -63,12 +63,19 @@ def ensure(kind: str) -> None:
     """Bring `.venv` to the lock of `kind`: nothing to do, an addition to the runtime packages, or a new one."""
     if is_current(kind) and works():
         return
+    if VENV.is_symlink():
+        raise LaunchError(
+            f"{VENV} is a link to {os.path.realpath(VENV)}, which is not what these locks say, and belongs to another "
+            f"folder: remove the link (rm {VENV}), or run make there"
+        )
     fresh = not (is_current("run") and works())
     if fresh:
         take_lock()  # until this process ends: no run uses the environment that goes, no other make builds one
         remedy = (
             "on Debian and Ubuntu: apt-get install python3-venv; or name another Python with PYTHON=/path/to/python3"
         )
+        for stamp in VENV.glob("ddbias-*.stamp"):  # first of all: a removal that is stopped midway leaves no whole one
+            stamp.unlink()
         do(f"create {VENV} with {sys.executable}", sys.executable, "-m", "venv", "--clear", VENV, remedy=remedy)
     locks = [*([BOOTSTRAP, RUN, TORCH] if fresh else []), *ADDED[kind]]
     last = os.path.relpath(ENVS / (ADDED[kind] or [RUN])[-1])

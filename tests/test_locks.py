@@ -178,6 +178,28 @@ def test_environment_of_a_live_run_is_not_replaced(install, capsys):
     os.close(descriptor)
 
 
+def test_a_removal_that_is_stopped_leaves_no_stamp(install, monkeypatch):
+    """Half of the packages are gone then, but the Python of the environment still starts."""
+    Path(".venv").mkdir()
+    for kind in ("run", "dev"):
+        install.stamp_path(kind).write_text(install.expected_stamp(kind))
+    monkeypatch.setattr(install, "do", lambda *_, **__: sys.exit(143))
+    with pytest.raises(SystemExit):
+        install.ensure("dev")
+    assert not list(Path(".venv").glob("*.stamp"))
+
+
+def test_an_environment_of_another_folder_is_left_alone(install, capsys, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/ddbias-run.stamp").write_text("of other locks\n")
+    Path(".venv").symlink_to(tmp_path / "other")
+    assert install.main(["dev"]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert f".venv is a link to {tmp_path / 'other'}, which is not what these locks say" in said
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["ddbias-run.stamp"]
+
+
 def test_missing_venv_module_is_one_line_with_a_remedy(install, monkeypatch, capfd):
     """As on a Debian without python3-venv."""
     python = Path("python").absolute()
