@@ -5,6 +5,8 @@ Loss of a step, with a fresh network of frozen weights: sum over targets of |tar
 features), pixels moved by SGD with momentum 0.5. Differs from the public code in: micro-batches that do not end where
 a class ends; the targets may be weighted (`ddbias.debias.real_side`); named random streams instead of the clock.
 
+``distance: characteristic`` is NCFM's (arXiv 2502.20653), see `ddbias.distill.embedding_distance`.
+
 Two options are what COBRA's public code (arXiv 2605.00185) does differently: ``distance: absolute`` sums absolute
 differences instead of squares, and ``warm_up`` trains the fresh network for so many epochs on the synthetic images
 before it is frozen (SGD 0.01 without momentum, batches of 256, the matching's strategy with parameters of its own for
@@ -30,6 +32,7 @@ from ddbias.base.errors import unknown
 from ddbias.base.seeding import derive, stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
+from ddbias.distill.embedding_distance import embedding_distance
 from ddbias.distill.learner import Guidance, Learner, step_scale
 from ddbias.distill.precision.frozen import embedding_for
 from ddbias.learning import networks, training
@@ -49,10 +52,16 @@ PLUGIN = {
             "seconds": (
                 "0.02 + 0.003 * classes * (1 + updates_per_network)"
                 " + network * classes * (0.37 * real_batch + 1.08 * updates_per_network * ipc + warm_up * ipc)"
+                " + ((0.05 + classes * (0.00026 * real_batch + 0.0006 * updates_per_network * ipc))"
+                " * frequencies / 4096"
+                " if distance == 'characteristic' else 0)"
             ),
             "seconds_fast": (
                 "0.02 + 0.003 * classes * (1 + updates_per_network)"
                 " + network * classes * (0.15 * real_batch + 0.37 * updates_per_network * ipc + warm_up * ipc)"
+                " + ((0.05 + classes * (0.00026 * real_batch + 0.0006 * updates_per_network * ipc))"
+                " * frequencies / 4096"
+                " if distance == 'characteristic' else 0)"
             ),
             "seconds_once": "0.1 * classes + 0.3 * network * classes * (512 + 100 * ipc)",
             "megabytes": "image_mb * (256 + min(classes * ipc, 1024))",
@@ -146,11 +155,31 @@ PLUGIN = {
                     "description": "DSA strategy of the matching (DM; without flip for digits).",
                 },
                 "distance": {
-                    "enum": ["squared", "absolute"],
+                    "enum": ["squared", "absolute", "characteristic"],
                     "default": "squared",
                     "description": (
-                        "Sum of the squared (DM) or of the absolute (COBRA) differences of the mean embeddings."
+                        "Sum of the squared (DM) or of the absolute (COBRA) differences of the mean embeddings; or "
+                        "difference of their characteristic functions (NCFM, arXiv 2502.20653), whose gradient has "
+                        "another size: give its learning rate."
                     ),
+                },
+                "frequencies": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 4096,
+                    "description": "Random frequencies of a step, for characteristic (NCFM; 4,096).",
+                },
+                "alpha": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 0.5,
+                    "description": "Weight of the amplitudes, for characteristic (NCFM; 0.5).",
+                },
+                "beta": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 0.5,
+                    "description": "Weight of the phases, for characteristic (NCFM; 0.5).",
                 },
                 "warm_up": {
                     "type": "integer",
@@ -172,7 +201,6 @@ PLUGIN = {
     },
 }
 
-DISTANCES = ("squared", "absolute")
 STEPS = ("published", "scaled")
 GRAPH_IMAGES = 1024  # synthetic images whose graph is held at a time, about 1 GB with the published network
 
@@ -185,7 +213,7 @@ class Distiller(Learner):
     split : Split
         Training images; only shape and number of classes are used.
     settings : mapping
-        ``learning_rate``, ``momentum``, ``augment``; ``distance``, one of `DISTANCES`; ``warm_up``, in epochs;
+        ``learning_rate``, ``momentum``, ``augment``; ``distance`` and its own; ``warm_up``, in epochs;
         ``step``, one of `STEPS`; ``decay``; ``updates_per_network``.
     network : mapping
         ``kind`` and options of the embedding network.
@@ -218,9 +246,7 @@ class Distiller(Learner):
         guidance: Guidance | None = None,
     ) -> None:
         super().__init__(images, settings, guidance)
-        self.distance = settings.get("distance", "squared")
-        if self.distance not in DISTANCES:
-            raise unknown("embedding distance", self.distance, DISTANCES)
+        self.distance = embedding_distance(settings)
         if settings.get("step", STEPS[0]) not in STEPS:
             raise unknown("step", settings["step"], STEPS)
         scaled = settings.get("step") == "scaled"
@@ -271,23 +297,23 @@ class Distiller(Learner):
             self.probed[index] = self._targets(index, real, batch)
         targets, classes, scale, _ = self.probed[index]
         images = self.augment(self.images.detach(), self._seeds(index), self._sizes())
-        means = self.frozen(images).unflatten(0, (self.classes, -1)).mean(1)  # (K, D)
-        return float(scale @ self._distances(targets - means[classes]))
+        means = self.distance.lift(self.frozen(images)).unflatten(0, (self.classes, -1)).mean(1)  # (K, L)
+        return float(scale @ self.distance.between(targets, means[classes]))
 
     def _seeds(self, step: int) -> list[int]:
         """Return one Siamese seed per class: real and synthetic images of a class get the same parameters."""
         return [derive(self.seed, "augment", step, label) % 2**31 for label in range(self.classes)]
 
     def _targets(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, ...]:
-        """Return the targets (R, D) of a step, the class (R,) and the scale (R,) of each, and the first (K + 1,).
+        """Return the targets (R, L) of a step, the class (R,) and the scale (R,) of each, and the first (K + 1,).
 
         The last are on the CPU: class k has the targets from ``first[k]`` up to ``first[k + 1]``.
         """
         sizes = torch.bincount(batch.labels, minlength=self.classes).tolist()
-        embedding = self.frozen(self.augment(real, self._seeds(step), sizes))  # (M, D)
+        lifted = self.distance.lift(self.frozen(self.augment(real, self._seeds(step), sizes)))  # (M, L)
         first = torch.searchsorted(batch.classes, torch.arange(self.classes + 1))
-        rows, shares, places, classes, scale = transfer([*batch.blocks(), batch.classes, batch.scale], embedding.device)
-        pooled = torch.bmm(shares, embedding[rows]).flatten(0, 1)[places]  # (K, r, m) x (K, m, D) -> (R, D)
+        rows, shares, places, classes, scale = transfer([*batch.blocks(), batch.classes, batch.scale], lifted.device)
+        pooled = torch.bmm(shares, lifted[rows]).flatten(0, 1)[places]  # (K, r, m) x (K, m, L) -> (R, L)
         return pooled, classes, scale, first
 
     def _distance(
@@ -323,6 +349,7 @@ class Distiller(Learner):
             self.network.requires_grad_(False)
         networks.matching(self.network)
         self.frozen.refresh()
+        self.distance.draw(self.network.embedding_size, stream(self.seed, "frequencies", step), self.images.device)
 
     def _groups(self) -> list[tuple[int, int]]:
         """Return ranges of classes whose graphs fit into memory together; a class's loss needs its own images only."""
@@ -342,16 +369,11 @@ class Distiller(Learner):
         """Return loss and gradient for the images of some classes; target r is for class ``classes[r]`` of these."""
         leaf = images.requires_grad_(True)
         embedding = self.frozen.with_gradient(self.augment(leaf, seeds, self._sizes()[: len(seeds)]))
-        means = embedding.unflatten(0, (len(seeds), -1)).mean(1)  # (K, ipc, D) -> (K, D)
+        means = self.distance.lift(embedding).unflatten(0, (len(seeds), -1)).mean(1)  # (K, ipc, L) -> (K, L)
         # Targets are sorted by class, and every class has one: as many of them are the classes.
-        gap = targets - (means if len(targets) == len(means) else means[classes])
-        loss = scale @ self._distances(gap)
+        loss = scale @ self.distance.between(targets, means if len(targets) == len(means) else means[classes])
         (gradient,) = torch.autograd.grad(loss, leaf)
         return loss.detach(), gradient
-
-    def _distances(self, gap: torch.Tensor) -> torch.Tensor:
-        """Return the distance (R,) of each target from the mean it is matched with."""
-        return gap.square().sum(1) if self.distance == "squared" else gap.abs().sum(1)
 
     def _sizes(self) -> list[int]:
         """Return the number of synthetic images of each class."""
