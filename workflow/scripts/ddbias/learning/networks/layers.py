@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ddbias.base.errors import DdbiasError, unknown
+from ddbias.learning.networks.group_norm import GroupNorm
 
 GROUPS = 4
 
@@ -16,8 +17,8 @@ NORMS: dict[str, Callable[[int, int], nn.Module]] = {
     "none": lambda width, side: nn.Identity(),
     "batch": lambda width, side: nn.BatchNorm2d(width),
     "layer": lambda width, side: nn.LayerNorm((width, side, side)),
-    "instance": lambda width, side: nn.GroupNorm(width, width),
-    "group": lambda width, side: nn.GroupNorm(GROUPS, width),
+    "instance": lambda width, side: GroupNorm(width, width),
+    "group": lambda width, side: GroupNorm(GROUPS, width),
 }
 # ReLU works in place: its gradient needs the output only, and the layer before it does not need its own.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {

@@ -23,6 +23,7 @@ from torch import nn
 
 from ddbias.base.log import logger
 from ddbias.learning import device as devices
+from ddbias.learning.networks.group_norm import GroupNorm
 
 Way = TypeVar("Way")
 
@@ -151,6 +152,8 @@ def half_copy(network: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Mod
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AvgPool2d) and (child.kernel_size, child.stride, child.padding) == (2, 2, 0):
                 setattr(parent, name, AveragePooling())
+            elif isinstance(child, GroupNorm):
+                child.__class__ = nn.GroupNorm  # which the compiler spells out and fuses
             elif isinstance(child, nn.Conv2d) and _pads_more_than_it_sees(child):
                 # Then torch pads the images itself, with zeros as before: where a convolution pads by 3, as published
                 # for one channel, the gradient of its weights took a fifth of a training step.
