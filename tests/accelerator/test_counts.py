@@ -24,10 +24,10 @@ MOST = [  # kernels, copies, waits
     ("dm", {}, 121, 4, 0),
     ("dc", {"outer_loop": 1}, 699, 3, 0),
     ("dsa", {"outer_loop": 1}, 747, 4, 0),
-    ("idc", {"outer_loop": 1, "factor": 2}, 2908, 3, 0),
-    ("mtt", {"memory": "graph", **TEN}, 3262, 12, 1),
-    ("mtt", {"memory": "replay", **TEN}, 2968, 22, 2),
-    ("mtt", {"memory": "constant", **TEN}, 2878, 22, 2),
+    ("idc", {"outer_loop": 1, "factor": 2}, 2848, 3, 0),
+    ("mtt", {"memory": "graph", **TEN}, 2097, 12, 1),
+    ("mtt", {"memory": "replay", **TEN}, 2570, 22, 2),
+    ("mtt", {"memory": "constant", **TEN}, 2450, 22, 2),
 ]
 
 

@@ -255,7 +255,8 @@ class Distiller(Learner):
 
         The real batch is not used.
         """
-        start, target = self.segment(step)
+        # All parameters in one row: then a step of the network, and its derivative, is few operations.
+        start, target = ([torch.cat([p.flatten() for p in side])] for side in self.segment(step))
         count, steps = len(self.images), self.settings["syn_steps"]
         size = self.settings["syn_batch"] or count
         batches = transfer(shuffled_batches(count, size, steps, stream(self.seed, "order", step)), self.images.device)
@@ -264,13 +265,19 @@ class Distiller(Learner):
             rows = batches[turn]
             # Drawn from the name of the turn, so that a turn that is done again sees the same.
             inputs = self.augment.per_sample(images[rows], stream(self.seed, "augment", step, turn))
-            logits = functional_call(self.network, dict(zip(self.names, parameters, strict=True)), (inputs,))
+            logits = functional_call(self.network, self._named(*parameters), (inputs,))
             loss = cross_entropy(logits, self.labels[rows])
             return torch.autograd.grad(loss, parameters, create_graph=create_graph)
 
         way = WAYS[self.settings["memory"]]
         loss, gradient, self.rate_gradient = way(slopes, self.images, self.step_size, start, target, steps)
         return loss, gradient
+
+    def _named(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the parameters that a row (P,) of all their values holds."""
+        shapes = [self.network.get_parameter(name).shape for name in self.names]
+        parts = row.split([shape.numel() for shape in shapes])
+        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, shapes, strict=True)}
 
     def segment(self, step: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Return an expert's parameters at the start and at the end of the segment of its training drawn for a step.

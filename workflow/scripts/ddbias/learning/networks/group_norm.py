@@ -78,9 +78,9 @@ class _Gradient(torch.autograd.Function):
         if v is None:
             v = torch.zeros_like(values)
         w, jv = weight.view(-1, 1, 1), jacobian(v)
-        share = _of_channels(deviation, channels) * (-groups / (channels * pixels))  # -r / n
+        factor = _of_channels(deviation, channels) * (w * (-groups / (channels * pixels)))  # -w r / n
         along = _dot(jv, slope)
-        inner = share * of_group(_dot(v, h)) * w
+        inner = factor * of_group(_dot(v, h))
         to_slope = w * jv
         if to_weight is not None:
             inner = inner + to_weight
@@ -88,8 +88,8 @@ class _Gradient(torch.autograd.Function):
         if to_bias is not None:
             to_slope = to_slope + to_bias
         to_values = jacobian(inner * slope)
-        to_values = torch.addcmul(to_values, share * of_group(along * w), h)
-        to_values = torch.addcmul(to_values, share * of_group(_dot(slope, h) * w), jv)
+        to_values = torch.addcmul(to_values, of_group(factor * along), h)
+        to_values = torch.addcmul(to_values, of_group(factor * _dot(slope, h)), jv)
         return to_slope, to_values, along.sum(0).flatten(), None, None, None, None, None
 
 
