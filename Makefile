@@ -2,7 +2,7 @@
 # space in its name; the tools are run as modules, because console scripts in such a folder have broken first lines.
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 .DEFAULT_GOAL := help
-.PHONY: help run status estimate check-data advise report export ledger config-reference test test-fast test-slurm lint bench lock audit dist clean distclean env env-dev env-slurm env-audit env-profile
+.PHONY: help run status estimate check-data advise report export ledger config-reference test test-fast test-slurm lint bench lock audit docs dist clean distclean env env-dev env-slurm env-audit env-docs env-profile
 
 PYTHON ?=
 CONFIG ?=
@@ -101,10 +101,11 @@ bench: env-dev ## measure speed and memory against plain reference loops
 lock: env-audit ## renew envs/*.lock from envs/*.in (torch and torchvision by hand)
 	@$(LOCK) envs/bootstrap.in -o envs/bootstrap.lock
 	@$(LOCK) envs/requirements.in envs/requirements-torch.in -o envs/requirements.lock $(LOCKED_BEFORE)
-	@agreed="-c envs/requirements.lock"; for kind in dev slurm audit; do \
+	@agreed="-c envs/requirements.lock"; for kind in dev slurm audit docs; do \
 	  $(LOCK) envs/requirements.in envs/requirements-$$kind.in $$agreed \
 	    -o envs/requirements-$$kind.lock $(LOCKED_BEFORE) \
-	    $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' envs/requirements.lock) || exit 1; \
+	    $$(sed -n 's/^\([a-z0-9-]*\)==.*/\1/p' envs/requirements.lock | grep -vxFf envs/requirements-$$kind.in \
+	      | sed 's/^/--no-emit-package /') || exit 1; \
 	  agreed="$$agreed -c envs/requirements-$$kind.lock"; \
 	done
 
@@ -112,6 +113,10 @@ audit: env-audit ## ask whether a locked package has a known vulnerability
 	@status=0; for lock in envs/*.lock; do \
 	  $(VENV_PYTHON) -m pip_audit --strict --disable-pip --no-deps --progress-spinner off -r "$$lock" || status=1; \
 	done; exit $$status
+
+docs: env-docs ## make a site of docs/ in site/, which opens without a server, and check its links
+	@NO_MKDOCS_2_WARNING=1 $(VENV_PYTHON) -m mkdocs build --quiet --strict -f website/mkdocs.yml
+	@echo "ddbias: site/index.html is made"
 
 dist: env-dev ## build wheel and sdist in dist/
 	@$(VENV_PYTHON) -m hatchling build -d dist
@@ -134,6 +139,9 @@ env-slurm:
 
 env-audit:
 	@$(call INSTALL,audit)
+
+env-docs:
+	@$(call INSTALL,docs)
 
 # A profile that submits to SLURM needs a package more.
 env-profile:

@@ -1,6 +1,6 @@
 """Keep `.venv` equal to a lock file: run by the Makefile, standard library only.
 
-``python envs/install.py KIND``, run, dev, slurm or audit, builds what is missing, ``--check`` only answers by its exit
+``python envs/install.py KIND``, run, dev, slurm, audit or docs, builds what is missing, ``--check`` only answers by its exit
 status. A stamp inside `.venv` holds the locks' text and the Python version it was installed for, and is written last:
 an interrupted installation has no stamp and is made afresh, a changed lock or Python does not match it.
 
@@ -26,7 +26,7 @@ from launcher.lock import take_lock
 VENV = Path(".venv")  # relative: the folder of the checkout may hold spaces, and may be moved
 LIBRARY = "../../../../workflow/scripts"  # seen from where Python looks for packages; relative, as above
 BOOTSTRAP, RUN, TORCH = "bootstrap.lock", "requirements.lock", "requirements-torch.lock"
-ADDED = {"run": [], **{kind: [f"requirements-{kind}.lock"] for kind in ("dev", "slurm", "audit")}}
+ADDED = {"run": [], **{kind: [f"requirements-{kind}.lock"] for kind in ("dev", "slurm", "audit", "docs")}}
 BUILT = "connection-pool" if sys.version_info < (3, 14) else "connection-pool,immutables"
 HASHED = ("--no-deps", "--require-hashes", "--only-binary=:all:", f"--no-binary={BUILT}", "--no-build-isolation")
 

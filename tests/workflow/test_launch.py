@@ -417,5 +417,5 @@ def test_make_help_lists_every_target():
     done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     listed = {line.split()[1] for line in done.stdout.splitlines() if line.startswith("make ")}
     works = "help run status estimate check-data advise report export ledger config-reference"
-    keeps = "test test-fast test-slurm lint bench lock audit dist clean distclean"
+    keeps = "test test-fast test-slurm lint bench lock audit docs dist clean distclean"
     assert listed == {*works.split(), *keeps.split()}
