@@ -38,6 +38,7 @@ SETTINGS = {
     "grey": False,
     "augment_rule": "dsa",
     "learned_rate": True,
+    "soft_labels": True,
     "debiasing": {"kind": "none"},
 }
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}

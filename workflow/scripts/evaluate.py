@@ -6,7 +6,7 @@ Fails when the distilled set or a split is damaged.
 from dataclasses import replace
 
 from ddbias.data.split import load_split
-from ddbias.data.training_set import learned_rate, record, training_set
+from ddbias.data.training_set import learned_rate, record, training_set, training_soft_labels
 from ddbias.evaluation import protocol
 from ddbias.evaluation.fast import fast_network
 from ddbias.evaluation.grey import grey_copies, grey_split
@@ -20,6 +20,7 @@ def main(snakemake):
     where = device.prepare(params.device, params.threads)
     test = load_split(snakemake.input.test, "test")
     images, labels = training_set(snakemake.input.distilled, snakemake.input.train)
+    soft_labels = training_soft_labels(snakemake.input.distilled) if params.settings["soft_labels"] else None
     if params.settings["grey"]:
         images, test = grey_copies(images, test.meta["mean"], test.meta["std"]), grey_split(test)
     recipe = protocol.recipe(params.settings)
@@ -35,6 +36,7 @@ def main(snakemake):
             batch_size=recipe.batch_size,
             debiasing=params.settings["debiasing"],
             cutmix=recipe.cutmix,
+            soft_labels=soft_labels is not None,
         )
     provenance = device.provenance(where, params.threads, "fast" if fast else "exact")
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
@@ -52,6 +54,7 @@ def main(snakemake):
         debiasing=params.settings["debiasing"],
         fast=fast,
         checkpoint=checkpoint,
+        soft_labels=soft_labels,
         name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
     )
     protocol.save(

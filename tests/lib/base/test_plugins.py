@@ -184,7 +184,7 @@ def selector(option):
             "PLUGIN = {'distiller': {'a': {'options': {'kind': {}}}}}\n",
             "the option 'kind', which must be a JSON schema",
         ),
-        (DECLARED, "distiller 'firsts' needs a class Distiller or Selection, and the file defines neither"),
+        (DECLARED, "distiller 'firsts' needs a class Distiller, Selection or Assembly, and the file defines none"),
         (DECLARED + LEARNER, "'firsts' learns images, so it needs the option 'iterations', with a default or required"),
         (
             "PLUGIN = {'debias': {'a': {}}}\n",

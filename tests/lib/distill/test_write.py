@@ -8,8 +8,9 @@ import torch
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.data.distilled import load_distilled
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import save_split
-from ddbias.data.training_set import training_set
+from ddbias.data.training_set import training_set, training_soft_labels
 from ddbias.distill import write
 from ddbias.distill.engine import Distilled
 from ddbias.distill.write import Run, save
@@ -189,3 +190,11 @@ def test_the_command_names_study_and_settings(monkeypatch):
     assert write.command("a/b") == plain
     monkeypatch.setenv("DDBIAS_GIVEN", "--configfile 'my study.yaml' --config scale=fast")
     assert " --configfile 'my study.yaml' --config scale=fast --force -- a/b" in write.command("a/b")
+
+
+def test_soft_labels_are_written_with_their_temperature(tmp_path, split):
+    soft = SoftLabels(torch.full((6, 3), 1 / 3), 20)
+    outputs = written(tmp_path, learnt(split, soft_labels=soft), split)
+    found = training_soft_labels(outputs.distilled)
+    assert torch.equal(found.probabilities, soft.probabilities)
+    assert found.temperature == 20

@@ -2,12 +2,15 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
+from ddbias.base.errors import DdbiasError
 from ddbias.data import store
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split, channel_statistics
 from ddbias.data.training_set import training_set
 from ddbias.evaluation import calibration, metrics, protocol, records
 from ddbias.learning.training import Recipe
 from ddbias.runtime.checkpoint import Checkpoint
+from torch.nn.functional import one_hot
 
 CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 1}
@@ -254,3 +257,37 @@ def test_recipe_takes_what_it_knows():
     settings |= {"learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0, "batch_size": 7}
     settings |= {"schedule": "constant", "cutmix": 0.5, "augment_rule": "idc"}
     assert protocol.recipe(settings) == Recipe(0.1, 0.0, 0.0, 7, "crop", "constant", 0.5, "idc")
+
+
+# ---- soft labels ----------------------------------------------------------------------------------------------------
+
+
+def soft_outcome(images, labels, test, soft, *, cutmix=0.0, debiasing=protocol.PLAIN):
+    how = {"network": NETWORK, "recipe": Recipe(batch_size=16, learning_rate=0.05, cutmix=cutmix), "epochs": 20}
+    how |= {"steps": None, "repeats": 1, "seed": 0, "device": CPU, "debiasing": debiasing}
+    return protocol.evaluate(images, labels, test, soft_labels=soft, **how).counts
+
+
+@pytest.mark.parametrize("cutmix", [0.0, 1.0])
+def test_certain_soft_labels_are_hard_labels(few_digits, cutmix):
+    images, labels = training(few_digits())
+    test, soft = few_digits("test"), SoftLabels(one_hot(labels, 3).float())
+    hard = soft_outcome(images, labels, test, None, cutmix=cutmix)
+    np.testing.assert_array_equal(soft_outcome(images, labels, test, soft, cutmix=cutmix), hard)
+
+
+def test_networks_learn_what_soft_labels_say(few_digits):
+    """Of another class than the hard ones, at a high temperature."""
+    images, labels = training(few_digits())
+    other = (labels + 1) % 3
+    soft = SoftLabels((5 * one_hot(other, 3) / 10).softmax(1), 10)
+    (counts,) = soft_outcome(images, labels, few_digits("test"), soft)
+    told = counts.sum(0)
+    assert told[[0, 1, 2], [1, 2, 0]].sum() > 0.8 * told.sum()
+
+
+def test_soft_labels_and_debiasing_are_refused_together(few_digits):
+    images, labels = training(few_digits())
+    soft = SoftLabels(one_hot(labels, 3).float())
+    with pytest.raises(DdbiasError, match="give the evaluation soft_labels: false"):
+        soft_outcome(images, labels, few_digits("test"), soft, debiasing={"kind": "lff"})

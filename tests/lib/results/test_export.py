@@ -36,7 +36,9 @@ NAMES = ["airplane", "no", "2"]  # the second one is false in careless YAML
 FIRST = "colours-0.95-dm-kde-ipc2-seed0"
 
 
-def write_set(results, *, debias="kde", seed=0, distiller="dm", images=True, shape=(3, 8, 8), **changes):
+def write_set(
+    results, *, debias="kde", seed=0, distiller="dm", images=True, shape=(3, 8, 8), soft_labels=None, **changes
+):
     """Write a distilled set of three classes with values below 0 and above 255, its labels in no order."""
     cell = {"dataset": "colours", "ratio": "0.95", "distiller": distiller, "debias": debias, "ipc": "2"}
     folder = results / "distilled" / "/".join(cell.values()) / f"seed{seed}"
@@ -51,6 +53,8 @@ def write_set(results, *, debias="kde", seed=0, distiller="dm", images=True, sha
         tensors["images"] = normalize(pixels, mean, std)
     else:
         tensors["index"] = torch.arange(6)
+    if soft_labels is not None:
+        tensors["soft_labels"] = soft_labels
     store.write_tensors(folder / "distilled.safetensors", tensors, meta | changes)
     run = {"commit": "0123456789ab+", "date": "2026-01-31T10:00:00+00:00", "seconds": 75.5, "host": "secret"}
     store.write_json(folder / "run.json", run)
@@ -464,3 +468,21 @@ def test_images_that_png_cannot_hold_are_left_out(results, tmp_path):
     write_set(results, seed=5, shape=(2, 8, 8))
     _, _, summary = export(results, tmp_path / "out")
     assert "2 channels, which PNG has not" in summary
+
+
+def test_soft_labels_go_with_the_images(results, tmp_path):
+    soft = torch.rand(6, 3, generator=torch.Generator().manual_seed(0)).softmax(1)
+    write_set(results, soft_labels=soft, temperature=20)
+    hub, ranking, _ = export(results, tmp_path / "out")
+    table = parquet.read_table(hub / f"data/{FIRST}/train-00000-of-00001.parquet")
+    np.testing.assert_array_equal(np.array(table["soft_label"].to_pylist(), np.float32), soft.numpy())
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["soft_label"] == {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
+    after = load_distilled(hub / "data" / FIRST).soft_labels
+    assert torch.equal(after.probabilities, soft)
+    assert after.temperature == 20
+    (folder,) = (path.parent for path in ranking.rglob("soft_labels.pt"))
+    labels = torch.load(folder / "labels.pt", weights_only=True)
+    stored = torch.load(folder / "soft_labels.pt", weights_only=True)
+    assert torch.equal(stored, soft[torch.tensor([1, 4, 2, 3, 0, 5])])
+    assert labels.tolist() == [0, 0, 1, 1, 2, 2]

@@ -316,7 +316,8 @@ def distill(
     facts = {"cell": cell, "settings": kept, "provenance": provenance}
     made_by = f"ddbias.distill(images, labels, ipc={ipc}, method={method!r}, seed={seed}, ...)"
     save = partial(write.save, result, split, **facts, run=run, made_by=made_by)
-    return Distillation(result.images, result.labels, write.described(result, split, **facts), result.history, save)
+    meta = write.described(result, split, **facts)
+    return Distillation(result.images, result.labels, meta, result.soft_labels, result.history, save)
 
 
 def _pools(

@@ -89,7 +89,8 @@ def check_distiller(
 
     One that learns images: its loss and images are finite, every image is moved, the same seed gives the same result
     and another one another, and a job that was killed before its last step goes on to the identical result. One that
-    selects: different real images of the right classes, the same for the same seed.
+    selects: different real images of the right classes, the same for the same seed. One that assembles images: finite
+    ones, others for another seed, and probabilities as soft labels.
 
     Parameters
     ----------
@@ -123,7 +124,10 @@ def check_distiller(
     ipc = len(case.split) if case.settings["kind"] == "whole" else IPC * case.split.classes
     case.require(len(result.labels) == ipc, f"made {len(result.labels)} labels instead of {ipc}")
     case.require(_same(case.run(), result), "the same seed gave another result")
-    if result.rows is None:
+    if hasattr(plugins.module("distiller", kind), "Assembly"):
+        _check_images(case, result)
+        case.require(not torch.equal(case.run(seed=1).images, result.images), "another seed gave the same images")
+    elif result.rows is None:
         _check_learner(case, result)
     else:
         _check_selection(case, result)
@@ -132,9 +136,7 @@ def check_distiller(
 
 def _check_learner(case: Case, result: Distilled) -> None:
     images, state = result.images, case.folder / "state.safetensors"
-    case.require(images.shape == (IPC * case.split.classes, *case.split.shape), f"images are {tuple(images.shape)}")
-    case.require(images.dtype == torch.float32 and not images.requires_grad, "images must be plain float32")
-    case.require(bool(images.isfinite().all()), "images are not finite")
+    _check_images(case, result)
     case.require(bool(result.history), "no step reported anything, so there is no loss")
     steps = len(next(iter(result.history.values())))
     case.require(steps >= STEPS, f"reported {steps} steps")
@@ -153,6 +155,14 @@ def _check_learner(case: Case, result: Distilled) -> None:
     case.require(_same(case.run(checkpoint=resumed), result), "a run that was killed and went on gave another result")
     case.require(resumed.began == steps - 1, f"a killed run went on from step {resumed.began}, not {steps - 1}")
     state.unlink()
+
+
+def _check_images(case: Case, result: Distilled) -> None:
+    images, soft = result.images, result.soft_labels
+    case.require(images.shape == (IPC * case.split.classes, *case.split.shape), f"images are {tuple(images.shape)}")
+    case.require(images.dtype == torch.float32 and not images.requires_grad, "images must be plain float32")
+    case.require(bool(images.isfinite().all()), "images are not finite")
+    case.require(soft is None or soft.is_valid(len(images), case.split.classes), "soft labels are no probabilities")
 
 
 def _check_selection(case: Case, result: Distilled) -> None:
@@ -292,7 +302,8 @@ def _real_settings(settings: Mapping, split: Split, folder: Path) -> RealSetting
 
 
 def _same(a: Distilled, b: Distilled) -> bool:
-    tensors = [(a.labels, b.labels), (a.images, b.images), (a.rows, b.rows)]
+    soft = [result.soft_labels and result.soft_labels.probabilities for result in (a, b)]
+    tensors = [(a.labels, b.labels), (a.images, b.images), (a.rows, b.rows), soft]
     return a.history == b.history and all(x is y is None or torch.equal(x, y) for x, y in tensors)
 
 

@@ -13,8 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
-from ddbias.data import formation
+from ddbias.data import formation, soft_labels
 from ddbias.data.png import png
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import denormalize
 from ddbias.data.training_set import FILE_NAME, read_set
 
@@ -35,16 +36,20 @@ class DistilledSet:
     meta : dict
         How the set was made: study, scale, dataset, ratio, distiller, debias, ipc, seed, names, provenance; perhaps
         ``formation``.
+    soft_labels : SoftLabels or None
+        Probabilities of the classes beside `labels`, where the set has them, see `ddbias.data.soft_labels`.
 
     Notes
     -----
     Some distillers (IDC) store ``formation ** 2`` training images in each image, see `ddbias.data.formation`.
-    Everything but the attributes `images` and `labels` is about the M images to train on, ``M = N * formation ** 2``.
+    Everything but the attributes `images`, `labels` and `soft_labels` is about the M images to train on,
+    ``M = N * formation ** 2``.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     meta: Mapping = field(default_factory=dict)
+    soft_labels: SoftLabels | None = None
 
     def __len__(self) -> int:
         return len(self.labels) * self.formation**2
@@ -60,6 +65,16 @@ class DistilledSet:
             return self.images, self.labels
         images = formation.decode(self.images, self.formation, mean=self.meta["mean"], std=self.meta["std"])
         return images, formation.decode_labels(self.labels, self.formation)
+
+    def soft_targets(self) -> SoftLabels | None:
+        """Return the soft labels of the images to train on, None if the set has none.
+
+        Examples
+        --------
+        >>> soft = load_distilled("results/soft_labels/fast/distilled/.../seed0").soft_targets()  # doctest: +SKIP
+        >>> loss = soft.loss(network(images), soft.probabilities)  # doctest: +SKIP
+        """
+        return self.soft_labels and self.soft_labels.decoded(self.formation)
 
     def pixels(self) -> torch.Tensor:
         """Return the images to train on as uint8 (M, C, H, W), 0..255; what lies outside is clipped."""
@@ -159,4 +174,4 @@ def load_distilled(path: str | Path) -> DistilledSet:
             f"{path} (distiller {meta.get('distiller')}) holds only indices of training samples; open its train.arrow "
             "with ddbias.load_split instead"
         )
-    return DistilledSet(tensors["images"], tensors["labels"], meta)
+    return DistilledSet(tensors["images"], tensors["labels"], meta, soft_labels.of_tensors(tensors, meta))

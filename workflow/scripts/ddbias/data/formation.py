@@ -60,8 +60,8 @@ def decode(images: torch.Tensor, factor: int, *, mean: Sequence[float], std: Seq
 
 
 def decode_labels(labels: torch.Tensor, factor: int) -> torch.Tensor:
-    """Return the labels (N * factor ** 2,) of decoded images, given those (N,) of the stored ones."""
-    return labels.repeat_interleave(factor**2)
+    """Return the labels (N * factor ** 2, ...) of decoded images, given those (N, ...) of the stored ones."""
+    return labels.repeat_interleave(factor**2, 0)
 
 
 def mosaic(images: torch.Tensor, factor: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What an evaluation needs of a distilled set: images to train on, the learning rate learnt with them, the record."""
+"""What an evaluation needs of a distilled set: images to train on and their labels, the learning rate, the record."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 from ddbias.base.errors import DdbiasError
-from ddbias.data import formation, store
+from ddbias.data import formation, soft_labels, store
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import load_split
 
 FILE_NAME = "distilled.safetensors"
@@ -48,6 +49,13 @@ def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tens
     return torch.from_numpy(np.array(split.images[rows])), tensors["labels"]
 
 
+def training_soft_labels(path: str | Path) -> SoftLabels | None:
+    """Return the soft labels of the images to train on, None if the distilled set has none."""
+    tensors, meta = store.read_tensors(path, prefix=soft_labels.TENSOR)
+    found = soft_labels.of_tensors(tensors, meta)
+    return found and found.decoded(meta.get("formation", 1))
+
+
 def learned_rate(path: str | Path) -> float | None:
     """Return the learning rate that the distiller learnt together with its images, None if it did not."""
     _, meta = store.read_tensors(path, prefix=None)
@@ -62,7 +70,7 @@ def record(path: str | Path) -> dict | None:
 
 def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
     """Raise `DdbiasError` unless images, labels and metadata fit together."""
-    images, labels = tensors.get("images"), tensors.get("labels")
+    images, labels, soft = tensors.get("images"), tensors.get("labels"), soft_labels.of_tensors(tensors, meta)
     store.require(path, "a distilled set", [*tensors, *meta], ("images", "labels", "mean", "std", "label_names"))
     store.require_finite(path, "images", images.numpy())
     fits = (
@@ -74,6 +82,8 @@ def _check(path: Path, tensors: dict[str, torch.Tensor], meta: dict) -> None:
         and _is_formation(meta.get("formation", 1), images)
         and (len(labels) == 0 or 0 <= int(labels.min()) <= int(labels.max()) < len(meta["label_names"]))
     )
+    if fits and soft and not soft.is_valid(len(labels), len(meta["label_names"])):
+        raise store.damaged(path, "its soft labels are no probabilities of its classes for each image")
     if not fits:
         raise DdbiasError(
             f"{path} is damaged: {images.dtype} images {tuple(images.shape)}, {labels.dtype} labels "

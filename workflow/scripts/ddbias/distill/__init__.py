@@ -1,7 +1,8 @@
 """Distillers: from a split, a debias and a number of images per class to a distilled set.
 
 A distiller is one module. One that *learns* images has a class ``Distiller``, a `ddbias.distill.learner.Learner`; one
-that *selects* real images has a class ``Selection``, a `ddbias.distill.selector.Selector`.
+that *selects* real images has a class ``Selection``, a `ddbias.distill.selector.Selector`; one that *assembles* images
+out of real ones has a class ``Assembly``, a `ddbias.distill.selector.Assembler`.
 
 The package can be called: ``ddbias.distill(images, labels, ipc=10)`` is `ddbias.calls.distill`.
 """

@@ -3,7 +3,9 @@
 A distiller's module has either
 
 ``Selection``
-    a `ddbias.distill.selector.Selector`, for controls that choose real images, or
+    a `ddbias.distill.selector.Selector`, for controls that choose real images,
+``Assembly``
+    a `ddbias.distill.selector.Assembler`, for methods that make images out of real ones at once, or
 ``Distiller``
     a `ddbias.distill.learner.Learner`, for methods that learn images.
 """
@@ -22,11 +24,12 @@ from ddbias.base.errors import DdbiasError, Misuse, unknown
 from ddbias.base.log import Progress
 from ddbias.base.plugins.given import need, need_kind
 from ddbias.base.seeding import global_stream, stream
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill.convergence import Probe, moved
 from ddbias.distill.learner import FULL_SHARE, Guidance, Learner
-from ddbias.distill.selector import Selector
+from ddbias.distill.selector import Assembler, Selector
 from ddbias.runtime.checkpoint import Checkpoint
 
 NOTHING_LEARNT = dict.fromkeys(("iterations", "at_most", "moved", "converged"))
@@ -56,6 +59,8 @@ class Distilled:
         Of the run: ``iterations`` done and ``at_most``; ``moved``, see `ddbias.distill.convergence.moved`;
         ``converged``; ``first_conflicting``, the number of conflicting samples among the first (or chosen) images. None
         where it cannot be said. Where there was a probe also what `ddbias.distill.convergence.Probe.curve` returns.
+    soft_labels : SoftLabels or None
+        Of the images, beside `labels`.
     """
 
     labels: torch.Tensor
@@ -65,6 +70,7 @@ class Distilled:
     formation: int = 1
     learning_rate: float | None = None
     record: Mapping = field(default_factory=dict)
+    soft_labels: SoftLabels | None = None
 
 
 def run(
@@ -130,6 +136,13 @@ def run(
             rows = method.select(ipc)
             _check_rows(rows, split, ipc)
         return _selected(split, rows, stores_images=method.stores_images)
+    if hasattr(module, "Assembly"):
+        side = RealSide(split.labels, real, batch_size=1, seed=seed)
+        with plugins.calling("distiller", settings["kind"]), global_stream(seed, "global"):
+            given = {"settings": settings, "network": network, "seed": seed, "device": device, "models": models or {}}
+            method = module.Assembly(split, side, **given)
+            need_kind(method, Assembler, "itself", "Assembly")
+            return _assembled(split, *method.assemble(ipc), ipc)
     if not issubclass(module.Distiller, Learner):
         raise DdbiasError(f"the Distiller of {settings['kind']} must be a ddbias.distill.learner.Learner")
     if module.Distiller.needs_real and "real_batch" not in settings:
@@ -188,6 +201,15 @@ def _check_rows(rows: torch.Tensor, split: Split, ipc: int | str) -> None:
     need_kind(rows, torch.Tensor, "the rows", "select")
     if not 0 <= int(rows.min()) <= int(rows.max()) < len(split):
         raise Misuse(f"gives rows beyond the {len(split)} training images", "select")
+
+
+def _assembled(split: Split, images: torch.Tensor, soft_labels: SoftLabels | None, ipc: int) -> Distilled:
+    """Return images that were made at once, after a look at them."""
+    need(images, "the images", "assemble", shape=[split.classes * ipc, *split.shape], types=["float32"])
+    if soft_labels is not None and not soft_labels.is_valid(len(images), split.classes):
+        raise Misuse("gives soft labels that are no probabilities of the classes for each image", "assemble")
+    labels = torch.arange(split.classes).repeat_interleave(ipc)
+    return Distilled(labels, images.cpu(), None, {}, record=NOTHING_LEARNT, soft_labels=soft_labels)
 
 
 def _selected(split: Split, rows: torch.Tensor, *, stores_images: bool) -> Distilled:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ddbias.base import environment
-from ddbias.data import formation, store
+from ddbias.data import formation, soft_labels, store
 from ddbias.data.preview import save_grid
 from ddbias.data.split import Split, denormalize
 from ddbias.distill.engine import Distilled
@@ -75,6 +75,8 @@ def save(
     """
     meta = described(result, split, cell=cell, settings=settings, provenance=provenance)
     tensors = {"labels": result.labels.long()}
+    if result.soft_labels is not None:
+        tensors[soft_labels.TENSOR] = result.soft_labels.probabilities.float()
     if result.images is not None:
         tensors["images"] = result.images.float()
     if result.rows is not None:
@@ -118,6 +120,8 @@ def described(
         meta["formation"] = result.formation
     if result.learning_rate is not None:
         meta["learning_rate"] = result.learning_rate
+    if result.soft_labels is not None:
+        meta[soft_labels.TEMPERATURE] = result.soft_labels.temperature
     return meta
 
 

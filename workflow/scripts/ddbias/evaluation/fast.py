@@ -22,7 +22,14 @@ from ddbias.learning.precision.half_network import HalfNetwork, as_vector
 
 
 def fast_network(
-    network: Network, test: Split, *, count: int, batch_size: int, debiasing: Mapping, cutmix: float = 0.0
+    network: Network,
+    test: Split,
+    *,
+    count: int,
+    batch_size: int,
+    debiasing: Mapping,
+    cutmix: float = 0.0,
+    soft_labels: bool = False,
 ) -> HalfNetwork | None:
     """Return what computes like `network` in bfloat16, or None and say why it cannot be had.
 
@@ -37,6 +44,8 @@ def fast_network(
         ``kind`` and options, see `ddbias.evaluation.debiased_training`.
     cutmix : float
         Share of the batches that are mixed.
+    soft_labels : bool
+        Whether networks are trained on soft labels.
     """
     device = next(network.parameters()).device
     size = half_precision.least_filled([len(batch) for batch in torch.arange(count).split(batch_size)])
@@ -52,14 +61,20 @@ def fast_network(
         None,
         lambda: HalfNetwork(network, size=size),
         probe,
-        obstacle="CutMix has a loss of its own" if cutmix else _evaluation_obstacle(network, device, debiasing["kind"]),
+        obstacle=_loss_obstacle(debiasing["kind"], cutmix, soft_labels) or _evaluation_obstacle(network, device),
         instead="the evaluation stays float32",
     )
 
 
-def _evaluation_obstacle(network: Network, device: torch.device, debiasing: str) -> str | None:
-    if debiasing != debiased_training.NONE:
-        return f"debiasing {debiasing} has a loss of its own"
+def _loss_obstacle(debiasing: str, cutmix: float, soft_labels: bool) -> str | None:
+    if cutmix:
+        return "CutMix has a loss of its own"
+    if soft_labels:
+        return "soft labels have a loss of their own"
+    return None if debiasing == debiased_training.NONE else f"debiasing {debiasing} has a loss of its own"
+
+
+def _evaluation_obstacle(network: Network, device: torch.device) -> str | None:
     if not kind(device).micro_batches:
         return "networks are not trained in bfloat16 on a GPU"
     return half_precision.network_obstacle(network, device)

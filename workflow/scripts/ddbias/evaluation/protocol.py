@@ -15,9 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ddbias.base.errors import DdbiasError
 from ddbias.base.groups import IDENTITY, Pairing
 from ddbias.base.log import Progress, logger
 from ddbias.base.seeding import derive, global_stream, stream
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split
 from ddbias.evaluation import calibration, debiased_training, metrics, records
 from ddbias.learning import networks
@@ -60,6 +62,7 @@ def evaluate(
     debiasing: Mapping = PLAIN,
     fast: HalfNetwork | None = None,
     checkpoint: Checkpoint | None = None,
+    soft_labels: SoftLabels | None = None,
 ) -> Outcome:
     """Count the test predictions of `repeats` networks trained on a set of images.
 
@@ -87,6 +90,8 @@ def evaluate(
         Computes for all networks, see `ddbias.evaluation.fast`; None: float32.
     checkpoint : Checkpoint, optional
         Keeps the predictions of finished networks, so that a resumed job continues with the next one.
+    soft_labels : SoftLabels or None
+        Of the images: networks are trained on them instead of the labels. Takes no debiasing and nothing fast.
 
     Returns
     -------
@@ -94,6 +99,12 @@ def evaluate(
     """
     images, labels = images.to(device), labels.to(device)
     prepare = test.normalize if images.dtype == torch.uint8 else None
+    if soft_labels and debiasing["kind"] != debiased_training.NONE:
+        raise DdbiasError(
+            f"debiasing {debiasing['kind']} has a loss of its own, and the set has soft labels; give the evaluation "
+            "soft_labels: false"
+        )
+    targets = soft_labels.probabilities.to(device) if soft_labels else labels
     pixels, truth = test.tensors(device)
     truth = truth.cpu().numpy()
     groups = 1 if test.attributes is None else len(test.meta["attribute_names"])
@@ -117,7 +128,7 @@ def evaluate(
             train(
                 model,
                 images,
-                labels,
+                targets,
                 recipe=recipe,
                 epochs=epochs,
                 steps=steps,
@@ -125,6 +136,7 @@ def evaluate(
                 generator=stream(seed, "evaluation", repeat, "batches"),
                 loss=loss,
                 gradients=fast.of_mean if fast else None,
+                criterion=soft_labels.loss if soft_labels else torch.nn.functional.cross_entropy,
             )
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             # Counted like any other, since a published mean holds such networks too, but never silently.

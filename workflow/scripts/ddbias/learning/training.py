@@ -97,6 +97,7 @@ def train_step(
     prepare=None,
     generator: torch.Generator,
     loss: Callable | None = None,
+    criterion: Callable = nn.functional.cross_entropy,
 ) -> torch.Tensor:
     """Do one step of the loop in `train` with the rows `batch` (B,) of `images`; return their mean loss, a scalar.
 
@@ -104,7 +105,7 @@ def train_step(
     augmentation.
     """
     inputs, targets, batch = _drawn(images, labels, batch, augment=augment, prepare=prepare, generator=generator)
-    value = nn.functional.cross_entropy(network(inputs), targets) if loss is None else loss(inputs, targets, batch)
+    value = criterion(network(inputs), targets) if loss is None else loss(inputs, targets, batch)
     optimiser.step(value)
     return value.detach()
 
@@ -130,6 +131,7 @@ def train(
     generator: torch.Generator,
     loss: Callable | None = None,
     gradients: Callable | None = None,
+    criterion: Callable = nn.functional.cross_entropy,
 ) -> None:
     """Train `network` in place, with cross-entropy unless another loss is given.
 
@@ -140,6 +142,7 @@ def train(
     images : Tensor, shape (N, C, H, W)
         Normalised float images, or anything that `prepare` turns into them batch by batch (raw uint8).
     labels : Tensor of int64, shape (N,)
+        Or others (N, ...) that `criterion` takes.
     recipe : Recipe
     epochs, steps : int
         Exactly one of them: nominal epochs of the published loop, or optimiser steps.
@@ -149,11 +152,13 @@ def train(
         Source of the order of the batches and of the augmentation.
     loss : callable, optional
         Returns the loss of a batch, a scalar that depends on every parameter of `network`, from the prepared and
-        augmented images (B, C, H, W), their labels (B,) and their rows (B,) in `images`. By default the mean
-        cross-entropy.
+        augmented images (B, C, H, W), their labels (B,) and their rows (B,) in `images`. By default
+        `criterion`.
     gradients : callable, optional
         Returns the gradients of the mean cross-entropy with respect to all parameters of `network` from such images
-        and their labels: a faster way than autograd's. Excludes `loss`.
+        and their labels: a faster way than autograd's. Excludes `loss`, and a `criterion` of another kind.
+    criterion : callable
+        Returns the mean loss of logits (B, K) and labels, a scalar; for batches that CutMix has mixed, too.
 
     Raises
     ------
@@ -166,7 +171,7 @@ def train(
         mixed = CutMix(recipe.cutmix)
 
         def loss(inputs: torch.Tensor, targets: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-            return mixed.loss(network, inputs, targets, generator)
+            return mixed.loss(network, inputs, targets, generator, criterion)
 
     augment = augmentation(recipe.augment, recipe.augment_rule)
     rate, optimiser = recipe.learning_rate, None
@@ -179,7 +184,7 @@ def train(
         for batch in shuffled_batches(len(labels), recipe.batch_size, phase, generator):
             options = {"augment": augment, "prepare": prepare, "generator": generator}
             if gradients is None:
-                train_step(network, optimiser, images, labels, batch, loss=loss, **options)
+                train_step(network, optimiser, images, labels, batch, loss=loss, criterion=criterion, **options)
             else:
                 optimiser.apply(gradients(*_drawn(images, labels, batch, **options)[:2]))
         rate *= 0.2 if recipe.schedule == "two_drops" else 0.1

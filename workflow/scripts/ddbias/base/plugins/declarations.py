@@ -323,11 +323,11 @@ def _check_code(plugin: Plugin, names: set[str]) -> None:
             raise plugin.error("has estimate only, so it must require the option 'surrogate'")
         if "estimate" not in names and "surrogate" in plugin.options:
             raise plugin.error("has the option 'surrogate', but no function estimate that reads it")
-    elif "Selection" in names:
+    elif {"Selection", "Assembly"} & names:
         return
     elif "Distiller" in names:
         for option in LEARNER_OPTIONS:
             if "default" not in plugin.options.get(option, {}) and option not in plugin.required:
                 raise plugin.error(f"learns images, so it needs the option '{option}', with a default or required")
     else:
-        raise plugin.error("needs a class Distiller or Selection, and the file defines neither")
+        raise plugin.error("needs a class Distiller, Selection or Assembly, and the file defines none")

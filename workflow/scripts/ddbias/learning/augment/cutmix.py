@@ -8,6 +8,7 @@ and the share of the area is computed after the box was clipped to the image.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +33,14 @@ class CutMix:
     beta: float = 1.0
 
     def loss(
-        self, network: nn.Module, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
+        self,
+        network: nn.Module,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+        criterion: Callable = cross_entropy,
     ) -> torch.Tensor:
-        """Return the mean cross-entropy of `network` on a batch that may be mixed.
+        """Return the mean `criterion` of `network` on a batch that may be mixed.
 
         Parameters
         ----------
@@ -43,6 +49,8 @@ class CutMix:
         labels : Tensor of int64, shape (B,)
         generator : Generator
             On the CPU; draws whether to mix, the share, the box and the partners.
+        criterion : callable
+            Returns the mean loss of logits and labels.
 
         Returns
         -------
@@ -50,13 +58,13 @@ class CutMix:
             A scalar.
         """
         if not self.probability or torch.rand(1, generator=generator).item() >= self.probability:
-            return cross_entropy(network(images), labels)
+            return criterion(network(images), labels)
         drawn = _beta(self.beta, generator)
         box = _box(*images.shape[2:], drawn, generator)
         partners = torch.randperm(len(images), generator=generator).to(images.device)
         mixed, share = mix(images, partners, box)
         logits = network(mixed)
-        return share * cross_entropy(logits, labels) + (1 - share) * cross_entropy(logits, labels[partners])
+        return share * criterion(logits, labels) + (1 - share) * criterion(logits, labels[partners])
 
 
 def mix(images: torch.Tensor, partners: torch.Tensor, box: tuple[int, int, int, int]) -> tuple[torch.Tensor, float]:

@@ -85,11 +85,13 @@ def front_matter(
 
 def _info(entry: ExportedSet, size: int) -> dict:
     names = {str(label): str(name) for label, name in enumerate(entry.meta["label_names"])}
+    soft = [{"name": "soft_label", "sequence": "float32"}] if entry.distilled.soft_labels else []
     return {
         "config_name": entry.name,
         "features": [
             {"name": "image", "dtype": "image"},
             {"name": "label", "dtype": {"class_label": {"names": names}}},
+            *soft,
         ],
         "splits": [{"name": "train", "num_bytes": size, "num_examples": len(entry.distilled)}],
     }

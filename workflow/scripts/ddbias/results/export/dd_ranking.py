@@ -39,7 +39,7 @@ def write_folders(folder: Path, sets: Sequence[ExportedSet], *, template: str | 
 
 
 def write_set(folder: Path, entry: ExportedSet) -> None:
-    """Write ``images.pt``, ``labels.pt``, ``images/``, ``settings.json`` and, if there is a learning rate, ``lr.pt``.
+    """Write ``images.pt``, ``labels.pt``, ``images/``, ``settings.json`` and, if there are any, soft labels and a rate.
 
     Parameters
     ----------
@@ -52,6 +52,8 @@ def write_set(folder: Path, entry: ExportedSet) -> None:
     name, mean, std = normalisation(entry)
     _save(folder / "images.pt", renormalised(images, meta["mean"], meta["std"], mean, std)[order])
     _save(folder / "labels.pt", labels[order])
+    if soft := distilled.soft_targets():
+        _save(folder / "soft_labels.pt", soft.probabilities[order])
     if "learning_rate" in meta:
         _save(folder / "lr.pt", torch.tensor(float(meta["learning_rate"])))
     contents = distilled.png_images()

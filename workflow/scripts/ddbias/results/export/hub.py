@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import parquet
 
-from ddbias.data import store
+from ddbias.data import soft_labels, store
 from ddbias.data.distilled import DistilledSet
 from ddbias.results.export.card import write_card
 from ddbias.results.export.crate import write_crate
@@ -63,8 +63,11 @@ def image_table(distilled: DistilledSet) -> pa.Table:
     kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
     labels = {"names": list(map(str, distilled.meta["label_names"])), "_type": "ClassLabel"}
     features = {"image": {"_type": "Image"}, "label": labels}
-    schema = pa.schema({"image": kind, "label": pa.int64()}, {"huggingface": _json({"info": {"features": features}})})
-    return pa.Table.from_arrays([pa.array(images, kind), pa.array(distilled.tensors()[1].numpy())], schema=schema)
+    columns = {"image": pa.array(images, kind), "label": pa.array(distilled.tensors()[1].numpy())}
+    if soft := distilled.soft_targets():
+        features["soft_label"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
+        columns["soft_label"] = pa.array(soft.probabilities.tolist(), pa.list_(pa.float32()))
+    return pa.table(columns).replace_schema_metadata({"huggingface": _json({"info": {"features": features}})})
 
 
 def write_training_tensors(path: Path, distilled: DistilledSet) -> None:
@@ -74,7 +77,9 @@ def write_training_tensors(path: Path, distilled: DistilledSet) -> None:
     """
     images, labels = distilled.tensors()
     meta = {key: value for key, value in distilled.meta.items() if key != "formation"}
-    store.write_tensors(path, {"images": images, "labels": labels}, meta)
+    soft = distilled.soft_targets()
+    more = {soft_labels.TENSOR: soft.probabilities} if soft else {}
+    store.write_tensors(path, {"images": images, "labels": labels, **more}, meta)
 
 
 def _json(value: object) -> str:
