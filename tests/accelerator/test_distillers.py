@@ -25,6 +25,8 @@ OPTIONS = [
     ("idc", {"factor": 3, "init": "noise", "distance": "l1", "cutmix": 1.0}),
     ("mtt", {"memory": "replay", "syn_batch": 3}),
     ("mtt", {"memory": "constant"}),
+    ("dm", {"distance": "characteristic", "frequencies": 64, "learning_rate": 0.001}),
+    ("rded", {"factor": 2, "soft_labels": True}),
     ("dm", {"guidance": CLOM}),
     ("dsa", {"guidance": CLOM | {"loss": "cos"}}),
 ]

@@ -29,6 +29,17 @@ def test_other_weights_and_layouts(few_digits, capsys):
     assert by_name.pixels()[0].tolist() in split.images[:20, :1].tolist()
 
 
+def test_soft_labels_are_returned_and_written(few_digits, tmp_path):
+    split = few_digits()
+    options = {"method": "rded", "network": NETWORK, "models": {"epochs": 1}, "progress": False}
+    made = ddbias.distill(split.images, split.labels, ipc=2, soft_labels=True, temperature=3, **options)
+    soft = ddbias.load_distilled(made.save(tmp_path / "set")).soft_targets()
+    assert torch.equal(soft.probabilities, made.soft_targets().probabilities)
+    assert soft.is_valid(6, 3)
+    assert soft.temperature == made.meta["temperature"] == 3
+    assert made.history == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

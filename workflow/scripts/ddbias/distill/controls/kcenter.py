@@ -42,13 +42,17 @@ class Selection(EmbeddedSelector):
         return drawn[centres(features[torch.searchsorted(members, drawn)], mean, ipc)]
 
 
-def candidates(side: RealSide, label: int, ipc: int, seed: int) -> torch.Tensor:
-    """Return the rows of a class (M,), ascending, that may become centres; all of it when its weights are equal."""
+def candidates(side: RealSide, label: int, least: int, seed: int, most: int | None = None) -> torch.Tensor:
+    """Return the rows of a class (M,), ascending, that may be chosen.
+
+    As many as its weights are worth (equal weights: all of it), at most `most`, and at least `least`.
+    """
     members, weights = side.classes[label], side.weights[label]
-    if side.uniform[label]:
+    worth = len(members) if side.uniform[label] else round(float(weights.sum() ** 2 / weights.square().sum()))
+    count = max(least, min(worth, most or worth))
+    if count == len(members):
         return members
-    worth = round(float(weights.sum() ** 2 / weights.square().sum()))
-    return side.select(label, max(ipc, worth), stream(seed, "candidates", label)).sort().values
+    return side.select(label, count, stream(seed, "candidates", label)).sort().values
 
 
 def centres(features: torch.Tensor, mean: torch.Tensor, count: int) -> torch.Tensor:
