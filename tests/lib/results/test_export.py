@@ -178,6 +178,7 @@ def test_the_card_says_how_it_was_made_and_no_more(results, tmp_path):
 
 
 def test_croissant_is_valid_and_everything_in_it_resolves(results, tmp_path):
+    write_set(results, soft_labels=torch.full((6, 3), 1 / 3), temperature=20)
     hub, _, _ = export(results, tmp_path / "out")
     described = json.loads((hub / "croissant.json").read_text())
     schema = json.loads((ROOT / "workflow/schemas/croissant.schema.json").read_text())
@@ -199,6 +200,7 @@ def test_croissant_is_valid_and_everything_in_it_resolves(results, tmp_path):
             assert field["source"]["extract"]["column"] in parquet.read_schema(hub / path).names
         if "references" in field:
             assert field["references"]["field"]["@id"] in fields
+    assert [name for name in fields if name.endswith("soft_label")] == [f"{FIRST}/soft_label"]
     (labels,) = [records for records in described["recordSet"] if "data" in records]
     assert [row["colours_labels/name"] for row in labels["data"]] == NAMES
     assert {key for row in labels["data"] for key in row} <= set(fields)

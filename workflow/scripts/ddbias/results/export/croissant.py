@@ -153,7 +153,9 @@ def _records(entry: ExportedSet, path: str) -> dict:
             **more,
         }
 
-    meta = entry.meta
+    meta, soft = entry.meta, []
+    if entry.distilled.soft_labels:
+        soft = [field("soft_label", "sc:Float", "Probability of each class, at `temperature`.", repeated=True)]
     return {
         "@type": "cr:RecordSet",
         "@id": entry.name,
@@ -167,5 +169,6 @@ def _records(entry: ExportedSet, path: str) -> dict:
             field(
                 "label", "sc:Integer", "The class.", references={"field": {"@id": f"{meta['dataset']}_labels/label"}}
             ),
+            *soft,
         ],
     }
