@@ -94,6 +94,7 @@ def files(snakemake, tmp_path):
         ("dm", DM, "fairdd", {"groups": "clusters", "clusters": 2, "known": 0.3}),
         ("random", {}, "group_balanced", {"groups": "attribute"}),
         ("mtt", MTT, "kde", {"variance": 0.1}),
+        ("rded", {"candidates": 9, "soft_labels": True}, "kde", {"variance": 0.1}),
         ("dm", GUIDED, "kde", {"variance": 0.1}),
     ],
 )
@@ -104,9 +105,9 @@ def test_a_call_gives_the_bits_of_the_files(few_digits, files, tmp_path, method,
     distiller = {"kind": method, **options}
     if method == "dm":
         distiller["network"] = "network"
-    if method == "mtt" or "guidance" in options:
+    if method in ("mtt", "rded") or "guidance" in options:
         models = {"models": {"kind": "experts" if method == "mtt" else "classifiers", "network": "network", **EXPERTS}}
-        distiller |= {"models": "models"} if method == "mtt" else {}
+        distiller |= {"models": "models"} if method != "dm" else {}
         distiller |= {"guidance": {**options["guidance"], "models": ["models"]}} if method == "dm" else {}
         models["models"]["seed"] = SEED  # the pool gets the weights of its own seed
     written = files(split, study({debias: named}, {method: distiller}, models), method, debias)
