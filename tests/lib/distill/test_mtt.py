@@ -374,6 +374,22 @@ def test_published_settings():
 NULL = dict.fromkeys(Published.__annotations__)
 
 
+def test_starts_are_in_a_window_that_grows(split, pool, monkeypatch):
+    """As DATM's: uniform from min_start, its end grows evenly from first_max_start to max_start."""
+    method = distiller(split, pool, max_start=3, min_start=1, first_max_start=2, growth=100)
+    starts = []
+    monkeypatch.setattr(method, "_parameters", lambda member, epoch: starts.append(epoch) or [torch.randn(2)])
+    for step in range(200):
+        method.segment(step)
+    assert starts[1::2] == [epoch + 2 for epoch in starts[::2]]
+    assert set(starts[:200:2]) == {1}
+    assert 30 < starts[200::2].count(1) < 70
+    assert set(starts[200::2]) == {1, 2}
+    assert [method.window(step) for step in (0, 99, 100, 10_000)] == [(1, 2), (1, 2), (1, 3), (1, 3)]
+    wide = distiller(split, pool, max_start=3, first_max_start=1, growth=100)
+    assert [wide.window(step)[1] for step in (0, 49, 50, 99, 100)] == [1, 1, 2, 2, 3]
+
+
 def test_null_takes_the_published_ones_as_far_as_the_pool_reaches(split, pool):
     method = distiller(split, pool, noise(split, ipc=10), **NULL)
     assert {name: method.settings[name] for name in NULL} == {
@@ -399,6 +415,9 @@ def test_the_schema_has_the_published_defaults():
         "init": "real",
         "augment": AUGMENT,
         "memory": "replay",
+        "min_start": 0,
+        "first_max_start": None,
+        "growth": 5000,
     }
     assert properties["memory"]["enum"] == list(WAYS)
     assert plugins.module("distiller", "mtt") is mtt
@@ -413,6 +432,8 @@ def test_the_schema_has_the_published_defaults():
         ({"memory": "little"}, "unknown memory 'little'"),
         ({"expert_epochs": 5}, "expert_epochs is 5, but the pool of models has only 4 epochs"),
         ({"max_start": 4}, "max_start is 4 and expert_epochs 2, but the pool.* only 4 epochs; use max_start 3 or less"),
+        ({"min_start": 3}, "min_start 3 and below first_max_start 3, which grows to max_start 3; use ascending"),
+        ({"first_max_start": 4}, "below first_max_start 4, which grows to max_start 3"),
         ({"augment": "colour"}, "unknown augmentation 'colour'"),
     ],
 )

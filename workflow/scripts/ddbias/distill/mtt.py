@@ -6,6 +6,9 @@ at t, and moves the images, and the size of these steps, down the gradient of th
 parameters ``expert_epochs`` later, relative to how far the expert went (`ddbias.distill.unrolled`). The learned step
 size is part of the result: it is the learning rate for training on the images.
 
+``min_start`` and ``first_max_start`` are DATM's window of start epochs (arXiv 2310.05773): late segments for large
+sets, and easy ones first. Its learned soft labels are not here.
+
 The experts are a pool of `ddbias.distill.pretraining`. Debias weights enter *their* training and nothing else here, so
 no real images are drawn (``needs_real``).
 
@@ -90,6 +93,25 @@ PLUGIN = {
                         "An update starts at an epoch of an expert below this one (MTT; 2, 20, 40). null goes "
                         "no further than the experts were trained."
                     ),
+                },
+                "min_start": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "default": 0,
+                    "description": "First epoch at which an update starts (MTT; 0; DATM: later ones).",
+                },
+                "first_max_start": {
+                    "type": ["integer", "null"],
+                    "minimum": 1,
+                    "default": None,
+                    "description": "max_start of the first iteration, from which it grows (DATM); null: it does not.",
+                },
+                "growth": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "default": 5000,
+                    "x-scale": "iterations",
+                    "description": "Iterations in which it grows, evenly.",
                 },
                 "learning_rate": {
                     "type": ["number", "null"],
@@ -185,8 +207,8 @@ class Distiller(Learner):
     settings : mapping
         ``models``, the name of the pool; ``syn_steps``, ``expert_epochs``, ``max_start``, ``learning_rate`` of the
         pixels, ``step_size`` (the first one) and ``step_size_learning_rate`` (None: `published`; ``max_start`` then no
-        larger than the pool allows); ``momentum`` of the pixels; ``syn_batch`` (None: all images); ``augment``;
-        ``memory``, a key of `ddbias.distill.unrolled.WAYS`.
+        larger than the pool allows), ``min_start``, ``first_max_start``, ``growth``; ``momentum`` of the pixels;
+        ``syn_batch`` (None: all images); ``augment``; ``memory``, a key of `ddbias.distill.unrolled.WAYS`.
     network : mapping or None
         Not used: the network is that of the pool.
     images : Tensor, shape (K * ipc, C, H, W)
@@ -282,17 +304,24 @@ class Distiller(Learner):
     def segment(self, step: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Return an expert's parameters at the start and at the end of the segment of its training drawn for a step.
 
-        All experts are used in turn, each time in a new order; the first epoch is uniform in 0 .. max_start - 1.
+        All experts are used in turn, each time in a new order; the first epoch is uniform in the `window`.
         """
         turn, position = divmod(step, len(self.members))
         chosen = torch.randperm(len(self.members), generator=stream(self.seed, "experts", turn))[position]
-        epoch = int(torch.randint(self.settings["max_start"], (), generator=stream(self.seed, "start", step)))
+        first, end = self.window(step)
+        epoch = first + int(torch.randint(end - first, (), generator=stream(self.seed, "start", step)))
         member = self.members[int(chosen)]
         start, target = (self._parameters(member, e) for e in (epoch, epoch + self.settings["expert_epochs"]))
         if not squared_distance(start, target) > 0:
             raise DdbiasError(f"{member.path} does not move after epoch {epoch}; raise the learning rate of the pool")
         there = transfer([*start, *target], self.images.device)
         return there[: len(start)], there[len(start) :]
+
+    def window(self, step: int) -> tuple[int, int]:
+        """Return the first epoch at which the segment of a step may begin, and the first at which it may not."""
+        least, most = self.settings["first_max_start"], self.settings["max_start"]
+        grown = 1 if least == most else min(1, step / self.settings["growth"])
+        return self.settings["min_start"], least + int((most - least) * grown)
 
     def _parameters(self, member: Member, epoch: int) -> list[torch.Tensor]:
         state = member.state(epoch)
@@ -360,5 +389,12 @@ def _settled(settings: Mapping, table: Published, members: list[Member]) -> dict
         raise DdbiasError(
             f"max_start is {settled['max_start']} and expert_epochs {ahead}, but the pool of models has only {last} "
             f"epochs; use max_start {longest} or less, or train it longer"
+        )
+    settled["min_start"] = settings.get("min_start", 0)
+    settled["first_max_start"] = settings.get("first_max_start") or settled["max_start"]
+    if not settled["min_start"] < settled["first_max_start"] <= settled["max_start"]:
+        raise DdbiasError(
+            f"an update cannot start at an epoch from min_start {settled['min_start']} and below first_max_start "
+            f"{settled['first_max_start']}, which grows to max_start {settled['max_start']}; use ascending numbers"
         )
     return settled
