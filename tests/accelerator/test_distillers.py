@@ -6,8 +6,12 @@ import torch
 from ddbias import testing
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
+from ddbias.base.seeding import stream
 from ddbias.distill import distribution_matching, engine, gradient_matching, idc, mtt
+from ddbias.distill.precision.frozen import ExactEmbedding
+from ddbias.learning import networks
 from ddbias.learning.augment import siamese
+from ddbias.learning.precision import half_precision
 
 CPU = torch.device("cpu")
 PSEUDO = [
@@ -119,3 +123,15 @@ def test_a_tensor_left_on_the_cpu_is_caught(emulated, unprobed, images_of, mutan
     mutant(module, old, new)
     with pytest.raises(emulated_gpu.Refused):
         images_of(emulated, kind)
+
+
+def test_real_images_are_embedded_a_part_at_a_time(emulated, monkeypatch):
+    monkeypatch.setattr(half_precision, "CAPTURED_IMAGES", 7)
+    network = networks.of_settings({"kind": "convnet", "width": 4}, (3, 8, 8), 2, 0)
+    networks.reset(network, stream(0, "test"))
+    images, sizes = torch.randn(20, 3, 8, 8, generator=stream(1, "test")), []
+    wanted = network.embed(images)
+    network.to(emulated).body.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    given = ExactEmbedding(network, emulated)(images.to(emulated))
+    assert sizes == [7, 7, 6]
+    torch.testing.assert_close(given.cpu(), wanted.detach(), rtol=1e-5, atol=1e-5)

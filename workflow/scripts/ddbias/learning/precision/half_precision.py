@@ -28,7 +28,7 @@ from ddbias.learning.networks.group_norm import GroupNorm
 Way = TypeVar("Way")
 
 MICRO_BATCH = 32
-CAPTURED_IMAGES = 4096  # most images of one captured graph; by arithmetic, not measured, about 1 MB each with gradients
+CAPTURED_IMAGES = 4096  # most images of one batch on a GPU; by arithmetic, not measured, about 1 MB each with gradients
 CAPTURED_CALLS = 3  # the first run of a captured function warms up, the second is recorded, the third is replayed
 LEAST_COSINE = 0.95  # of what a network gives in bfloat16 and in float32
 
@@ -80,8 +80,8 @@ def captures(device: torch.device) -> bool:
 
 
 def together(images: torch.Tensor) -> int:
-    """Return how many of some images their device computes at a time."""
-    return MICRO_BATCH if devices.kind(images.device).micro_batches else max(len(images), 1)
+    """Return how many of some images their device computes at a time, at most."""
+    return MICRO_BATCH if devices.kind(images.device).micro_batches else CAPTURED_IMAGES
 
 
 def fast_or_exact(
