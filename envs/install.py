@@ -1,7 +1,7 @@
 """Keep `.venv` equal to a lock file: run by the Makefile, standard library only.
 
-``python envs/install.py KIND``, run, dev, slurm, audit or docs, builds what is missing, ``--check`` only answers by its exit
-status. A stamp inside `.venv` holds the locks' text and the Python version it was installed for, and is written last:
+``python envs/install.py KIND``, run, dev, slurm, audit or docs, builds what is missing, ``--check`` only answers by its
+exit status. A stamp inside `.venv` holds the locks' text and the Python version it was installed for, and is written last:
 an interrupted installation has no stamp and is made afresh, a changed lock or Python does not match it.
 
 Every file that is installed has a hash in its lock, pip's own first of all, and nothing is installed that is in no

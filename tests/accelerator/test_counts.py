@@ -23,7 +23,7 @@ TEN = {"syn_steps": 10}
 MOST = [  # kernels, copies, waits
     ("dm", {}, 121, 4, 0),
     ("dc", {"outer_loop": 1}, 699, 3, 0),
-    ("dsa", {"outer_loop": 1}, 734, 4, 0),
+    ("dsa", {"outer_loop": 1}, 747, 4, 0),
     ("idc", {"outer_loop": 1, "factor": 2}, 2848, 3, 0),
     ("mtt", {"memory": "graph", **TEN}, 2097, 12, 1),
     ("mtt", {"memory": "replay", **TEN}, 2570, 22, 2),

@@ -111,7 +111,7 @@ def test_the_history_is_the_same_whenever_it_is_read(emulated, images_of, monkey
     ("kind", "module", "old", "new"),
     [
         ("dm", distribution_matching, ".to(device)\n        if not own", "\n        if not own"),
-        ("dm", distribution_matching, "batch.scale], embedding.device)", 'batch.scale], torch.device("cpu"))'),
+        ("dm", distribution_matching, "batch.scale], lifted.device)", 'batch.scale], torch.device("cpu"))'),
         ("dc", gradient_matching, "torch.arange(self.classes, device=device)", "torch.arange(self.classes)"),
         ("dm", siamese, "images.shape[2:]), images.device)", 'images.shape[2:]), torch.device("cpu"))'),
         ("mtt", mtt, "torch.arange(split.classes, device=device)", "torch.arange(split.classes)"),

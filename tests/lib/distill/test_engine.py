@@ -13,7 +13,7 @@ from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.real_side import DRAWS, RealSettings, RealSide
 from ddbias.distill import engine
 from ddbias.distill.learner import Learner
-from ddbias.distill.selector import Selector
+from ddbias.distill.selector import Assembler, Selector
 from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
 from ddbias.planning.config import load_schema
@@ -26,7 +26,7 @@ STEPS = 3
 SMALL = {"iterations": STEPS, "real_batch": 12, "outer_loop": 2, "inner_loop": 1, "epochs": 1}
 DISTILLERS = plugins.kinds("distiller")
 LEARNERS = [kind for kind in DISTILLERS if hasattr(plugins.module("distiller", kind), "Distiller")]
-SELECTORS = sorted(set(DISTILLERS) - set(LEARNERS))
+SELECTORS = [kind for kind in DISTILLERS if hasattr(plugins.module("distiller", kind), "Selection")]
 
 pytestmark = pytest.mark.usefixtures("one_thread", "unprobed")
 
@@ -195,13 +195,11 @@ def test_the_images_of_few_classes_at_a_time_change_nothing(split, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", DISTILLERS)
-def test_a_module_is_a_learner_or_a_selector(kind):
+def test_a_module_is_a_learner_a_selector_or_an_assembler(kind):
     defined = vars(plugins.module("distiller", kind))
-    if kind in LEARNERS:
-        assert issubclass(defined["Distiller"], Learner)
-        assert "Selection" not in defined
-    else:
-        assert issubclass(defined["Selection"], Selector)
+    forms = {"Distiller": Learner, "Selection": Selector, "Assembly": Assembler}
+    ((name, base),) = [(name, base) for name, base in forms.items() if name in defined]
+    assert issubclass(defined[name], base)
 
 
 def test_every_learner_starts_as_the_engine_can():
