@@ -201,7 +201,7 @@ def test_digest_does_not_follow_what_changes_no_result(copy):
 def test_digest_follows_what_code_does(copy):
     seen = [copy.digest()]
     for path, old, new in (
-        ("distill/distribution_matching.py", ".square().sum(1)", ".square().mean(1)"),
+        ("distill/embedding_distance.py", "gap.square().sum(1)", "gap.square().mean(1)"),
         ("learning/networks/__init__.py", 'stream(seed, "init")', 'stream(seed, "start")'),  # what all networks share
         ("learning/optimiser.py", "alpha=-self.learning_rate", "alpha=self.learning_rate"),
         ("base/seeding.py", ">> 1", ">> 2"),
