@@ -64,7 +64,11 @@ PLUGIN = {
                 " if distance == 'characteristic' else 0)"
             ),
             "seconds_once": "0.1 * classes + 0.3 * network * classes * (512 + 100 * ipc)",
-            "megabytes": "image_mb * (256 + min(classes * ipc, 1024))",
+            # Characteristic functions hold real and imaginary parts of all real images (the probe's are 512), twice.
+            "megabytes": (
+                "image_mb * (256 + min(classes * ipc, 1024))"
+                " + (0.000016 * classes * max(real_batch, 512) * frequencies if distance == 'characteristic' else 0)"
+            ),
             "options": {
                 "network": {"type": "string", "description": "Name under `networks`."},
                 "iterations": {
