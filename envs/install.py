@@ -1,12 +1,8 @@
 """Keep `.venv` equal to a lock file: run by the Makefile, standard library only.
 
 ``python envs/install.py KIND``, run, dev, slurm, audit or docs, builds what is missing, ``--check`` only answers by its
-exit status. A stamp inside `.venv` holds the locks' text and the Python version it was installed for, and is written last:
-an interrupted installation has no stamp and is made afresh, a changed lock or Python does not match it.
-
-Every file that is installed has a hash in its lock, pip's own first of all, and nothing is installed that is in no
-lock; but for torch and what that brings, see requirements-torch.lock. Only packages without a wheel are built here,
-from their hashed source with the pinned setuptools: one for all, and one more, which needs a compiler, for Python 3.14.
+exit status. A stamp inside `.venv` holds the locks' text and the Python version it was installed for, and is written
+last: an interrupted installation has no stamp and is made afresh, a changed lock or Python does not match it.
 """
 
 from __future__ import annotations

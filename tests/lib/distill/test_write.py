@@ -185,7 +185,9 @@ def test_the_preview_shows_at_most_ten_images_a_class(tmp_path, split):
 
 
 def test_the_command_names_study_and_settings(monkeypatch):
-    monkeypatch.delenv("DDBIAS_GIVEN", raising=False)
+    monkeypatch.delenv("DDBIAS_GIVEN", raising=False)  # as in a module of another workflow, whose profile is not known
+    assert write.command("a/b") == "snakemake --cores 1 --force -- a/b"
+    monkeypatch.setenv("DDBIAS_GIVEN", "")
     plain = "snakemake --cores 1 --workflow-profile workflow/profiles/workstation --force -- a/b"
     assert write.command("a/b") == plain
     monkeypatch.setenv("DDBIAS_GIVEN", "--configfile 'my study.yaml' --config scale=fast")
