@@ -14,6 +14,7 @@ from ddbias.learning.augment import siamese
 from ddbias.learning.precision import half_precision
 
 CPU = torch.device("cpu")
+KINDS = [kind for kind, plugin in plugins.kinds("distiller").items() if "files" not in plugin.facts]  # these only read
 PSEUDO = [
     {"kind": "fairdd", "groups": "clusters", "surrogate": "probe", "reduction": "mean"},
     {"kind": "cobra", "groups": "predicted", "surrogate": "probe", "draw": "proportional"},
@@ -62,7 +63,7 @@ def close(given, wanted):
     torch.testing.assert_close(given, wanted, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in plugins.kinds("distiller") if kind != "dc"])  # dsa has all of it
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "dc"])  # dsa has all of it
 def test_every_distiller_keeps_the_contract(emulated, unprobed, split, tmp_path, kind):
     made = testing.check_distiller(kind, device=emulated, split=split, folder=tmp_path)
     wanted = testing.Case(kind, split=split, folder=tmp_path).run()

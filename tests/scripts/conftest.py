@@ -52,7 +52,7 @@ def snakemake(tmp_path, torch_as_before, monkeypatch):
             output=OutputFiles(fromdict={name: str(path) for name, path in output.items()}),
             params=Params(fromdict=params),
             wildcards=Wildcards(fromdict=wildcards),
-            config={"plugins": []},
+            config={"plugins": [], "data": {}},
             log=Log(toclone=[str(tmp_path / "logs" / f"{rule}.log")]),
         )
 

@@ -3,6 +3,7 @@ rule distill:
         train=rules.synthesize_dataset.output.train,
         weights=sample_weights,
         models=model_files,
+        files=source_files,
     output:
         distilled="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/distilled.safetensors",
         history="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/history.parquet",
@@ -27,6 +28,7 @@ rule distill:
         gpu=gpu,
     params:
         code=code("distill", distiller_kinds),
+        files=source_digests,
         settings=distiller_settings,
         network=distiller_network,
         debias=debias_settings,

@@ -1,9 +1,12 @@
 # The input files of each stage.
 def declared_files(wildcards, find):
-    """Return what `find` finds of the files and folders of the user that a data set's source and bias are made from."""
-    settings = study.config["datasets"][wildcards.dataset]
+    """Return what `find` finds of the files and folders of the user that a data set, or a distiller, is made from."""
+    if hasattr(wildcards, "distiller"):
+        settings = {"distiller": distiller_settings(wildcards)}
+    else:
+        settings = {section: study.config["datasets"][wildcards.dataset][section] for section in ("source", "bias")}
     named = []
-    for section in ("source", "bias"):
+    for section in settings:
         for option in plugins.find(section, settings[section]["kind"]).facts.get("files", []):
             value = settings[section]
             for key in option.split("."):
@@ -13,7 +16,7 @@ def declared_files(wildcards, find):
 
 
 def source_files(wildcards):
-    """Return the files of a data set that the user owns, wherever they lie: a change of one reruns what it made."""
+    """Return the files of a data set or a distiller that the user owns, wherever they lie: a change of one reruns what it made."""
     return declared_files(wildcards, found_files)
 
 

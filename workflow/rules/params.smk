@@ -50,7 +50,7 @@ def member(wildcards):
 
 
 def distiller_settings(wildcards):
-    return study.config["distillers"][wildcards.distiller]
+    return study.distiller(wildcards)
 
 
 def distiller_network(wildcards):

@@ -32,6 +32,7 @@ def main(snakemake):
         precision=params.precision,
         checkpoint=checkpoint,
         models=pools(snakemake.input.models),
+        data=snakemake.config["data"],  # no param: where the files lie does not change the result
         name="{distiller} {debias} ipc{ipc} seed{seed}".format(**cell),
     )
     write.save(

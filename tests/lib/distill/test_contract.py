@@ -45,7 +45,7 @@ def split():
 
 def pairs():
     """Every distiller with one debias of each real side (weights, targets a group), every debias with one distiller."""
-    for kind in plugins.kinds("distiller"):
+    for kind in (name for name, plugin in plugins.kinds("distiller").items() if "files" not in plugin.facts):
         for how in [*plugins.kinds("debias"), *PSEUDO]:
             name = how if isinstance(how, str) else f"{how['kind']}-{how['groups']}"
             marks = [pytest.mark.slow] if kind in ("dc", "dsa", "idc") else []

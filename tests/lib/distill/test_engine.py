@@ -24,7 +24,7 @@ NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 AUGMENT = "color_crop_cutout_flip_scale_rotate"
 STEPS = 3
 SMALL = {"iterations": STEPS, "real_batch": 12, "outer_loop": 2, "inner_loop": 1, "epochs": 1}
-DISTILLERS = plugins.kinds("distiller")
+DISTILLERS = [kind for kind, plugin in plugins.kinds("distiller").items() if "files" not in plugin.facts]
 LEARNERS = [kind for kind in DISTILLERS if hasattr(plugins.module("distiller", kind), "Distiller")]
 SELECTORS = [kind for kind in DISTILLERS if hasattr(plugins.module("distiller", kind), "Selection")]
 

@@ -1,13 +1,15 @@
 """The loop around every distiller: initial images, steps, progress, state, history.
 
-A distiller's module has either
+A distiller's module has one of
 
 ``Selection``
     a `ddbias.distill.selector.Selector`, for controls that choose real images,
 ``Assembly``
-    a `ddbias.distill.selector.Assembler`, for methods that make images out of real ones at once, or
+    a `ddbias.distill.selector.Assembler`, for methods that make images out of real ones at once,
 ``Distiller``
-    a `ddbias.distill.learner.Learner`, for methods that learn images.
+    a `ddbias.distill.learner.Learner`, for methods that learn images,
+``given_set``
+    a function that reads a set from files, see `ddbias.distill.controls.external`.
 """
 
 from __future__ import annotations
@@ -85,6 +87,7 @@ def run(
     precision: str,
     checkpoint: Checkpoint,
     models: Mapping[str, Sequence[str | Path]] | None = None,
+    data: Mapping[str, object] | None = None,
     name: str = "distill",
 ) -> Distilled:
     """Make one distilled set.
@@ -108,6 +111,8 @@ def run(
         Where the state is kept.
     models : mapping of str to sequence of path, or None
         Files of the members of every pool of pre-trained models that the distiller uses.
+    data : mapping or None
+        ``root`` and ``mirrors``: where a distiller that reads files looks for them.
     name : str
         Shown with the progress.
 
@@ -128,6 +133,10 @@ def run(
     smallest = int(np.bincount(split.labels, minlength=split.classes).min())
     if ipc != "all" and ipc > smallest:
         raise DdbiasError(f"ipc {ipc} is more than the {smallest} images of the smallest class")
+    if hasattr(module, "given_set"):
+        with plugins.calling("distiller", settings["kind"]):
+            images, labels, facts = module.given_set(split, settings=settings, ipc=ipc, data=data or {})
+        return Distilled(labels, images, None, {}, record=NOTHING_LEARNT | {"first_conflicting": None} | facts)
     if hasattr(module, "Selection"):
         side = RealSide(split.labels, real, batch_size=1, seed=seed)
         with plugins.calling("distiller", settings["kind"]), global_stream(seed, "global"):

@@ -12,6 +12,7 @@ from ddbias.evaluation import comparisons
 from ddbias.planning import metric_kinds
 from ddbias.planning.published import Published, expand
 
+FILE_FIELDS = ("dataset", "ratio", "ipc", "seed")  # of a cell, which the names of a distiller's files may have
 KERNEL = ("variance", "temperature")  # the settings of a debias that a heatmap shows
 
 
@@ -52,6 +53,17 @@ class Study:
     def needs_surrogate(self, debias: str) -> bool:
         """Tell whether the weights of a debias come from a surrogate."""
         return self.config["debias"][debias].get("surrogate") is not None
+
+    def distiller(self, cell: Cell) -> dict:
+        """Return the settings of a cell's distiller, with the fields of the cell in the names of its files.
+
+        `cell` may be any object with these attributes.
+        """
+        settings = dict(self.config["distillers"][cell.distiller])
+        for option in plugins.find("distiller", settings["kind"]).facts.get("files", []):
+            for field in FILE_FIELDS if settings[option] else ():
+                settings[option] = settings[option].replace(f"{{{field}}}", getattr(cell, field))
+        return settings
 
     def pools(self, distiller: str) -> list[str]:
         """Return the names of the pools of models that a distiller uses."""

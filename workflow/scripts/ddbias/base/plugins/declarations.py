@@ -44,7 +44,7 @@ FACTS = {
     "network": {"fixed": dict, "counts": list},
     "surrogate": {"gives": list, "passes": float},
     "debias": {"reads": list, "tries": str, "seconds": str, "megabytes": str},
-    "distiller": {"seconds": str, "seconds_fast": str, "seconds_once": str, "megabytes": str},
+    "distiller": {"files": list, "seconds": str, "seconds_fast": str, "seconds_once": str, "megabytes": str},
     "guidance": {"seconds": str},
     "debiasing": {"passes": float},
     "figure": {"files": list, "whole": bool, "split": bool, "kernels": bool},
@@ -82,8 +82,8 @@ class Plugin:
             Of a source: ``train``, ``test``, ``classes``, ``channels``, ``side`` and, where it does not depend on
             options, ``smallest_class``.
         ``files``
-            Of a source or bias: the options that name files or folders of the user (``a.b``: the key b of option a),
-            whose change makes its data again. Of a figure: which lists of files it is drawn from, see
+            Of a source, bias or distiller: the options that name files or folders of the user (``a.b``: the key b of
+            option a), whose change makes its data or sets again. Of a figure: the lists of files it is drawn from, see
             `ddbias.results.figures.FILES`.
         ``own_attribute``
             Of a bias: it keeps the attribute of the source.
@@ -323,7 +323,7 @@ def _check_code(plugin: Plugin, names: set[str]) -> None:
             raise plugin.error("has estimate only, so it must require the option 'surrogate'")
         if "estimate" not in names and "surrogate" in plugin.options:
             raise plugin.error("has the option 'surrogate', but no function estimate that reads it")
-    elif {"Selection", "Assembly"} & names:
+    elif {"Selection", "Assembly", "given_set"} & names:
         return
     elif "Distiller" in names:
         for option in LEARNER_OPTIONS:

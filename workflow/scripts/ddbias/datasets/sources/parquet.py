@@ -100,12 +100,12 @@ def load_parquet(
     """
     check_size(size)
     files = {"train": lookup.find_files(train, data, ENDING), "test": lookup.find_files(test, data, ENDING)}
-    paths = {split: _common(found) for split, found in files.items()}
-    tables = {split: _read_all(found, (image, label), attribute) for split, found in files.items()}
-    labels, names = encode("label", [_column(t, paths[s], label) for s, t in tables.items()], label_names)
+    paths = {split: common_path(found) for split, found in files.items()}
+    tables = {split: read_parts(found, (image, label), attribute) for split, found in files.items()}
+    labels, names = encode("label", [column_of(t, paths[s], label) for s, t in tables.items()], label_names)
     check_no_gap(labels[0], names, f"column '{label}' of {paths['train']}")
     tags, tag_names = _attributes(tables, paths, attribute, attribute_names)
-    pixels = {split: _images(table, paths[split], image, size) for split, table in tables.items()}
+    pixels = {split: encoded_images(table, paths[split], image, size) for split, table in tables.items()}
     if pixels["train"].shape[1:] != pixels["test"].shape[1:]:
         shapes = " and ".join("x".join(map(str, p.shape[1:])) for p in pixels.values())
         raise DdbiasError(
@@ -114,7 +114,7 @@ def load_parquet(
         )
     provenance = {
         "source": "parquet",
-        "files": {split: _fingerprint(found) for split, found in files.items()},
+        "files": {split: fingerprint(found) for split, found in files.items()},
         "licence": "as stated by the provider of the files",
     }
     return {
@@ -123,18 +123,18 @@ def load_parquet(
     }
 
 
-def _common(files: list[Path]) -> Path:
+def common_path(files: list[Path]) -> Path:
     """Return the file, or the folder of several, for messages."""
     return files[0] if len(files) == 1 else files[0].parent
 
 
-def _fingerprint(files: list[Path]) -> dict[str, object]:
+def fingerprint(files: list[Path]) -> dict[str, object]:
     """Return name and SHA-256 of a file; of several those of all."""
     found = [{"name": path.name, "sha256": store.file_sha256(path)} for path in files]
     return found[0] if len(found) == 1 else {"name": files[0].parent.name, "parts": found}
 
 
-def _read_all(files: list[Path], needed: tuple[str, ...], attribute: str) -> pa.Table:
+def read_parts(files: list[Path], needed: tuple[str, ...], attribute: str) -> pa.Table:
     """Read the parts of a split and put them together."""
     _check_shards(files)
     tables = [_read(path, needed, attribute) for path in files]
@@ -143,7 +143,7 @@ def _read_all(files: list[Path], needed: tuple[str, ...], attribute: str) -> pa.
             raise DdbiasError(f"{path} and {files[0]} have columns of different types; write all parts alike")
     table = pa.concat_tables([table.replace_schema_metadata(tables[0].schema.metadata) for table in tables])
     if not len(table):
-        raise DdbiasError(f"{_common(files)} is empty; a split needs at least one image")
+        raise DdbiasError(f"{common_path(files)} is empty; a split needs at least one image")
     return table
 
 
@@ -180,7 +180,8 @@ def _read(path: Path, needed: tuple[str, ...], attribute: str) -> pa.Table:
     return table
 
 
-def _column(table: pa.Table, path: Path, name: str) -> Column:
+def column_of(table: pa.Table, path: Path, name: str) -> Column:
+    """Return a column with the class names that its file states."""
     values = table.column(name)
     if pa.types.is_dictionary(values.type):  # whose chunks may number their values differently
         values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks])
@@ -208,10 +209,11 @@ def _attributes(
     if not all(present):
         lacking = paths["test" if present[0] else "train"]
         raise DdbiasError(f"{lacking} has no column '{column}' though the other split has; add it or drop it there")
-    return encode("attribute", [_column(t, paths[s], column) for s, t in tables.items()], names)
+    return encode("attribute", [column_of(t, paths[s], column) for s, t in tables.items()], names)
 
 
-def _images(table: pa.Table, path: Path, column: str, size: int | None) -> np.ndarray:
+def encoded_images(table: pa.Table, path: Path, column: str, size: int | None, mode: str | None = None) -> np.ndarray:
+    """Decode a column of encoded images; `size` and `mode` as of `ddbias.datasets.sources.images.decode`."""
     values = table.column(column)  # in chunks: together they may be more than a 32-bit offset reaches
     if pa.types.is_dictionary(values.type):
         values = pa.chunked_array([chunk.dictionary_decode() for chunk in values.chunks])
@@ -226,4 +228,4 @@ def _images(table: pa.Table, path: Path, column: str, size: int | None) -> np.nd
         row = compute.is_null(values).to_pylist().index(True)
         raise DdbiasError(f"row {row} of column '{column}' of {path} holds no image bytes; embed or remove it")
     views = [memoryview(value.as_buffer()) for chunk in values.chunks for value in chunk]
-    return decode(views, size=size, name=lambda row: f"the image in row {row} of {path}")
+    return decode(views, size=size, mode=mode, name=lambda row: f"the image in row {row} of {path}")

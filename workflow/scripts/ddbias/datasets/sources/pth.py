@@ -45,6 +45,10 @@ IMAGES, LABELS, ATTRIBUTES = "imgs", "labs", "attrs"
 WRAPPERS = ("data", "save_data")  # published usage has both, and neither
 TOLERANCE = 1e-3  # of a grey level; float32 rounding is below 1e-4
 _AT_ONCE = 256  # images
+# NumPy's numbers, which published files hold beside their tensors (accuracies), under the names of both its versions.
+_SCALAR = np.float64(0).__reduce__()[0]
+NUMBERS = [(_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+NUMBERS += [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
 
 
 def load_pth(
@@ -96,10 +100,14 @@ def load_pth(
     }
 
 
-def _fields(path: Path) -> Mapping[str, object]:
-    """Return the six fields, mapped from the file where its format allows."""
+def read_plain(path: Path) -> object:
+    """Return the tensors, numbers and containers of a file of ``torch.save``; code in it does not run.
+
+    Raises `DdbiasError` for a file that is damaged or holds anything else.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with torch.serialization.safe_globals(NUMBERS):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise DdbiasError(
             f"{path} is damaged, or holds more than tensors, which could run code of its author; convert it to tensors "
@@ -109,6 +117,11 @@ def _fields(path: Path) -> Mapping[str, object]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # torch says EINVAL for a cut file
             raise
         raise DdbiasError(f"{path} is damaged or not a file of torch.save; take an intact copy") from error
+
+
+def _fields(path: Path) -> Mapping[str, object]:
+    """Return the six fields, mapped from the file where its format allows."""
+    content = read_plain(path)
     inner = next((content[key] for key in WRAPPERS if isinstance(content, Mapping) and key in content), content)
     if not isinstance(inner, Mapping):
         raise DdbiasError(

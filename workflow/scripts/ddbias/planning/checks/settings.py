@@ -37,6 +37,10 @@ def contradictions(config: Mapping) -> Iterator[str]:
             if kind and (kind == "whole") != (ipc == WHOLE):
                 allowed = f"only {WHOLE}" if kind == "whole" else "a number"
                 yield f"{path}.ipc[{i}] = {ipc}: the distiller {distiller} takes {allowed}; give it its own entry"
+            if kind == "external":
+                for how in entry["debias"]:
+                    if config["debias"].get(how, {}).get("kind", "uniform") != "uniform":
+                        yield f"{path}.debias = {how}: no debias enters the finished set {distiller}; use uniform"
     for name, figure in config["figures"].items():
         yield from figures.contradictions(name, figure, config)
     for name, settings in config["evaluations"].items():

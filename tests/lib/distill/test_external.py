@@ -1,0 +1,184 @@
+"""Sets that somebody else made, in every form in which they are published, restored to the pixels that went in."""
+
+import csv
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from ddbias.base.errors import DdbiasError
+from ddbias.data.distilled import DistilledSet, folder_names
+from ddbias.datasets.sources import pth
+from ddbias.distill.controls.external import PLUGIN, given_set
+from ddbias.results.export.hub import image_table
+from PIL import Image
+from pyarrow import parquet
+from safetensors.torch import save_file
+
+DEFAULTS = {
+    name: option["default"]
+    for name, option in PLUGIN["distiller"]["external"]["options"].items()
+    if "default" in option
+}
+IPC = 2
+MEAN, STD = [0.2, 0.3, 0.4], [0.5, 0.6, 0.7]
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+@pytest.fixture
+def split(few_digits):
+    return few_digits()
+
+
+@pytest.fixture
+def images(split):
+    """Real images of the classes in `LABELS`, uint8."""
+    seen = [np.flatnonzero(split.labels == label)[i // 3] for i, label in enumerate(LABELS.tolist())]
+    return torch.from_numpy(np.array(split.images[seen]))
+
+
+def normalised(images):
+    return (images.float() / 255 - torch.tensor(MEAN).view(-1, 1, 1)) / torch.tensor(STD).view(-1, 1, 1)
+
+
+def made(split, file, **settings):
+    return given_set(split, settings={**DEFAULTS, "file": str(file), **settings}, ipc=IPC, data={})
+
+
+def same(given, split, images, order=(0, 3, 1, 4, 2, 5)):
+    """Compare with the images that went in, class after class, as the data set is normalised."""
+    torch.testing.assert_close(given[0], split.normalize(images[list(order)]), rtol=0, atol=2e-5)
+    assert given[1].tolist() == [0, 0, 1, 1, 2, 2]
+
+
+def dc_file(path, images):
+    """What DC and DM write: sets of several experiments and the accuracies, NumPy numbers in a dictionary."""
+    other = [torch.zeros_like(normalised(images)), LABELS]
+    torch.save(
+        {
+            "data": [other, [normalised(images), LABELS]],
+            "accs_all_exps": {"ConvNet": [np.float64(51.2), np.float32(3)]},
+        },
+        path,
+    )
+
+
+def test_dc_and_dm(split, images, tmp_path):
+    dc_file(tmp_path / "res_DM.pt", images)
+    given = made(split, tmp_path / "res_DM.pt", normalise=[MEAN, STD], experiment=1)
+    same(given, split, images)
+    assert given[2]["files"][0]["name"] == "res_DM.pt"
+    assert given[2]["outside"] == 0
+    with pytest.raises(DdbiasError, match="holds the sets 0 to 1; set experiment: to one of them"):
+        made(split, tmp_path / "res_DM.pt", experiment=2)
+
+
+def test_mtt(split, images, tmp_path):
+    torch.save(normalised(images), tmp_path / "images_best.pt")
+    torch.save(LABELS, tmp_path / "labels_best.pt")
+    labels = str(tmp_path / "labels_best.pt")
+    same(made(split, tmp_path / "images_best.pt", labels=labels, normalise=[MEAN, STD]), split, images)
+    with pytest.raises(DdbiasError, match="holds no labels; set labels: to their file, or to order"):
+        made(split, tmp_path / "images_best.pt")
+    torch.save(normalised(images)[[0, 3, 1, 4, 2, 5]], tmp_path / "images_best.pt")
+    same(made(split, tmp_path / "images_best.pt", labels="order", normalise=[MEAN, STD]), split, images)
+
+
+@pytest.mark.parametrize("pack", [list, tuple, lambda pair: dict(zip(("images", "labels"), pair, strict=True))])
+def test_a_pair_of_tensors(split, images, tmp_path, pack):
+    torch.save(pack([images, LABELS]), tmp_path / "set.pt")
+    same(made(split, tmp_path / "set.pt"), split, images)
+
+
+def test_safetensors(split, images, tmp_path):
+    save_file({"x": images.float() / 255, "y": LABELS}, tmp_path / "set.safetensors")
+    same(made(split, tmp_path / "set.safetensors", image="x", label="y"), split, images)
+    with pytest.raises(DdbiasError, match="has no 'image'; it has: x, y; set image:"):
+        made(split, tmp_path / "set.safetensors")
+
+
+def test_parquet_as_it_is_exported(split, images, tmp_path):
+    """Names of the file's classes count, in whatever order it numbers them."""
+    names = split.meta["label_names"]
+    meta = {"label_names": names, "mean": [0.0] * 3, "std": [1.0] * 3}
+    table = image_table(DistilledSet(images.float() / 255, LABELS, meta))
+    parquet.write_table(table, tmp_path / "train-00000-of-00001.parquet")
+    same(made(split, tmp_path / "train-*.parquet"), split, images)
+    turned = image_table(DistilledSet(images.float() / 255, 2 - LABELS, {**meta, "label_names": names[::-1]}))
+    parquet.write_table(turned, tmp_path / "turned.parquet")
+    same(made(split, tmp_path / "turned.parquet"), split, images)
+    plain = pa.table({"picture": table["image"], "class": pa.array(LABELS.tolist())})
+    parquet.write_table(plain, tmp_path / "plain.parquet")
+    same(made(split, tmp_path / "plain.parquet", image="picture", label="class"), split, images)
+
+
+def test_folder(split, images, tmp_path):
+    for i, (image, label) in enumerate(zip(images, LABELS, strict=True)):
+        for folder in (tmp_path / "named" / folder_names(split.meta["label_names"])[label], tmp_path / "flat"):
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i}.png")
+    same(made(split, tmp_path / "named"), split, images)
+    with open(tmp_path / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("path", "y"), *((f"{i}.png", int(label)) for i, label in enumerate(LABELS))])
+    same(made(split, tmp_path / "flat", labels=str(tmp_path / "labels.csv"), image="path", label="y"), split, images)
+    with pytest.raises(DdbiasError, match="labels: order is for tensors and Parquet"):
+        made(split, tmp_path / "flat", labels="order")
+
+
+class Code:
+    def __reduce__(self):
+        return (print, ("this ran",))
+
+
+def nan(images):
+    floats = images.float() / 255
+    floats[0, 0, 0, 0] = float("nan")
+    return floats
+
+
+BAD = {
+    "pickled": (lambda x: [x, LABELS, Code()], {}, "holds more than tensors, which could run code"),
+    "number": (lambda x: [x[:4], LABELS[:4]], {}, r"holds 4 images, and ipc 2 of 3 classes are 6; set ipc:"),
+    "size": (lambda x: [x[..., :5], LABELS], {}, r"are 6x3x8x5, those of the data set any x 3x8x8"),
+    "channels": (lambda x: [x[:, :1], LABELS], {}, r"are 6x1x8x8, those of the data set any x 3x8x8"),
+    "outside": (lambda x: [x, LABELS + 1], {}, "has the label 3; the classes are 0 to 2"),
+    "uneven": (lambda x: [x, torch.tensor([0, 0, 0, 1, 2, 2])], {}, "has 3 images of class 0, not ipc 2"),
+    "labels": (lambda x: [x, LABELS[:5]], {}, "has 5 labels for 6 images"),
+    "soft": (lambda x: [x, torch.eye(3)[LABELS]], {}, r"has soft labels \(6x3\); give hard ones"),
+    "nan": (lambda x: [nan(x), LABELS], {}, "hold values that are not finite numbers"),
+    "normalised": (lambda x: [normalised(x), LABELS], {}, r"are outside 0..1 .*; set normalise: to the \[mean, std\]"),
+    "levels": (lambda x: [x.float(), LABELS], {}, "are outside 0..1 .*divide 0..255 by 255"),
+    "uint8": (lambda x: [x, LABELS], {"normalise": [MEAN, STD]}, "are uint8, which are not normalised"),
+    "three": (lambda x: [x, LABELS, LABELS], {}, "holds no tensor of images, perhaps with one of labels"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files(split, images, tmp_path, capsys, name):
+    content, settings, message = BAD[name]
+    torch.save(content(images), tmp_path / "set.pt")
+    with pytest.raises(DdbiasError, match=message) as error:
+        made(split, tmp_path / "set.pt", **settings)
+    assert "\n" not in str(error.value)
+    assert "this ran" not in capsys.readouterr().out
+
+
+def test_missing_damaged_and_unknown_files(split, tmp_path):
+    for name in ("none.pt", "none.parquet", "none"):
+        with pytest.raises(DdbiasError, match=r"no (file|folder) .*none"):
+            made(split, tmp_path / name)
+    for name in ("cut.pt", "cut.safetensors", "cut.parquet"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 nothing")
+        with pytest.raises(DdbiasError, match="is damaged"):
+            made(split, tmp_path / name)
+    (tmp_path / "set.npz").write_bytes(b"")
+    with pytest.raises(DdbiasError, match=r"set.npz is none of .pt, .pth, .safetensors, .parquet"):
+        made(split, tmp_path / "set.npz")
+
+
+def test_numbers_of_numpy_are_all_that_is_read_beside_tensors(tmp_path):
+    torch.save({"a": np.float64(1.5)}, tmp_path / "numbers.pt")
+    assert pth.read_plain(tmp_path / "numbers.pt") == {"a": 1.5}
+    torch.save({"a": np.array([Code()], object)}, tmp_path / "objects.pt")
+    with pytest.raises(DdbiasError, match="more than tensors"):
+        pth.read_plain(tmp_path / "objects.pt")

@@ -1,0 +1,23 @@
+"""The file of a finished set is an input of its rule: another one, wherever it lies, makes the set again."""
+
+import torch
+
+SET = "results/own_set/quick/distilled/digits_fg/0.95/theirs/uniform/ipc10/seed0/distilled.safetensors"
+
+
+def write(path, seed):
+    images = torch.rand(100, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    torch.save([images, torch.arange(10).repeat_interleave(10)], path)
+
+
+def test_a_changed_file_makes_the_set_again(checkout):
+    write(checkout / "theirs_0.95.pt", 0)
+    status, output = checkout.run("studies/own_set.yaml", SET)
+    assert status == 0, output
+    assert checkout.planned("studies/own_set.yaml", SET) == {}
+    write(checkout / "theirs_0.95.pt", 1)
+    assert checkout.planned("studies/own_set.yaml", SET) == {"distill": 1}
+    (checkout / "theirs_0.95.pt").unlink()
+    status, output = checkout.run("studies/own_set.yaml", SET)
+    assert status != 0
+    assert "no file theirs_0.95.pt in the working directory" in output

@@ -1,0 +1,183 @@
+"""Finished sets in the forms in which they are published, read without running code of their authors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ddbias.base import lookup
+from ddbias.base.errors import DdbiasError, nearest
+from ddbias.data import store
+from ddbias.data.distilled import folder_names
+from ddbias.data.split import Split
+from ddbias.datasets.sources import parquet
+from ddbias.datasets.sources.file_attributes import ATTRIBUTE, read_fields
+from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
+from ddbias.datasets.sources.pth import read_plain
+
+TENSORS = (".pt", ".pth", ".safetensors")
+ORDER = "order"
+SETS = "data"  # of the files of DC and DM: [[images, labels], ...]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What files hold.
+
+    Attributes
+    ----------
+    images : Tensor, shape (N, C, H, W) unless the file is wrong
+    labels : Tensor, list of str, or None
+        None: in the order of the classes.
+    files : list of dict
+        Name and SHA-256 of what was read.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | Sequence[str] | None
+    files: list[dict]
+
+
+def read(settings: Mapping, split: Split, data: Mapping[str, object]) -> Given:
+    """Return what the file of a distiller `external` holds; its options are described there.
+
+    Raises `DdbiasError` for what is missing, damaged or of no form that is known.
+    """
+    file, suffix = settings["file"], Path(settings["file"]).suffix.lower()
+    if suffix == parquet.ENDING:
+        return _parquet(settings, split, lookup.find_files(file, data, parquet.ENDING))
+    if suffix not in TENSORS:
+        places = [folder / file for folder in (Path(), *lookup.places(data))]
+        if any(map(Path.is_file, places)):
+            raise DdbiasError(f"{file} is none of {', '.join(TENSORS)}, {parquet.ENDING}; export it as one")
+        return _folder(settings, split, lookup.find_folder(file, data), data)
+    path, labels = lookup.find(file, data), settings["labels"]
+    images, inside = _tensors(path, settings)
+    if labels in (None, ORDER):
+        if labels is None and inside is None:
+            raise DdbiasError(f"{path} holds no labels; set labels: to their file, or to order")
+        return Given(images, None if labels == ORDER else inside, [_named(path)])
+    other = lookup.find(labels, data)
+    return Given(images, _tensors(other, {**settings, "image": settings["label"]})[0], [_named(path), _named(other)])
+
+
+def class_numbers(given: Given, names: Sequence[str], ipc: int, name: str) -> torch.Tensor:
+    """Return the labels (N,) int64 as numbers of the classes with some names.
+
+    Text is the name of a class, or of its folder in an export, or else its number.
+
+    Raises
+    ------
+    DdbiasError
+        For labels that are soft, no whole numbers, of another number than the images, or outside the classes.
+    """
+    labels = given.labels
+    if labels is None:
+        return torch.arange(len(names)).repeat_interleave(ipc)
+    if not isinstance(labels, torch.Tensor):
+        known = [dict(zip(part, range(len(names)), strict=True)) for part in (names, folder_names(list(names)))]
+        numbers = {str(number): number for number in range(len(names))}
+        by_name = next((part for part in known if set(labels) <= set(part)), numbers)
+        strange = next((label for label in labels if label not in by_name), None)
+        if strange is not None:
+            raise DdbiasError(
+                f"{name} has the label '{strange}', which is no class of the data set ({', '.join(names)})."
+                f"{nearest(strange, names)}"
+            )
+        return torch.tensor([by_name[label] for label in labels])
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        raise DdbiasError(f"{name} has soft labels ({labels.shape[0]}x{labels.shape[1]}); give hard ones")
+    if labels.numel() != len(given.images):
+        raise DdbiasError(f"{name} has {labels.numel():,} labels for {len(given.images):,} images; give one for each")
+    labels = labels.reshape(-1)
+    whole = labels.to(torch.int64)
+    wrong = (whole != labels) | (whole < 0) | (whole >= len(names))
+    if bool(wrong.any()):
+        raise DdbiasError(f"{name} has the label {labels[wrong][0].item()}; the classes are 0 to {len(names) - 1}")
+    return whole
+
+
+def _mode(split: Split) -> str:
+    return "L" if split.shape[0] == 1 else "RGB"
+
+
+def _named(path: Path) -> dict:
+    return {"name": path.name, "sha256": store.file_sha256(path)}
+
+
+def _folder(settings: Mapping, split: Split, folder: Path, data: Mapping[str, object]) -> Given:
+    names, labels, table = list_images(folder), settings["labels"], None
+    if labels == ORDER:
+        raise DdbiasError(f"labels: order is for tensors and Parquet; use folders <label>/<file> in {folder}")
+    if labels:
+        table = {"from": "csv", "file": labels, "path": settings["image"], "attribute": settings["label"]}
+        table["label"] = table["attribute"]
+        texts = [field[ATTRIBUTE] for field in read_fields(table, {"set": (folder, names)}, data)["set"]]
+    else:
+        texts = [field["label"] for field in read_fields(None, {"set": (folder, names)}, data)["set"]]
+    files = [fingerprint(folder, names)] + ([_named(lookup.find(labels, data))] if labels else [])
+    images = decode_splits({"set": [folder / name for name in names]}, size=None, mode=_mode(split))["set"]
+    return Given(torch.from_numpy(images), texts, files)
+
+
+def _parquet(settings: Mapping, split: Split, paths: list[Path]) -> Given:
+    image, label, order = settings["image"], settings["label"], settings["labels"] == ORDER
+    if settings["labels"] not in (None, ORDER):
+        raise DdbiasError("labels: of a Parquet file are a column of it (label:), or order")
+    table, path = parquet.read_parts(paths, (image,) if order else (image, label), parquet.ATTRIBUTE), paths[0]
+    labels = None
+    if not order:
+        column = parquet.column_of(table, path, label)
+        values, names = column.values.to_pylist(), column.names
+        if None in values or not all(isinstance(value, int | str) for value in values):
+            raise DdbiasError(f"column '{label}' of {path} must hold whole numbers or names")
+        named = names and set(names) <= set(split.meta["label_names"])
+        labels = [names[value] if named and value in range(len(names)) else str(value) for value in values]
+    pixels = parquet.encoded_images(table, path, image, None, _mode(split))
+    return Given(torch.from_numpy(pixels), labels, [_named(each) for each in paths])
+
+
+def _tensors(path: Path, settings: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the images of a file of tensors and, if it has some, their labels."""
+    content = _safetensors(path) if path.suffix.lower() == ".safetensors" else read_plain(path)
+    images, labels = _parts(content, settings, path)
+    return images.detach(), labels
+
+
+def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise DdbiasError(f"{path} is damaged or no safetensors file ({str(error).splitlines()[0]})") from error
+
+
+def _parts(content: object, settings: Mapping, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Find images and labels in what a file holds: a tensor, [images, labels], several of these, or a dictionary."""
+    if isinstance(content, Mapping):
+        names = [next((n for n in (settings[what], f"{settings[what]}s") if n in content), None) for what in PARTS]
+        if names[0] is not None:
+            content = [content[name] for name in names if name is not None]
+        elif SETS in content:
+            content = content[SETS]
+        else:
+            known = sorted(map(str, content))
+            raise DdbiasError(
+                f"{path} has no '{settings['image']}'; it has: {', '.join(known) or 'nothing'}; set image:"
+            )
+    if isinstance(content, list | tuple) and content and all(isinstance(part, list | tuple) for part in content):
+        if settings["experiment"] >= len(content):
+            raise DdbiasError(f"{path} holds the sets 0 to {len(content) - 1}; set experiment: to one of them")
+        content = content[settings["experiment"]]
+    parts = list(content) if isinstance(content, list | tuple) else [content]
+    if len(parts) not in (1, 2) or not all(isinstance(p, torch.Tensor) and p.layout == torch.strided for p in parts):
+        raise DdbiasError(f"{path} holds no tensor of images, perhaps with one of labels; see docs/own-data.md")
+    return parts[0], parts[1] if len(parts) == 2 else None
+
+
+PARTS = ("image", "label")
