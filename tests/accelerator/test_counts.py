@@ -21,7 +21,7 @@ from ddbias.runtime.checkpoint import Checkpoint
 
 TEN = {"syn_steps": 10}
 MOST = [  # kernels, copies, waits
-    ("dm", {}, 121, 4, 0),
+    ("dm", {}, 97, 4, 0),
     ("dc", {"outer_loop": 1}, 699, 3, 0),
     ("dsa", {"outer_loop": 1}, 747, 4, 0),
     ("idc", {"outer_loop": 1, "factor": 2}, 2848, 3, 0),

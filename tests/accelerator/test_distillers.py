@@ -111,10 +111,10 @@ def test_the_history_is_the_same_whenever_it_is_read(emulated, images_of, monkey
 @pytest.mark.parametrize(
     ("kind", "module", "old", "new"),
     [
-        ("dm", distribution_matching, ".to(device)\n        if not own", "\n        if not own"),
+        ("dm", distribution_matching, ".to(device)\n        # A network", "\n        # A network"),
         ("dm", distribution_matching, "batch.scale], lifted.device)", 'batch.scale], torch.device("cpu"))'),
         ("dc", gradient_matching, "torch.arange(self.classes, device=device)", "torch.arange(self.classes)"),
-        ("dm", siamese, "images.shape[2:]), images.device)", 'images.shape[2:]), torch.device("cpu"))'),
+        ("dm", siamese, "images.shape[1:]), images.device)", 'images.shape[1:]), torch.device("cpu"))'),
         ("mtt", mtt, "torch.arange(split.classes, device=device)", "torch.arange(split.classes)"),
         ("idc", idc, "label, device=images.device)", "label)"),
     ],

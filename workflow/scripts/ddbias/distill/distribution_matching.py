@@ -38,7 +38,7 @@ from ddbias.distill.precision.frozen import embedding_for
 from ddbias.learning import networks, training
 from ddbias.learning.augment import siamese
 from ddbias.learning.augment.dsa import DSA
-from ddbias.learning.device import transfer
+from ddbias.learning.device import kind, transfer
 from ddbias.learning.networks import own
 from ddbias.learning.training import Recipe
 
@@ -258,7 +258,8 @@ class Distiller(Learner):
         self.updates = settings.get("updates_per_network", 1)
         self.probed: dict[int, tuple[torch.Tensor, ...]] = {}
         self.network = networks.of_settings(network, split.shape, split.classes, seed).to(device)
-        if not own.is_own(self.network):  # that of a plug-in may `view` what a convolution puts out
+        # A network of a plug-in may `view` what a convolution puts out; a GPU's group norm would copy it back.
+        if kind(device).micro_batches and not own.is_own(self.network):
             self.network.to(memory_format=torch.channels_last)
         networks.matching(self.network).requires_grad_(False)
         self.frozen = embedding_for(self.network, shape=split.shape, device=device, precision=precision)
@@ -317,8 +318,10 @@ class Distiller(Learner):
         lifted = self.distance.lift(self.frozen(self.augment(real, self._seeds(step), sizes)))  # (M, L)
         first = torch.searchsorted(batch.classes, torch.arange(self.classes + 1))
         rows, shares, places, classes, scale = transfer([*batch.blocks(), batch.classes, batch.scale], lifted.device)
-        pooled = torch.bmm(shares, lifted[rows]).flatten(0, 1)[places]  # (K, r, m) x (K, m, L) -> (R, L)
-        return pooled, classes, scale, first
+        # (K, m, L), in order where no class has fewer images than another
+        members = lifted[rows] if rows.numel() > len(lifted) else lifted.view(*rows.shape, -1)
+        pooled = torch.bmm(shares, members).flatten(0, 1)  # (K, r, m) x (K, m, L) -> (K * r, L)
+        return (pooled if len(pooled) == len(places) else pooled[places]), classes, scale, first
 
     def _distance(
         self, step: int, targets: torch.Tensor, classes: torch.Tensor, scale: torch.Tensor, starts: torch.Tensor

@@ -75,13 +75,16 @@ class ExactEmbedding:
         """Return embeddings (B, D) float32 of normalised images (B, C, H, W)."""
         if self.depends_on_batch:
             return self.network.embed(images)
-        return torch.cat(spread(self._without_gradient, self._parts(images), self.device))[: len(images)].float()
+        parts = spread(self._without_gradient, self._parts(images), self.device)
+        return (parts[0] if len(parts) == 1 else torch.cat(parts))[: len(images)].float()
 
     def with_gradient(self, images: torch.Tensor) -> torch.Tensor:
         """Return embeddings (B, D) float32 through which a gradient flows to the images, once."""
         if self.depends_on_batch:
             return self.network.embed(images)
         parts = self._parts(images)
+        if len(parts) == 1:
+            return self._embed(parts[0])[: len(images)].float()
         return torch.cat(_Spread.apply(self._embed, self.device, *parts))[: len(images)].float()
 
     @torch.no_grad()
@@ -89,7 +92,8 @@ class ExactEmbedding:
         return self._embed(images)
 
     def _parts(self, images: torch.Tensor) -> list[torch.Tensor]:
-        return list(images.split(half_precision.together(images)))
+        size = half_precision.together(images)
+        return [images] if len(images) <= size else list(images.split(size))
 
 
 class HalfEmbedding(ExactEmbedding):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from ddbias.learning.augment.draws import SeededDraws
-from ddbias.learning.augment.dsa import DSA, MATRICES, STRATEGIES, coefficients, recoloured
+from ddbias.learning.augment.dsa import DSA, MATRICES, STRATEGIES, coefficients
 from ddbias.learning.device import kind, transfer
 
 Capture = Callable[[Callable], Callable]
@@ -65,9 +65,9 @@ class SiameseClasses:
         """
         if not self.augment.names:
             return images
-        drawn = (tuple(seeds), images.shape[2:])
+        drawn = (tuple(seeds), images.shape[1:])
         if self._last[0] != drawn:
-            self._last = drawn, transfer(self.parameters(seeds, *images.shape[2:]), images.device)
+            self._last = drawn, transfer(self.parameters(seeds, *images.shape[1:]), images.device)
         sizes = tuple(map(int, sizes))
         if sizes not in self._classes:
             classes = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
@@ -77,45 +77,51 @@ class SiameseClasses:
             return self._changed(images, numbers, sources)[0]
         return _Captured.apply(self._captured, images, numbers, sources)
 
-    def parameters(self, seeds: Sequence[int], height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def parameters(
+        self, seeds: Sequence[int], channels: int, height: int, width: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the parameters that the seeds draw.
 
         Returns
         -------
-        numbers : Tensor of float32, shape (K, 5 + 3 * H * W)
-            The four `coefficients` of color; whether images are warped; of each pixel, whether it stays; the grid on
-            which images are warped.
+        numbers : Tensor of float32, shape (K, C * C + 3 + 3 * H * W)
+            Of color, the matrix of the channels, the factor of an image's mean and what is added; whether images are
+            warped; of each pixel, whether it stays; the grid on which images are warped.
         sources : Tensor of int64, shape (K, H * W)
             Of each pixel, which one comes to its place.
         """
         place = torch.arange(height * width).view(1, 1, height, width)
-        plain, still = torch.tensor([1.0, 0.0, 0.0, 0.0]), torch.zeros(height * width * 2)
+        still = torch.zeros(height * width * 2)
         numbers, sources = [], []
         for seed in seeds:
             name, drawn = self.augment.drawn(SeededDraws(seed), height, width)
-            colours = torch.tensor(coefficients(*drawn)) if name == "color" else plain
+            gain, pixel, image, offset = coefficients(*drawn) if name == "color" else (1.0, 0.0, 0.0, 0.0)
+            matrix = gain * torch.eye(channels) + pixel / channels
             moved = (STRATEGIES[name][1](place + 1, *drawn) if name in MOVES else place + 1).flatten()  # 0: none
             grid = still
             if name in MATRICES:
                 theta, size = torch.tensor([MATRICES[name](*drawn)]), [1, 1, height, width]
                 grid = F.affine_grid(theta, size, align_corners=self.augment.align_corners).flatten()
-            numbers.append(torch.cat([colours, torch.tensor([float(name in MATRICES)]), (moved > 0).float(), grid]))
+            single = torch.tensor([image, offset, float(name in MATRICES)])
+            numbers.append(torch.cat([matrix.flatten(), single, (moved > 0).float(), grid]))
             sources.append((moved - 1).clamp(min=0))
         return torch.stack(numbers), torch.stack(sources)
 
     def _changed(self, images: torch.Tensor, numbers: torch.Tensor, sources: torch.Tensor) -> tuple[torch.Tensor]:
-        names, pixels = set(self.augment.names), sources.shape[1]
-        *colours, warped = (column[:, None, None] for column in numbers[:, :5].split(1, 1))  # (M, 1, 1, 1)
-        _, stays, grid = numbers.split([5, pixels, 2 * pixels], 1)
+        names, channels, pixels = set(self.augment.names), images.shape[1], sources.shape[1]
+        parts = numbers[:, None].split([channels**2, 1, 1, 1, pixels, 2 * pixels], 2)  # (M, 1, .) each
+        matrix, image, offset, warped, stays, grid = parts
+        rows = images.flatten(2)  # (M, C, H * W)
         if "color" in names:
-            images = recoloured(images, *colours)
+            offset = torch.addcmul(offset, image, rows.mean((1, 2), keepdim=True))
+            rows = torch.baddbmm(offset, matrix.view(-1, channels, channels), rows)
         if names & MOVES:
-            moved = images.flatten(2).gather(2, sources[:, None].expand(-1, images.shape[1], -1))
-            images = (moved * stays[:, None]).view(images.shape)
+            rows = rows.gather(2, sources[:, None].expand(-1, channels, -1)) * stays
+        images = rows.view(images.shape)
         if names & MATRICES.keys():
-            grid = grid.unflatten(1, (*images.shape[2:], 2))
-            images = torch.where(
-                warped > 0, F.grid_sample(images, grid, align_corners=self.augment.align_corners), images
+            grid = grid.reshape(-1, *images.shape[2:], 2)
+            images = images.lerp(
+                F.grid_sample(images, grid, align_corners=self.augment.align_corners), warped[..., None]
             )
         return (images,)
 
