@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 aten = torch.ops.aten
 
@@ -33,33 +32,47 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return values (B, C, H, W) normalised."""
-        return _Normal.apply(_dense(values, values), self.weight, self.bias, self.num_groups, self.eps)
+        if not torch.is_grad_enabled():  # a function of Python costs small images time
+            return super().forward(values)
+        return _Normal.apply(_dense(values, values), self.weight, self.bias, self.num_groups, self.eps)[0]
 
 
 class _Normal(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, values, weight, bias, groups, eps):
-        result, mean, deviation = aten.native_group_norm(values, weight, bias, *_sizes(values), groups, eps)
-        ctx.given = groups, eps
-        ctx.save_for_backward(values, weight, mean, deviation)
-        return result
+    generate_vmap_rule = True
 
     @staticmethod
-    def backward(ctx, slope):
+    def forward(values, weight, bias, groups, eps):
+        return aten.native_group_norm(values, weight, bias, *_sizes(values), groups, eps)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        values, weight, _, *ctx.given = inputs
+        _, mean, deviation = output
+        ctx.mark_non_differentiable(mean, deviation)
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(values, weight, mean, deviation)
+
+    @staticmethod
+    def backward(ctx, slope, *_):
         wanted = list(ctx.needs_input_grad[:3])
         return *_Gradient.apply(slope, *ctx.saved_tensors, *ctx.given, wanted), None, None
 
 
 class _Gradient(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx, slope, values, weight, mean, deviation, groups, eps, wanted):
-        ctx.given = groups, eps
-        ctx.save_for_backward(slope, values, weight, mean, deviation)
-        ctx.set_materialize_grads(False)
+    def forward(slope, values, weight, mean, deviation, groups, eps, wanted):
         return _pulled_back(slope, values, weight, mean, deviation, groups, wanted)
 
     @staticmethod
-    @once_differentiable
+    def setup_context(ctx, inputs, output):
+        slope, values, weight, mean, deviation, groups, eps, _ = inputs
+        ctx.given = groups, eps
+        ctx.save_for_backward(slope, values, weight, mean, deviation)
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
     def backward(ctx, v, to_weight, to_bias):
         slope, values, weight, mean, deviation = ctx.saved_tensors
         groups, eps = ctx.given

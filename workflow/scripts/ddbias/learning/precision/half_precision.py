@@ -152,8 +152,9 @@ def half_copy(network: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Mod
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AvgPool2d) and (child.kernel_size, child.stride, child.padding) == (2, 2, 0):
                 setattr(parent, name, AveragePooling())
-            elif isinstance(child, GroupNorm):
-                child.__class__ = nn.GroupNorm  # which the compiler spells out and fuses
+            elif isinstance(child, GroupNorm) and (dtype != torch.float32 or child.weight.device.type == "cpu"):
+                # The compiler spells torch's own out and fuses it; on a CPU `vmap` knows no memory formats.
+                child.__class__ = nn.GroupNorm
             elif isinstance(child, nn.Conv2d) and _pads_more_than_it_sees(child):
                 # Then torch pads the images itself, with zeros as before: where a convolution pads by 3, as published
                 # for one channel, the gradient of its weights took a fifth of a training step.
@@ -179,8 +180,8 @@ def not_in_place(network: nn.Module) -> nn.Module:
 def refresh(half: nn.Module, network: nn.Module) -> None:
     """Give the copy the parameters and buffers of the network, rounded."""
     for slots, sources in ((half.parameters(), network.parameters()), (half.buffers(), network.buffers())):
-        for slot, source in zip(slots, sources, strict=True):
-            slot.copy_(source)
+        if slots := list(slots):
+            torch._foreach_copy_(slots, list(sources))
 
 
 def compiled(function: Callable) -> Callable:
