@@ -41,7 +41,7 @@ def launch(options: dict[str, str], extra: list[str]) -> None:
 
 def wants_view(extra: list[str]) -> bool:
     """Tell whether our view takes the place of Snakemake's messages: unless these were asked for, or less of them."""
-    own = {"--quiet", "-q", "--verbose", "--logger", "--debug-dag", "-p", "--printshellcmds"}
+    own = {"--quiet", "-q", "--verbose", "--logger", "--debug-dag", "-p", "--printshellcmds", "--lint"}
     return not os.environ.get("VERBOSE") and not any(word.split("=")[0] in own for word in extra)
 
 

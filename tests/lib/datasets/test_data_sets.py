@@ -92,7 +92,7 @@ def test_c_mnist(mnist, variant, corner):
 def test_real_attributes(data_home, monkeypatch, ratio):
     """FairFace, young female and old male aligned: every ratio that was published for BFFHQ and CMNIST is reached."""
     # The attribute is in the labels; one pixel an image is enough.
-    monkeypatch.setattr(parquet_source, "_images", lambda table, *_: np.zeros((len(table), 3, 1, 1), np.uint8))
+    monkeypatch.setattr(parquet_source, "encoded_images", lambda table, *_: np.zeros((len(table), 3, 1, 1), np.uint8))
     source = {"train": "fairface/train.parquet", "test": "fairface/test.parquet"}
     names = {"label_names": ["young", "old"], "attribute_names": ["male", "female"]}
     bias = {"kind": "subsample", "pairs": ["female", "male"]}
