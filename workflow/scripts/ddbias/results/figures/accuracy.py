@@ -55,7 +55,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     titles, common = style.describe(dict(zip(PANEL, key, strict=True)) for key, _ in groups)
     looks = style.debias_styles(frame["debias"])
     slots = _slots(frame)
-    figure, axes = style.panels(len(groups), width=max(3.0, 0.75 + 0.8 * len(slots)), sharey=True)
+    room = max(0.8, style.LETTER * (names.longest(_slot(*slot) for slot in slots) + 1))  # inches of each label
+    figure, axes = style.panels(len(groups), width=max(3.0, 0.75 + room * len(slots)), sharey=True)
     for axis, title, (_, rows) in zip(axes, titles, groups, strict=True):
         _panel(axis, rows, slots, looks)
         axis.set_title(title)
