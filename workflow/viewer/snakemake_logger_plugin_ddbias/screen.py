@@ -82,7 +82,7 @@ class Screen:
         try:
             with open(log, errors="replace") as file:
                 of_this_run = os.fstat(file.fileno()).st_mtime > self._born
-                there = deque((line.rstrip("\n") for line in file if of_this_run), 200)
+                there = deque((line.rstrip("\n") for line in file if of_this_run and line.strip()), 200)
         except OSError:
             there = deque()
         said = {part for line in there for part in (line, line[9:])}  # with and without the time
