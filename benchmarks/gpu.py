@@ -61,6 +61,11 @@ STROKES = ((0, 0, 0, 1), (0, 0, 1, 0), (0, 1, 1, 1), (1, 0, 1, 1), (1, 0, 2, 0),
 PROCESSES = (1, 2, 4, 8)
 SMALL = {"iterations": 3, "real_batch": 16, "outer_loop": 2, "inner_loop": 1, "syn_steps": 2, "expert_epochs": 1}
 SMALL |= {"max_start": 1, "network_images": 64}
+NETWORK = {
+    name: option["default"]
+    for name, option in plugins.find("network", "convnet").options.items()
+    if name not in ("width", "depth")
+}
 PATHS = (  # distiller, debias, further options
     *[("dm", debias, {}) for debias in ("uniform", "weights", "groups", "barycentre")],
     ("dc", "uniform", {}),
@@ -408,12 +413,6 @@ def measure(where: torch.device, given: argparse.Namespace) -> int:
         (given.to / "gpu.md").write_text(markdown(found))
     return int(not all(row.get("ok", True) for row in found["parts"]["Correct"]))
 
-
-NETWORK = {
-    name: option["default"]
-    for name, option in plugins.find("network", "convnet").options.items()
-    if name not in ("width", "depth")
-}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

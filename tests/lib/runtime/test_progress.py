@@ -67,7 +67,7 @@ def test_what_a_job_ended_with_is_kept_until_it_works(here, error, state):
     (told,) = read(FOLDER)
     assert told.state == state
     if state == "failed":
-        assert told.last_words() == "ValueError: no"
+        assert progress.last_words(told.log) == "ValueError: no"
     error = None
     job.run(main, given)
     assert read(FOLDER) == []
@@ -119,7 +119,7 @@ def test_what_a_file_or_a_log_holds_is_not_obeyed_by_a_terminal(here):
     (told,) = read(FOLDER)
     assert told.cell.startswith(r"\x1b[31mred 0.95")
     assert told.values == r"loss \x1b[2J"
-    assert told.last_words() == r"ddbias: \x1b]0;title\x07"
+    assert progress.last_words(told.log) == r"ddbias: \x1b]0;title\x07"
 
 
 def test_a_folder_that_cannot_be_written_harms_no_job(here):

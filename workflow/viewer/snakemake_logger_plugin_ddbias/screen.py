@@ -10,6 +10,7 @@ import time
 from collections import deque
 
 from ddbias.base.terminal import terminal, terminal_line
+from ddbias.runtime.progress import last_words
 
 REFRESH, LINE = 1.0, 60.0  # seconds between two pictures, and between two lines of a log
 HOLD = 10.0  # seconds that a line of a job waits for Snakemake to say that the job failed
@@ -82,15 +83,14 @@ class Screen:
         try:
             with open(log, errors="replace") as file:
                 of_this_run = os.fstat(file.fileno()).st_mtime > self._born
-                there = deque((line.rstrip("\n") for line in file if of_this_run and line.strip()), 200)
+                there = deque((line.rstrip("\n") for line in file if of_this_run), 200)
         except OSError:
             there = deque()
         said = {part for line in there for part in (line, line[9:])}  # with and without the time
         with self._lock:
             self._lines = deque(held for held in self._lines if held[1] not in said)
             self._say_held(0)
-        last = there[-1] if there else ""
-        last = last[9:] if last[2:3] == last[5:6] == ":" else last
+        last = last_words(log) if there else ""
         if not last.startswith("ddbias: "):  # it was killed, or has a traceback
             last = f"ddbias: failed after: {last}" if last else "ddbias: failed"
         what = log.partition("/logs/")[2].removesuffix(".log").replace("/", " ") or rule

@@ -129,7 +129,11 @@ def lines(found: Overview) -> list[str]:
     for told in found.ended:
         stage, cell, far, _ = columns(told)
         what = ", ".join(filter(None, [f"{stage} {cell}".strip(), far, f"{duration(told.seconds)} ago"]))
-        said += [f"{told.state}  {what}", f"         {told.last_words()}".rstrip(), f"         log: {told.log}"]
+        said += [
+            f"{told.state}  {what}",
+            f"         {progress.last_words(told.log)}".rstrip(),
+            f"         log: {told.log}",
+        ]
     if not found.running and found.done < found.jobs:
         said.append("No job is running; `make run` goes on from here.")
     return [words for words in said if words]

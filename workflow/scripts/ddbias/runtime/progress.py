@@ -61,17 +61,18 @@ class Told:
         """The other wildcards of the job, with spaces."""
         return line(_inside(self.log)[1].removesuffix(".log").partition("/")[2].replace("/", " "))
 
-    def last_words(self) -> str:
-        """Return the last line of its log, which is empty where nothing was written."""
-        try:
-            with open(self.log, "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 10_000))
-                words = file.read().decode(errors="replace").strip()
-        except OSError:
-            return ""
-        last = line(words.rpartition("\n")[2])
-        told_at, _, said = last.partition(" ")
-        return shortened(said if told_at.count(":") == 2 and told_at.replace(":", "").isdecimal() else last, 1000)
+
+def last_words(log: str | Path) -> str:
+    """Return the last line of a job's log without its time, empty where nothing was written."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 10_000))
+            words = file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""
+    last = line(words.rpartition("\n")[2])
+    told_at, _, said = last.partition(" ")
+    return shortened(said if told_at.count(":") == 2 and told_at.replace(":", "").isdecimal() else last, 1000)
 
 
 class Telling:

@@ -8,7 +8,7 @@ images of a class to the distance and its gradient, twofold backward pass includ
 and keeps little in between. The distance itself is computed in float32.
 
 `ClassByClass` matches with either, one class after the other. `ddbias.distill.precision.gradient_choice` chooses; what
-a GPU has instead of ``fast`` is `ddbias.distill.precision.batched_gradients`.
+an accelerator has instead is `ddbias.distill.precision.batched_gradients`.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ From the sets of the page alone. Numbers are percent, a mean over distillation s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,11 +38,12 @@ class Mean:
 
 @dataclass(frozen=True)
 class Line:
-    """One debias of a comparison, and where its dot and its interval are drawn."""
+    """One debias of a comparison, whether it knows the true attribute, and where its dot and its interval are drawn."""
 
     debias: str
     value: Mean
     plain: bool
+    informed: bool
     row: str
     dot: float = 0.0
     low: float = 0.0
@@ -92,9 +93,10 @@ def summarise(runs: Sequence[Run], ids: Sequence[str]) -> Summary:
     rows = {(*(run.key[name] for name in GROUP), run.key["debias"]): row for run, row in zip(runs, ids, strict=True)}
     kinds = {run.key["distiller"]: run.settings.get("distiller.kind", run.key["distiller"]) for run in runs}
     plain = {run.key["debias"] for run in runs if run.settings.get("debias.kind", run.key["debias"]) == PLAIN}
+    informed = {run.key["debias"] for run in runs if run.settings.get("debias.groups") == "attribute"}
     random = next((name for name, kind in kinds.items() if kind == "random"), None)
     groups = [group for group in values if kinds[group[2]] not in REFERENCES] or list(values)
-    found = [_comparison(group, values, rows, plain, random) for group in groups]
+    found = [_comparison(group, values, rows, (plain, informed), random) for group in groups]
     texts = [(" ".join(run.key.values()), row) for run, row in zip(runs, ids, strict=True)]
     pairs = list(zip(runs, texts, strict=True))
     return Summary(
@@ -118,11 +120,14 @@ def _values(runs: Sequence[Run]) -> dict[tuple, dict[str, dict[str, float]]]:
     return values
 
 
-def _comparison(group: tuple, values: Mapping, rows: Mapping, plain: set[str], random: str | None) -> Comparison:
+def _comparison(
+    group: tuple, values: Mapping, rows: Mapping, told: tuple[set[str], set[str]], random: str | None
+) -> Comparison:
     dataset, ratio, distiller, ipc, evaluation, metric = group
     of_debias = values[group]
     lines = [
-        Line(name, _mean(found.values()), name in plain, rows[(*group[:4], name)]) for name, found in of_debias.items()
+        Line(name, _mean(found.values()), *(name in names for names in told), rows[(*group[:4], name)])
+        for name, found in of_debias.items()
     ]
     lines.sort(key=lambda line: -line.value.mean)
     best = lines[0]
@@ -138,9 +143,13 @@ def _comparison(group: tuple, values: Mapping, rows: Mapping, plain: set[str], r
         return round(float(MARGIN + (WIDTH - 2 * MARGIN) * share), 1)
 
     drawn = [
-        Line(
-            *(line.debias, line.value, line.plain, line.row, place(line.value.mean)),
-            *(place(line.value.mean + sign * (line.value.interval or 0)) for sign in (-1, 1)),
+        replace(
+            line,
+            dot=place(line.value.mean),
+            **{
+                end: place(line.value.mean + sign * (line.value.interval or 0))
+                for end, sign in (("low", -1), ("high", 1))
+            },
         )
         for line in lines
     ]
