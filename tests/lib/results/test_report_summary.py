@@ -26,6 +26,16 @@ def several(debias, values, **more):
     return [run(debias, seed, value, **more) for seed, value in enumerate(values)]
 
 
+def test_what_knows_the_attribute_is_marked():
+    true = run("group_balanced", 0, 80.0)
+    true.settings["debias.groups"] = "attribute"
+    guessed = run("fairdd", 0, 70.0)
+    guessed.settings["debias.groups"] = "predicted"
+    (found,) = of(true, guessed, run("kde", 0, 60.0)).comparisons
+    marked = {line.debias: line.informed for line in found.lines}
+    assert marked == {"group_balanced": True, "fairdd": False, "kde": False}
+
+
 def test_the_best_comes_first_and_differences_are_paired_by_seed():
     runs = [*several("kde", [70.0, 74.0, 78.0]), *several("uniform_a", [50.0, 55.0, 57.0]), run("group", 5, 60.0)]
     (found,) = of(*runs).comparisons

@@ -142,17 +142,10 @@ def _comparison(
         share = (np.clip(value, low, high) - low) / (high - low)
         return round(float(MARGIN + (WIDTH - 2 * MARGIN) * share), 1)
 
-    drawn = [
-        replace(
-            line,
-            dot=place(line.value.mean),
-            **{
-                end: place(line.value.mean + sign * (line.value.interval or 0))
-                for end, sign in (("low", -1), ("high", 1))
-            },
-        )
-        for line in lines
-    ]
+    drawn = []
+    for line in lines:
+        mean, half = line.value.mean, line.value.interval or 0
+        drawn.append(replace(line, dot=place(mean), low=place(mean - half), high=place(mean + half)))
     return Comparison(
         title=f"{dataset}, ratio {ratio}, {distiller}, IPC {ipc}, {evaluation}",
         metric=metric,
