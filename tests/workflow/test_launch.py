@@ -70,11 +70,14 @@ def make_folder(folder):
         "base/environment",
         "base/errors",
         "base/locks",
+        "base/log",
         "base/terminal",
         "planning/__init__",
         "planning/study_file",
+        "runtime/__init__",
+        "runtime/progress",
     )
-    for name in needed:  # all that the launcher needs of it
+    for name in needed:  # all that the launcher and the viewer need of it
         (folder / library / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / library / f"{name}.py", folder / library / f"{name}.py")
     (folder / "config.yaml").write_text("study: a\n")
