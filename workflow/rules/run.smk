@@ -30,4 +30,4 @@ report: "../report/workflow.rst"
 
 onstart:
     gpus.share(workflow.local_exec and not workflow.remote_exec)
-    progress.watched.append(study)
+    progress.watched.append((study, {str(path) for job in workflow.dag.jobs for path in job.output}))

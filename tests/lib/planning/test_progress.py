@@ -82,6 +82,15 @@ def test_time_left_is_what_is_to_do_at_the_speed_of_what_was_done(study, tmp_pat
     assert overview(study, tmp_path, at_once=10**6).seconds == pytest.approx(SPEED * (chain - longest))
 
 
+def test_a_part_of_a_study_counts_what_it_needs(study, tmp_path):
+    done, wanted, *_ = of_stage(study, "synthesize_dataset")
+    finish(study, tmp_path, done)
+    found = overview(study, tmp_path, outputs={done.output, wanted.output, "another/file"})
+    assert found.headline().startswith(f"{study.name} {study.scale}, a part: 1 of 2 jobs done, about ")
+    assert found.seconds == pytest.approx(SPEED * cost(study, wanted.stage, wanted.wildcards).seconds)
+    assert overview(study, tmp_path, outputs={done.output}).page == ""
+
+
 def test_a_finished_study_names_its_page(study, tmp_path):
     for job in jobs(study):
         finish(study, tmp_path, job)

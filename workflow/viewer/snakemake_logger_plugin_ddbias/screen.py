@@ -128,7 +128,8 @@ class Screen:
         began = time.monotonic()
         if module is None or not module.watched or began < self._looked:
             return
-        self._overview = module.overview(module.watched[-1], at_once=self._most)
+        study, outputs = module.watched[-1]
+        self._overview = module.overview(study, at_once=self._most, outputs=outputs)
         self._most = max(self._most, len(self._overview.running))
         self._looked = time.monotonic() + 20 * (time.monotonic() - began)
 

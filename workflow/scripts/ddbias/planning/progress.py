@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from ddbias.planning.study import Study
 from ddbias.runtime import progress
 from ddbias.runtime.progress import RUNNING, Told
 
-watched: list[Study] = []  # what this process runs, for its view
+# What this process runs, for its view: a study, and the files that Snakemake was asked for with all that they need.
+watched: list[tuple[Study, set[str]]] = []
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Overview:
     Attributes
     ----------
     name : str
-        Of the study, with its scale.
+        Of the study, with its scale; and whether it is a part of it.
     jobs, done : int
     running, ended : list of Told
         What the jobs tell that run, and those that failed or were stopped and whose results are still missing.
@@ -52,8 +53,10 @@ class Overview:
         return f"{self.name}: {', '.join(said)}"
 
 
-def overview(study: Study, folder: str | Path = ".", at_once: int | None = None) -> Overview:
-    """Return how far a study is.
+def overview(
+    study: Study, folder: str | Path = ".", at_once: int | None = None, outputs: Collection[str] | None = None
+) -> Overview:
+    """Return how far a study is, or a part of it.
 
     Parameters
     ----------
@@ -62,18 +65,25 @@ def overview(study: Study, folder: str | Path = ".", at_once: int | None = None)
         A working directory.
     at_once : int, optional
         How many jobs run at a time; as many as do now where it is not known.
+    outputs : collection of str, optional
+        Count only jobs that write one of these files, as `Job.output` names them.
     """
     folder = Path(folder)
+    every = jobs(study)
+    planned = [job for job in every if outputs is None or job.output in outputs]
     told = progress.read(folder / study.folder)
     running = [one for one in told if one.state == RUNNING]
-    missing = {log(study, job): job for job in jobs(study) if not is_done(job, folder)}
+    missing = {log(study, job): job for job in planned if not is_done(job, folder)}
     ended = [one for one in told if one.state != RUNNING and (one.log in missing or one.stage not in STAGES)]
-    stages = report(study, folder)
+    stages = report(study, folder, of=planned)
     shares = [(missing[one.log], one.step / one.steps) for one in running if one.log in missing and one.steps]
     seconds = seconds_left(study, stages, shares, at_once or len(running) or 1)
-    page = "" if missing else f"{study.folder}/report/index.html"
-    planned, done = stages["together"].jobs, stages["together"].done
-    return Overview(f"{study.name} {study.scale}", planned, done, running, ended, seconds, page)
+    page = f"{study.folder}/report/index.html"
+    if missing or all(job.output != page for job in planned):
+        page = ""
+    name = f"{study.name} {study.scale}{', a part' if len(planned) < len(every) else ''}"
+    done = stages["together"].done
+    return Overview(name, len(planned), done, running, ended, seconds, page)
 
 
 def log(study: Study, job: Job) -> str:

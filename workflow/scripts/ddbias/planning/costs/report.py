@@ -6,11 +6,12 @@ Without torch. A job counts as done if its output exists, whether or not Snakema
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ddbias.planning.costs.work import Cost, cost
-from ddbias.planning.jobs import is_done, jobs
+from ddbias.planning.jobs import Job, is_done, jobs
 from ddbias.planning.study import Study
 
 HEAD = ("stage", "jobs", "done", "to do", "memory", "expected of done", "taken", "memory")
@@ -35,7 +36,9 @@ class Stage:
     taken_mb: float  # measured, largest of these
 
 
-def report(study: Study, folder: Path | None = Path(), speed: float = 1.0) -> dict[str, Stage]:
+def report(
+    study: Study, folder: Path | None = Path(), speed: float = 1.0, of: Sequence[Job] | None = None
+) -> dict[str, Stage]:
     """Return the cost of each stage of a study, and of all as ``together``.
 
     Parameters
@@ -45,9 +48,11 @@ def report(study: Study, folder: Path | None = Path(), speed: float = 1.0) -> di
         A working directory, whose files show which jobs are done; None: no job is done.
     speed : float
         Seconds that this machine needs for one second of the measured machine.
+    of : sequence of Job, optional
+        All jobs of the study, by default.
     """
     found: dict[str, list] = {}
-    for job in jobs(study):
+    for job in jobs(study) if of is None else of:
         done = folder is not None and is_done(job, folder)
         took = taken(folder / job.benchmark) if done else None
         found.setdefault(job.stage, []).append((cost(study, job.stage, job.wildcards), done, took))
