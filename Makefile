@@ -93,10 +93,8 @@ lint: env-dev ## check code and workflow: ruff, snakefmt, snakemake --lint
 	@$(VENV_PYTHON) -m snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	@$(LAUNCH) -- --lint
 
-bench: env-dev ## measure speed and memory against plain reference loops
-	@for b in $(filter-out benchmarks/gpu.py,$(wildcard benchmarks/*.py)); do \
-	  echo "ddbias: running $$b"; $(VENV_PYTHON) "$$b" || exit 1; \
-	done
+bench: env-dev ## measure speed beside plain loops, in one table
+	@$(VENV_PYTHON) benchmarks/bench.py $(ARGS)
 
 lock: env-audit ## renew envs/*.lock from envs/*.in (torch and torchvision by hand)
 	@$(LOCK) envs/bootstrap.in -o envs/bootstrap.lock

@@ -3,6 +3,7 @@
 In float32 they are those of `ExactGradients` class by class; in bfloat16 close to them.
 """
 
+import numpy as np
 import pytest
 import torch
 from ddbias.base.seeding import stream
@@ -10,14 +11,13 @@ from ddbias.debias.real_side import RealSettings, RealSide, Target
 from ddbias.distill.gradient_distance import METRICS
 from ddbias.distill.gradient_matching import Distiller
 from ddbias.distill.precision import batched_gradients
-from ddbias.distill.precision.batched_gradients import BatchedGradients, rows_of, unrolled
-from ddbias.distill.precision.class_gradients import ExactGradients
+from ddbias.distill.precision.batched_gradients import BatchedGradients, rows_of
+from ddbias.distill.precision.class_gradients import ExactGradients, FastGradients
 from ddbias.learning import device, networks
 from ddbias.learning.augment.dsa import STRATEGIES
 from ddbias.learning.precision import half_precision
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.func import vmap
 
 CPU = torch.device("cpu")
 CLASSES, IPC, REAL = 3, 2, 7
@@ -47,8 +47,8 @@ def network(kind="convnet", size=8, **options):
     return networks.build(kind, channels=3, size=size, classes=CLASSES, seed=0, **options)
 
 
-def batched(model, distance="ours", dtype=torch.float32, each=vmap):
-    gradients = BatchedGradients(model, distance, dtype=dtype, compiled=as_it_is, each=each)
+def batched(model, distance="ours", dtype=torch.float32):
+    gradients = BatchedGradients(model, distance, dtype=dtype, compiled=as_it_is)
     gradients.refresh()
     return gradients
 
@@ -87,9 +87,9 @@ def close(given, wanted, tolerance=1e-5):
     torch.testing.assert_close(given, wanted, rtol=tolerance, atol=tolerance * wanted.abs().max().item())
 
 
-def compare(model, data, distance="ours", each=vmap, tolerance=1e-5):
+def compare(model, data, distance="ours", tolerance=1e-5):
     real, labels, share, synthetic = data
-    gradients = batched(model, distance, each=each)
+    gradients = batched(model, distance)
     targets, loss, slope = plain(model, distance, real, labels, share, synthetic)
     given = gradients.real_all(real, labels, share)
     for r, target in enumerate(targets):
@@ -121,12 +121,11 @@ def test_all_at_once_is_one_by_one(kind, classes, metric):
         ("lenet", 32, {}),
     ],
 )
-@pytest.mark.parametrize("each", [vmap, unrolled])
-def test_of_any_network(kind, size, options, each):
+def test_of_any_network(kind, size, options):
     """Norms, poolings and activations each have rules of their own for the class axis and second derivatives."""
     # Of the MLP the exact way itself is 2e-5 away from float64.
     tolerance = 5e-5 if kind == "mlp" else 1e-5
-    compare(network(kind, size, **options), drawn(kind="random", size=size), each=each, tolerance=tolerance)
+    compare(network(kind, size, **options), drawn(kind="random", size=size), tolerance=tolerance)
 
 
 def test_in_parts_of_few_images(monkeypatch):
@@ -173,29 +172,78 @@ def test_bfloat16_is_close(norm):
 # ---- what is to be filled up ----------------------------------------------------------------------------------------
 
 
-@given(
-    counts=st.lists(st.integers(1, 40), min_size=1, max_size=5),
-    width=st.integers(40, 90),
-    seed=st.integers(0, 99),
-)
+@given(counts=st.lists(st.integers(1, 150), min_size=1, max_size=5), seed=st.integers(0, 99))
 @settings(max_examples=60, deadline=None)
-def test_rows_hold_what_the_pool_holds(counts, width, seed):
-    generator = stream(seed, "pool")
+def test_rows_hold_what_the_pool_holds(counts, seed):
+    generator, width = stream(seed, "pool"), 150
     pool = torch.zeros(len(counts), width)
     for row, count in zip(pool, counts, strict=True):
         row[torch.randperm(width, generator=generator)[:count]] = torch.rand(count, generator=generator) + 0.1
     chosen = [row.nonzero().flatten() for row in pool]
-    index, share = rows_of([Target(0, images, row[images]) for images, row in zip(chosen, pool, strict=True)])
-    assert torch.equal(torch.zeros_like(pool).scatter_add(1, index, share), pool)
-    assert index.shape == share.shape
-    assert max(counts) <= index.shape[1] <= max(1.25 * max(counts), max(counts) + 1)
-    assert [int((row > 0).sum()) for row in share] == counts
+    rows = rows_of([Target(0, images, row[images]) for images, row in zip(chosen, pool, strict=True)])
+    held, positive = torch.zeros_like(pool), torch.zeros(len(counts), dtype=torch.int64)
+    for target, index, share in rows:
+        assert index.shape == share.shape == (len(target), index.shape[1])
+        held.index_put_((target[:, None].expand_as(index), index), share, accumulate=True)
+        positive.index_add_(0, target, (share > 0).sum(1))
+    assert torch.equal(held, pool)
+    assert positive.tolist() == counts
+    assert len(set(counts)) == 1 or {index.shape[1] for _, index, _ in rows} <= set(batched_gradients.LENGTHS)
 
 
 def test_a_full_draw_of_256_is_not_filled_up():
-    index, share = rows_of([Target(c, 256 * c + torch.arange(256), torch.full((256,), 1 / 256)) for c in range(3)])
+    targets = [Target(c, 256 * c + torch.arange(256), torch.full((256,), 1 / 256)) for c in range(3)]
+    ((target, index, share),) = rows_of(targets)
+    assert target.tolist() == [0, 1, 2]
     assert torch.equal(index, torch.arange(768).view(3, 256))
     assert (share == 1 / 256).all()
+
+
+def groups_drawn(aligned, steps=60):
+    """Yield the targets of FairDD, 256 images of each of ten classes, ten groups a class, as the data have them."""
+    labels = torch.arange(10).repeat_interleave(2000)
+    draws = stream(0, "groups")
+    other = (labels + torch.randint(1, 10, labels.shape, generator=draws)) % 10
+    groups = torch.where(torch.rand(labels.shape, generator=draws) < aligned, labels, other)
+    real = RealSettings(np.ones(len(labels)), groups.numpy(), "groups", "uniform")
+    side = RealSide(labels.numpy(), real, batch_size=256, seed=0)
+    return [side.batch(step).targets for step in range(steps)]
+
+
+@pytest.mark.parametrize("aligned", [0.1, 0.5, 0.95, 0.99])
+def test_groups_of_changing_size_need_few_shapes_and_little_padding(aligned):
+    steps = groups_drawn(aligned)
+    assert len({len(targets) for targets in steps}) > 3 or aligned < 0.95
+    filled = [sum(index.numel() for _, index, _ in rows_of(targets)) for targets in steps]
+    assert np.mean(filled) < 1.3 * 2560
+    shapes = {index.shape for targets in steps for _, index, _ in rows_of(targets)}
+    assert len(shapes) <= 8, "torch falls back to single kernels after as many"
+    assert len({batched_gradients._filled_up(targets) for targets in steps}) <= 8
+
+
+def test_the_processor_pads_groups_as_little(monkeypatch):
+    """Micro-batches of two sizes; the gradient is that of the exact way."""
+    model, sizes = network(), []
+
+    def compiled(function):
+        def call(weights, images, *given):
+            sizes.append(len(images))
+            return function(weights, images, *given)
+
+        return call
+
+    fast = FastGradients(model, "ours", dtype=torch.float32, compiled=compiled)
+    fast.refresh()
+    exact, generator = ExactGradients(model, "ours"), stream(0, "test")
+    for count, wanted in ((1, [8]), (9, [8, 8]), (20, [32]), (243, [32] * 8), (256, [32] * 8), (40, [32, 8])):
+        images, share = torch.randn(count, 3, 8, 8, generator=generator), torch.rand(count, generator=generator)
+        labels = torch.ones(count, dtype=torch.int64)
+        sizes.clear()
+        for a, b in zip(fast.real(images, labels, share), exact.real(images, labels, share), strict=True):
+            close(a, b)
+        assert sorted(sizes, reverse=True) == wanted
+    count = sum(-(-len(target.images) // 8) * 8 for targets in groups_drawn(0.95, 20) for target in targets) / 20
+    assert count < 1.3 * 2560
 
 
 # ---- the method -----------------------------------------------------------------------------------------------------

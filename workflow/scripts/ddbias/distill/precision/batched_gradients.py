@@ -7,11 +7,12 @@ distance and the twofold backward pass inside. ``exact`` is float32, an eighth o
 other; ``fast`` makes of each side one captured graph (`ddbias.learning.precision.half_precision`), in bfloat16, with
 sums over parts and distances in float32.
 
-A **target** (a row of a real batch's pool) is what has a gradient on the real side; a class may have several. Targets
-of fewer images are padded with images of weight 0.
+A **target** is what has a gradient on the real side; a class may have several. Where they differ in size, as groups do,
+they are cut into rows of two lengths, whose gradients are summed, and their numbers are rounded up: a few shapes serve
+all steps, and less than a third of the images is padding (`rows_of`).
 
-Not measured on a GPU. cuDNN's grouped convolutions are known to be slow on some shapes and GPUs: `unrolled` is the
-same without them, one class after the other in the same graph, and benchmarks/gradient_matching.py compares both.
+Not measured on a GPU. cuDNN's grouped convolutions are known to be slow on some shapes and GPUs; benchmarks/gpu.py
+compares the way of ``fast`` with one class after the other.
 
 Memory: `half_precision.CAPTURED_IMAGES` real or `TWOFOLD_IMAGES` synthetic images at a time, and one gradient a target.
 """
@@ -20,10 +21,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.func import grad_and_value, vmap
+from torch.nn.functional import pad
 
 from ddbias.debias.real_side import RealBatch, Target
 from ddbias.distill.gradient_distance import gradient_distance
@@ -32,6 +35,7 @@ from ddbias.learning.augment.siamese import SiameseClasses
 from ddbias.learning.device import transfer
 from ddbias.learning.precision import half_precision
 
+LENGTHS = (64, 8)  # images of a row where targets differ in size
 TWOFOLD_IMAGES = 1024  # synthetic images whose twofold graph is held at a time
 
 
@@ -64,8 +68,6 @@ class BatchedGradients(FastGradients):
         What gradients are computed in.
     compiled : callable or None
         Turns a function of tensors into a faster one of the same result; None: `half_precision.captured`.
-    each : callable
-        ``vmap`` or `unrolled`: makes of a function of one class one of all.
     """
 
     def __init__(
@@ -75,11 +77,9 @@ class BatchedGradients(FastGradients):
         *,
         dtype: torch.dtype = torch.bfloat16,
         compiled: Callable[[Callable], Callable] | None = None,
-        each: Callable[[Callable], Callable] = vmap,
     ) -> None:
         compiled = compiled or half_precision.captured
         super().__init__(network, distance, dtype=dtype, compiled=compiled)
-        self.each = each
         _spell_out(self.half)
         self._compiled_real_all, self._compiled_match_all = compiled(self._real_all), compiled(self._match_all)
 
@@ -152,7 +152,7 @@ class BatchedGradients(FastGradients):
         def one(images: torch.Tensor, label: torch.Tensor, share: torch.Tensor) -> Gradients:
             return self._matched(weights, images, label.expand(len(images)), share)
 
-        gradients = self.each(one)(images.to(self.dtype), labels, share)
+        gradients = vmap(one)(images.to(self.dtype), labels, share)
         return tuple(gradient.float() for gradient in gradients)
 
     def _real_all(self, weights: dict, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
@@ -196,49 +196,92 @@ class AllAtOnce:
         """Return the distances to all targets of a batch, summed, and their gradient, as `ClassByClass.match`."""
         self.gradients.refresh()
         classes = len(seeds)
-        given = (*rows_of(batch.targets), batch.classes, batch.scale)
-        index, share, of, scale = transfer(given, real.device)  # (R, B), (R, B), (R,), (R,)
+        rows, count = rows_of(batch.targets), _filled_up(batch.targets)
+        fill = count - len(batch.targets)  # further targets, that count nothing
+        given = (pad(batch.scale, (0, fill)), pad(batch.classes, (0, fill)), *(part for one in rows for part in one))
+        scale, of, *parts = transfer(given, real.device)  # (R,), (R,), and of each length (r,), (r, B), (r, B)
         sizes = torch.bincount(batch.labels, minlength=classes).tolist()
-        augmented = self.siamese(real, seeds, sizes)[index]  # (R, B, C, H, W)
-        targets = self.gradients.real_all(augmented, of, share)
+        augmented = self.siamese(real, seeds, sizes)
+        parts = list(zip(*[iter(parts)] * 3, strict=True))
+        summands = [self.gradients.real_all(augmented[index], of[target], share) for target, index, share in parts]
+        if _even(batch.targets):
+            (targets,) = summands
+        else:
+            targets = tuple(tensor.new_zeros(count, *tensor.shape[1:]) for tensor in summands[0])
+            for (target, _, _), given in zip(parts, summands, strict=True):
+                targets = tuple(whole.index_add_(0, target, part) for whole, part in zip(targets, given, strict=True))
+            for tensor in targets if fill else ():
+                tensor[-fill:] = tensor[:1]  # the distance from nothing has no gradient
         leaf = images.detach().requires_grad_(True)
         augmented = self.siamese(leaf, seeds, [len(images) // classes] * classes)
         synthetic = augmented.detach().unflatten(0, (classes, -1))  # (K, ipc, C, H, W)
         labels = torch.arange(classes, device=images.device)
-        distance, slope = self.gradients.match_all(synthetic, labels, targets, batch.classes, scale)
+        distance, slope = self.gradients.match_all(synthetic, labels, targets, of, scale)
         (gradient,) = torch.autograd.grad(augmented, [leaf], slope.flatten(0, 1))
         return distance, gradient
 
 
-def unrolled(function: Callable[..., Gradients]) -> Callable[..., Gradients]:
-    """Return what ``vmap(function)`` returns, computed row after row."""
+class Rows(NamedTuple):
+    """Parts of targets, all of one length.
 
-    def every(*given: torch.Tensor) -> Gradients:
-        results = [function(*row) for row in zip(*(tensor.unbind() for tensor in given), strict=True)]
-        return tuple(torch.stack(tensors) for tensors in zip(*results, strict=True))
-
-    return every
-
-
-def rows_of(targets: Sequence[Target]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return which images each of R targets needs, and their shares, as matrices.
-
-    Returns
-    -------
-    index : Tensor of int64, shape (R, B)
-        Positions in the batch; 0 where a target has fewer than B images. B is the number of images of the largest
-        target, or up to a quarter more.
-    share : Tensor of float32, shape (R, B)
+    Attributes
+    ----------
+    target : Tensor of int64, shape (r,)
+        Of which target each row is a part; 0 where a row only fills up.
+    index : Tensor of int64, shape (r, B)
+        Positions in the batch; 0 for padding.
+    share : Tensor of float32, shape (r, B)
         0 for padding.
     """
-    most = max(len(target.images) for target in targets)
-    # Four sizes between two powers of 2, so that few shapes are captured where the sizes of targets change.
-    step = 2 ** max(0, math.ceil(math.log2(most)) - 3)  # 33 .. 64: 8
-    size = math.ceil(most / step) * step
-    index, share = torch.zeros(len(targets), size, dtype=torch.int64), torch.zeros(len(targets), size)
-    for row, target in enumerate(targets):
-        index[row, : len(target.images)], share[row, : len(target.images)] = target.images, target.share
-    return index, share
+
+    target: torch.Tensor
+    index: torch.Tensor
+    share: torch.Tensor
+
+
+def rows_of(targets: Sequence[Target]) -> list[Rows]:
+    """Return the images of all targets and their shares as matrices: as they are if all targets are of one size.
+
+    Else in rows of `LENGTHS`: as many of the larger as fit, and one more if the rest fills three quarters of it; what
+    is left is in rows of the smaller.
+    """
+    if _even(targets):
+        parts = [(number, target.images, target.share) for number, target in enumerate(targets)]
+        return [_matrix(parts, len(targets[0].images), len(targets))]
+    found: dict[int, list[tuple[int, torch.Tensor, torch.Tensor]]] = {length: [] for length in LENGTHS}
+    large, small = LENGTHS
+    for number, target in enumerate(targets):
+        rest = len(target.images) % large
+        whole = len(target.images) - (rest if rest < large * 3 // 4 else 0)
+        for images, share, length in (
+            (target.images[:whole], target.share[:whole], large),
+            (target.images[whole:], target.share[whole:], small),
+        ):
+            cut = zip(images.split(length), share.split(length), strict=True)
+            found[length] += [(number, *part) for part in cut if len(images)]
+    return [_matrix(parts, length, _rounded(len(parts))) for length, parts in found.items() if parts]
+
+
+def _matrix(parts: Sequence[tuple[int, torch.Tensor, torch.Tensor]], length: int, count: int) -> Rows:
+    target, index = torch.zeros(count, dtype=torch.int64), torch.zeros(count, length, dtype=torch.int64)
+    share = torch.zeros(count, length)
+    for row, (number, images, shares) in enumerate(parts):
+        target[row], index[row, : len(images)], share[row, : len(images)] = number, images, shares
+    return Rows(target, index, share)
+
+
+def _even(targets: Sequence[Target]) -> bool:
+    return len({len(target.images) for target in targets}) == 1
+
+
+def _filled_up(targets: Sequence[Target]) -> int:
+    return len(targets) if _even(targets) else _rounded(len(targets))
+
+
+def _rounded(count: int) -> int:
+    """Return `count` or up to a quarter more: four numbers between two powers of 2."""
+    step = 2 ** max(0, math.ceil(math.log2(count)) - 3)  # 33 .. 64: 8
+    return math.ceil(count / step) * step
 
 
 def _spell_out(network: nn.Module) -> None:

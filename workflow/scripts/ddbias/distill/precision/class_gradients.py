@@ -27,6 +27,8 @@ from ddbias.learning.precision import half_precision
 from ddbias.learning.precision.half_network import Gradients, HalfNetwork, summed
 from ddbias.learning.precision.workers import spread
 
+FEW_IMAGES = 8  # of a micro-batch of small groups
+
 
 class ExactGradients:
     """Gradients of the mean cross-entropy of a class, in float32.
@@ -126,7 +128,17 @@ class FastGradients(HalfNetwork, ExactGradients):
 
     def real(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
         """Return what `ExactGradients.real` does, in float32."""
-        return self._accumulated(self._compiled_real, images, labels, share)
+        # A group of few images would be mostly padding: what fills no half of a micro-batch is in small ones.
+        rest = len(images) % self.size
+        whole = len(images) - (rest if rest <= self.size // 2 else 0)
+        parts = [(slice(whole), self.size), (slice(whole, None), FEW_IMAGES)]
+        return summed(
+            [
+                self._accumulated(self._compiled_real, images[part], labels[part], share[part], size)
+                for part, size in parts
+                if len(images[part])
+            ]
+        )
 
     def match(
         self, images: torch.Tensor, labels: torch.Tensor, targets: Sequence[Gradients], scales: torch.Tensor

@@ -85,9 +85,14 @@ class HalfNetwork:
         return self._compiled_logits(self.weights, images)
 
     def _accumulated(
-        self, function: Callable[..., Gradients], images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor
+        self,
+        function: Callable[..., Gradients],
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        share: torch.Tensor,
+        size: int | None = None,
     ) -> Gradients:
-        batches = half_precision.micro_batches(images, self.dtype, self.size)
+        batches = half_precision.micro_batches(images, self.dtype, size or self.size)
         size, fill = len(batches[0]), sum(map(len, batches)) - len(images)
         labels = torch.cat([labels, labels.new_zeros(fill)])
         share = torch.cat([share, share.new_zeros(fill)])  # images that only fill up count nothing

@@ -29,6 +29,7 @@ Way = TypeVar("Way")
 
 MICRO_BATCH = 32
 CAPTURED_IMAGES = 4096  # most images of one batch on a GPU; by arithmetic, not measured, about 1 MB each with gradients
+SHAPES = 32  # for which a function is compiled; of more, torch would run those that are new uncompiled
 CAPTURED_CALLS = 3  # the first run of a captured function warms up, the second is recorded, the third is replayed
 LEAST_COSINE = 0.95  # of what a network gives in bfloat16 and in float32
 
@@ -187,7 +188,7 @@ def refresh(half: nn.Module, network: nn.Module) -> None:
 def compiled(function: Callable) -> Callable:
     """Return `function` compiled, for fixed shapes, at its first call."""
     # In this process: helper processes of the compiler would outlive a killed job and take the other cores.
-    return torch.compile(function, dynamic=False, options={"compile_threads": 1})
+    return torch.compile(function, dynamic=False, recompile_limit=SHAPES, options={"compile_threads": 1})
 
 
 def captured(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., tuple[torch.Tensor, ...]]:
@@ -196,8 +197,10 @@ def captured(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., t
     No input may require a gradient: a graph that waits for its backward pass would keep the next one from running.
     Source: torch's notes on CUDA graph trees.
     """
-    options = {"compile_threads": 1, "triton.cudagraphs": True}  # the mode reduce-overhead, which excludes options
-    graph = torch.compile(function, dynamic=False, options=options)
+    # The mode reduce-overhead, which excludes options. A graph that cannot be captured is an error, which
+    # `fast_or_exact` tells; else torch would start its kernels one by one, and say so where nobody looks.
+    options = {"compile_threads": 1, "triton.cudagraphs": True, "triton.cudagraph_or_error": True}
+    graph = torch.compile(function, dynamic=False, recompile_limit=SHAPES, options=options)
 
     def call(*given):
         torch.compiler.cudagraph_mark_step_begin()  # nobody needs any more what the last one returned
