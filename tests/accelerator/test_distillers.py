@@ -32,6 +32,7 @@ OPTIONS = [
     ("mtt", {"memory": "constant"}),
     ("dm", {"distance": "characteristic", "frequencies": 64, "learning_rate": 0.001}),
     ("rded", {"factor": 2, "soft_labels": True}),
+    ("lgm", {"views": 3}),
     ("dm", {"guidance": CLOM}),
     ("dsa", {"guidance": CLOM | {"loss": "cos"}}),
 ]

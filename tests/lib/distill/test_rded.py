@@ -8,7 +8,7 @@ from ddbias.base.errors import DdbiasError
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill import rded
 from ddbias.distill.controls.kcenter import candidates
-from ddbias.distill.pretraining import open_member
+from ddbias.distill.pretraining import last_network, open_member
 from ddbias.learning import networks
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -132,7 +132,7 @@ def test_more_tiles_than_images_are_refused_in_one_line(case):
 
 def test_seeds_take_the_members_of_a_pool_in_turn(case, tmp_path, monkeypatch):
     opened = []
-    monkeypatch.setattr(rded, "open_member", lambda path: opened.append(path) or open_member(path))
+    monkeypatch.setattr(rded, "last_network", lambda path, *given: opened.append(path) or last_network(path, *given))
     (path,) = case.models["pool"]
     case.models["pool"] = [path, tmp_path / "other.safetensors"]
     (tmp_path / "other.safetensors").write_bytes(path.read_bytes())

@@ -255,3 +255,22 @@ def open_member(path: str | Path) -> Member:
     wanted = ("network", "settings", "member", "channels", "size", "classes")
     store.require(path, "a member of a pool of models", meta, ("epochs", *wanted))
     return Member(path=Path(path), epochs=tuple(meta["epochs"]), **{name: meta[name] for name in wanted})
+
+
+def last_network(path: str | Path, split: Split, pool: str) -> nn.Module:
+    """Return the network of a member after its last epoch, frozen and in evaluation mode, on the CPU.
+
+    Raises
+    ------
+    DdbiasError
+        If it is not for the images and classes of `split`; `pool` is the name that the message has.
+    """
+    member = open_member(path)
+    channels, size, _ = split.shape
+    if (member.channels, member.size, member.classes) != (channels, size, split.classes):
+        raise DdbiasError(
+            f"models {pool} are not for images {split.shape} of {split.classes} classes; choose a pool of this data set"
+        )
+    network = networks.of_settings(member.network, split.shape, member.classes, 0)
+    network.load_state_dict(member.state(member.epochs[-1]))
+    return network.eval().requires_grad_(False)

@@ -29,9 +29,8 @@ from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
 from ddbias.data.soft_labels import SoftLabels
 from ddbias.distill.controls.kcenter import candidates
-from ddbias.distill.pretraining import open_member
+from ddbias.distill.pretraining import last_network
 from ddbias.distill.selector import Assembler
-from ddbias.learning import networks
 
 PLUGIN = {
     "distiller": {
@@ -129,16 +128,8 @@ class Assembly(Assembler):
 
     def _observer(self) -> torch.nn.Module:
         (files,) = self.models.values()
-        member = open_member(files[self.seed % len(files)])
-        channels, size, _ = self.split.shape
-        if (member.channels, member.size, member.classes) != (channels, size, self.split.classes):
-            raise DdbiasError(
-                f"models {self.settings['models']} are not for images {self.split.shape} of {self.split.classes} "
-                "classes; choose a pool of this data set"
-            )
-        network = networks.of_settings(member.network, self.split.shape, member.classes, 0)
-        network.load_state_dict(member.state(member.epochs[-1]))
-        return network.to(self.device).eval()
+        path = files[self.seed % len(files)]
+        return last_network(path, self.split, self.settings["models"]).to(self.device)
 
     @torch.no_grad()
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
