@@ -1,5 +1,8 @@
 """Calls on arrays give the bits of the scripts of the rules, which read and write files."""
 
+import base64
+import io
+import json
 import os
 import re
 import subprocess
@@ -20,6 +23,7 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.data.split import save_split
 from ddbias.planning.load import load
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = 3
@@ -183,6 +187,21 @@ def test_the_example_of_the_page_runs(tmp_path):
     assert given > 15
     made = ddbias.load_distilled(tmp_path / "my_set")
     assert made.images.shape == (50, 3, 8, 8)
+
+
+def test_the_notebook_runs_and_is_the_script(tmp_path, monkeypatch, capsys):
+    notebook = json.loads((ROOT / "examples/python_call.ipynb").read_text())
+    assert (notebook["nbformat"], notebook["metadata"]["language_info"]["name"]) == (4, "python")
+    code = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    script = (ROOT / "examples/python_call.py").read_text()
+    assert all(cell in script for cell in code[:-1])
+    monkeypatch.setattr(ddbias, "distill", partial(ddbias.distill, progress=False))
+    exec("\n".join(code), names := {})
+    assert len(names["axes"].flat) == len(names["made"]) == 50
+    shown = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    assert "".join(shown[0]["text"]) in capsys.readouterr().out
+    drawn = Image.open(io.BytesIO(base64.b64decode(shown[-1]["data"]["image/png"])))
+    assert len(drawn.getcolors(2**20)) > 100, "the pictures are in colour"
 
 
 def test_the_lines_of_the_page_run(few_digits, tmp_path, monkeypatch):
