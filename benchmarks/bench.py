@@ -227,7 +227,7 @@ def machine() -> dict[str, str]:
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     model = next((line for line in facts if line.startswith("model name")), ": unknown")
     dtypes = (torch.float32, torch.bfloat16)
-    rates = {f"{str(dtype)[6:]}_gflops": f"{matrix_rate(dtype) / 1e9:.0f}" for dtype in dtypes}
+    rates = {f"{str(dtype)[6:]}_gflops": f"{matrix_rate(dtype) / 1e9:.3g}" for dtype in dtypes}
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     named = {"processor": f"{model.partition(':')[2].strip()}, {device.kind(CPU).model(CPU)}"}
     named |= {"threads": str(torch.get_num_threads()), "torch": torch.__version__} | rates

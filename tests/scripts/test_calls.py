@@ -174,6 +174,7 @@ def test_a_call_gives_the_bits_of_the_files(few_digits, files, tmp_path, method,
         made.save(tmp_path / "called")
 
 
+@pytest.mark.slow
 def test_the_example_of_the_page_runs(tmp_path):
     """With the arrays of examples/python_call.py, which is run as it is; the page's own lines do less work here."""
     page = (ROOT / "docs/python.md").read_text()
@@ -204,6 +205,7 @@ def test_the_notebook_runs_and_is_the_script(tmp_path, monkeypatch, capsys):
     assert len(drawn.getcolors(2**20)) > 100, "the pictures are in colour"
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_page_run(few_digits, tmp_path, monkeypatch):
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)[1]
     split = few_digits(per_class=30)

@@ -56,7 +56,7 @@ def pool_kinds(wildcards):
 
 def distiller_kinds(wildcards):
     settings = distiller_settings(wildcards)
-    network = (network_kind(settings["network"]),) if "network" in settings else ()
+    network = (network_kind(settings["network"]),) if settings.get("network") else ()
     pools = [study.config["models"][name]["network"] for name in study.pools(wildcards.distiller)]
     network += tuple(network_kind(name) for name in pools)
     if settings.get("guidance"):

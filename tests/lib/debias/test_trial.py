@@ -80,6 +80,7 @@ def digits(ratio):
     return synthesize_dataset(source={"kind": "digits"}, bias=bias, ratio=ratio, test="balanced", seed=0, data={})[0]
 
 
+@pytest.mark.slow
 def test_weights_of_conflicting_samples_pass():
     split = digits(0.95)
     found = trial(split, [balanced_weights(split.labels, split.attributes), np.ones(len(split))], seed=0)
@@ -87,6 +88,7 @@ def test_weights_of_conflicting_samples_pass():
     assert found.gains[1] == 0  # nothing was changed
 
 
+@pytest.mark.slow
 def test_weights_of_wrong_labels_do_not_pass():
     """They are lifted as much as the truth lifts conflicting samples, and nothing can be learnt from them."""
     split, rng = digits(0.1), np.random.default_rng(0)

@@ -9,13 +9,22 @@ from ddbias.base.seeding import stream
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill.linear_gradient_matching import Distiller
 from ddbias.distill.pretraining import last_network
+from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.optimiser import Adam
+from safetensors.torch import save_file
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SETTINGS = {"models": "pool", "learning_rate": 0.1, "views": 2, "augment": "crop_scale", "decay": "none"}
+SETTINGS = {
+    "models": "pool",
+    "weights_file": None,
+    "learning_rate": 0.1,
+    "views": 2,
+    "augment": "crop_scale",
+    "decay": "none",
+}
 CPU = torch.device("cpu")
 
 
@@ -29,9 +38,9 @@ def models(split, tmp_path):
     return testing.Case("lgm", split=split, folder=tmp_path).models
 
 
-def distiller(split, models, images, seed=0, **changes):
-    how = {"settings": SETTINGS | changes, "network": None, "images": images, "seed": seed, "device": CPU}
-    return Distiller(split, precision="exact", models=models, **how)
+def distiller(split, pools, images, seed=0, network=None, folder="", **changes):
+    how = {"settings": SETTINGS | changes, "network": network, "data": {"root": str(folder)}, "device": CPU}
+    return Distiller(split, precision="exact", models=pools, images=images, seed=seed, **how)
 
 
 def plain_gradient(weights, features, labels, share):
@@ -107,6 +116,39 @@ def test_a_foreign_pool_is_named(models):
     other = testing.tiny_split(classes=4)
     with pytest.raises(DdbiasError, match="models pool are not for images"):
         distiller(other, models, torch.zeros(4, *other.shape))
+
+
+NETWORK = {"kind": "convnet", "width": 8, "depth": 2, "norm": "instance", "activation": "relu", "pooling": "avg"}
+
+
+@pytest.mark.parametrize("beginning", ["", "module.", "body."])
+def test_weights_of_a_file_are_those_of_the_body(split, tmp_path, beginning, log_lines):
+    network = networks.build("convnet", channels=3, size=8, classes=7, seed=5, width=8, depth=2)
+    state = {beginning + name: value.clone() for name, value in network.body.state_dict().items()}
+    save_file(state | {f"{beginning}fc.weight": torch.zeros(2, 2)}, tmp_path / "given.safetensors")
+    given = {"models": None, "weights_file": "given.safetensors", "network": NETWORK, "folder": tmp_path}
+    method = distiller(split, {}, torch.zeros(3, *split.shape), **given)
+    wanted = network.embed(split.normalize(torch.from_numpy(split.images)))
+    torch.testing.assert_close(method.features[:, :-1], wanted.detach(), rtol=1e-4, atol=1e-4)
+    assert log_lines[-1].endswith(f"given.safetensors: {len(state)} parameters read, 1 left out")
+
+
+def test_a_file_that_does_not_fit_is_named(split, tmp_path, models):
+    given = {"models": None, "weights_file": "given.safetensors", "network": NETWORK, "folder": tmp_path}
+    images = torch.zeros(3, *split.shape)
+    save_file({"other": torch.zeros(1)}, tmp_path / "given.safetensors")
+    with pytest.raises(DdbiasError, match=r"has no parameter .* of the network; name the network that the file was"):
+        distiller(split, {}, images, **given)
+    state = networks.build("convnet", channels=3, size=8, classes=3, seed=5, width=16, depth=2).body.state_dict()
+    save_file(state, tmp_path / "given.safetensors")
+    with pytest.raises(DdbiasError, match=r"of shape .* the parameter"):
+        distiller(split, {}, images, **given)
+    (tmp_path / "given.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(DdbiasError, match="is damaged or no safetensors file"):
+        distiller(split, {}, images, **given)
+    for changes in (given | {"network": None}, given | {"models": "pool"}, given | {"weights_file": None}):
+        with pytest.raises(DdbiasError, match="lgm needs models, the name of a pool, or both"):
+            distiller(split, models, images, **changes)
 
 
 def test_adam_is_torchs():

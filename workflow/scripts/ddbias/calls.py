@@ -276,11 +276,12 @@ def distill(
     given = {"networks": {"network": network}, "distillers": {method: {"kind": method, **options}}}
     if "network" in takes:
         given["distillers"][method]["network"] = "network"
-    if "models" in takes or guidance:
+    pool = "models" in takes and not options.get("weights_file")
+    if pool or guidance:
         given["models"] = {"models": {"kind": POOLS.get(method, "classifiers"), "network": "network", **(models or {})}}
     elif models:
         raise DdbiasError(f"the method {method} trains no models first; leave models out")
-    if "models" in takes:
+    if pool:
         given["distillers"][method]["models"] = "models"
     elif guidance:
         named = {"kind": guidance} if isinstance(guidance, str) else guidance

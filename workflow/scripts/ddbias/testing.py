@@ -264,10 +264,11 @@ class Case:
 
 
 def _small(definitions: Mapping, kind: str) -> dict:
-    """Return the settings of a kind with little work, and what it requires by name."""
+    """Return the settings of a kind with little work, and what it requires by name: a pool if it can have one."""
     definition = definitions.get(kind, {})
     options = {name: value for name, value in SMALL.items() if name in definition.get("properties", {})}
-    named = {name: value for name, value in NAMED.items() if name in definition.get("required", [])}
+    required = {*definition.get("required", []), *({"models"} & definition.get("properties", {}).keys())}
+    named = {name: value for name, value in NAMED.items() if name in required}
     return {"kind": kind, **options, **named}
 
 

@@ -161,6 +161,7 @@ def run(
     images = initial_images(split, side, init=settings["init"], ipc=ipc, seed=seed).to(device)
     more = {"models": models} if module.Distiller.needs_models else {}
     more |= {"side": side} if module.Distiller.needs_side else {}
+    more |= {"data": data or {}} if module.Distiller.needs_data else {}
     if settings.get("guidance"):
         more["guidance"] = _guidance(settings["guidance"], images, models=models, split=split, seed=seed, device=device)
     with plugins.calling("distiller", settings["kind"]), global_stream(seed, "global"):

@@ -142,12 +142,13 @@ def _parquet(settings: Mapping, split: Split, paths: list[Path]) -> Given:
 
 def _tensors(path: Path, settings: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the images of a file of tensors and, if it has some, their labels."""
-    content = _safetensors(path) if path.suffix.lower() == ".safetensors" else read_plain(path)
+    content = safetensors(path) if path.suffix.lower() == ".safetensors" else read_plain(path)
     images, labels = _parts(content, settings, path)
     return images.detach(), labels
 
 
-def _safetensors(path: Path) -> dict[str, torch.Tensor]:
+def safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a safetensors file by name; raises `DdbiasError` for another file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -68,9 +68,10 @@ class Learner:
 
     Attributes
     ----------
-    needs_real, needs_side, needs_models : bool
+    needs_real, needs_side, needs_models, needs_data : bool
         Of the class: a step gets real images and how they are pooled; the constructor also gets ``side``, a
-        `ddbias.debias.real_side.RealSide`, or ``models``, the files of every pool that it uses.
+        `ddbias.debias.real_side.RealSide`, ``models``, the files of every pool that it uses, or ``data``, where files
+        of the user are searched.
     steps_per_iteration : int
         Updates for one of the ``iterations`` of the settings.
     formation : int
@@ -84,7 +85,7 @@ class Learner:
         Of the class: ``probe_loss`` takes much less time than a step.
     """
 
-    needs_real, needs_side, needs_models = True, False, False
+    needs_real, needs_side, needs_models, needs_data = True, False, False, False
     steps_per_iteration: int = 1
     formation: int = 1
     learned_rate: float | None = None

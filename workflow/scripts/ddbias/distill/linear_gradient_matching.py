@@ -8,10 +8,10 @@ respect to all its weights and biases, as one vector. Of every synthetic image `
 What debias means here: g is the mean over the classes of a weighted mean over the real images of each
 (`ddbias.debias.real_side`). With several targets a class, as FairDD's groups are, each is compared with the gradient of
 the images of its class, and the distances are averaged over the classes. The network is a member of a pool of models,
-whose training the weights enter as well, unless the pool names a ``domain``. With several members, seeds have different
-ones in turn.
+whose training the weights enter as well, unless the pool names a ``domain``; with several members, seeds have different
+ones in turn. Or its parameters are in a file of the user, which no debias reaches.
 
-Differs from the paper in: the network (there foundation models, here a pool; published evaluations train a linear
+Differs from the paper in: the network (there foundation models; published evaluations train a linear
 classifier on it, here networks are trained on the images as on any other set), pixels instead of a pyramid of
 resolutions with decorrelated colours, DSA's augmentation, real images without augmentation (so that each is embedded
 once), biases that begin at 0.
@@ -28,12 +28,17 @@ from pathlib import Path
 import torch
 from torch.nn.functional import one_hot
 
+from ddbias.base import lookup
+from ddbias.base.errors import DdbiasError
+from ddbias.base.log import logger
 from ddbias.base.seeding import stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
+from ddbias.distill.given_files import safetensors
 from ddbias.distill.learner import Guidance, Learner
 from ddbias.distill.precision.frozen import embedding_for
 from ddbias.distill.pretraining import last_network
+from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.device import transfer
 from ddbias.learning.optimiser import Adam
@@ -45,14 +50,28 @@ PLUGIN = {
                 "Gradients of a random linear classifier on the features of a trained network (linear gradient "
                 "matching, arXiv 2511.16674); the debias also trains that network."
             ),
-            "required": ["models"],
+            "files": ["weights_file"],
             "seconds": "0.05 + 1.08 * network * classes * ipc * views + 0.00001 * classes * real_batch * classes",
             "seconds_once": "0.37 * network * train",
             "megabytes": "0.008 * train + image_mb * (256 + classes * ipc * views)",
             "options": {
                 "models": {
-                    "type": "string",
+                    "type": ["string", "null"],
+                    "default": None,
                     "description": "Name under `models`: the frozen network, after its last epoch.",
+                },
+                "weights_file": {
+                    "type": ["string", "null"],
+                    "default": None,
+                    "description": (
+                        "Instead of `models` a safetensors file of the parameters of `network`, as of torchvision; "
+                        "searched in the working directory and the folders of `data`."
+                    ),
+                },
+                "network": {
+                    "type": ["string", "null"],
+                    "default": None,
+                    "description": "Name under `networks`, for `weights_file`.",
                 },
                 "iterations": {
                     "$ref": "#/$defs/iterations",
@@ -113,9 +132,9 @@ class Distiller(Learner):
     split : Split
         Training images, all of which are embedded.
     settings : mapping
-        ``models``, the name of the pool; ``learning_rate``, ``decay``, ``views``, ``augment``.
+        ``models``, the name of the pool, or ``weights_file``; ``learning_rate``, ``decay``, ``views``, ``augment``.
     network : mapping or None
-        Not used: the network is that of the pool.
+        ``kind`` and options of the network of ``weights_file``; else it is that of the pool.
     images : Tensor, shape (K * ipc, C, H, W)
         The synthetic images, class after class; changed in place.
     seed : int
@@ -124,16 +143,18 @@ class Distiller(Learner):
         Of the embedding.
     models : mapping of str to sequence of path
         Files of the members of every pool.
+    data : mapping
+        ``root`` and ``mirrors``: where ``weights_file`` is searched.
     guidance : callable or None
         See `ddbias.distill.learner`.
 
     Raises
     ------
     DdbiasError
-        If the pool does not fit the images, or for an unknown augmentation.
+        If the pool does not fit the images or the file the network, or for an unknown augmentation.
     """
 
-    needs_models = True
+    needs_models = needs_data = True
 
     def __init__(
         self,
@@ -146,12 +167,20 @@ class Distiller(Learner):
         device: torch.device,
         precision: str,
         models: Mapping[str, Sequence[str | Path]],
+        data: Mapping[str, object],
         guidance: Guidance | None = None,
     ) -> None:
         super().__init__(images, {**settings, "momentum": 0}, guidance)
         self.optimiser = Adam([images], learning_rate=settings["learning_rate"])
-        files = models[settings["models"]]
-        self.network = last_network(files[seed % len(files)], split, settings["models"]).to(device)
+        pool, file = settings["models"], settings["weights_file"]
+        if (pool is None) == (file is None) or (file is not None and network is None):
+            raise DdbiasError("lgm needs models, the name of a pool, or both weights_file and network")
+        if pool is not None:
+            self.network = last_network(models[pool][seed % len(models[pool])], split, pool)
+        else:
+            self.network = networks.of_settings(network, split.shape, split.classes, seed)
+            load_body(self.network, lookup.find(file, data))
+        self.network = self.network.eval().requires_grad_(False).to(device)
         self.frozen = embedding_for(self.network, shape=split.shape, device=device, precision=precision)
         self.frozen.refresh()
         pixels, _ = split.tensors(device)
@@ -191,6 +220,32 @@ class Distiller(Learner):
         if len(wanted) == self.classes:  # a target a class: one gradient of all classes
             return scale[0] * cosine_distance(given.mean(0, keepdim=True), wanted.mean(0, keepdim=True))[0]
         return scale @ cosine_distance(given[classes], wanted) / self.classes
+
+
+def load_body(network: networks.Network, path: Path) -> None:
+    """Give the body of a network the parameters of a safetensors file; a classifier in the file is left out.
+
+    Their names are those of the body, perhaps all with a further beginning (``module.``, ``body.``).
+
+    Raises
+    ------
+    DdbiasError
+        If the file is damaged, or a parameter is missing or of another shape.
+    """
+    given, wanted = safetensors(path), network.body.state_dict()
+    first = min(wanted, default="")
+    beginnings = sorted((name.removesuffix(first) for name in given if name.endswith(first)), key=len)
+    for name, value in wanted.items():
+        found = given.get(f"{beginnings[0] if beginnings else ''}{name}")
+        if found is None or found.shape != value.shape:
+            what = "no" if found is None else f"of shape {tuple(found.shape)} the"
+            raise DdbiasError(
+                f"{path} has {what} parameter {name} {tuple(value.shape)} of the network; name the network that the "
+                "file was written for"
+            )
+        value.copy_(found)
+    left = len(given) - len(wanted)
+    logger.info("%s: %d parameters read%s", path, len(wanted), f", {left} left out" if left else "")
 
 
 def with_bias(features: torch.Tensor) -> torch.Tensor:

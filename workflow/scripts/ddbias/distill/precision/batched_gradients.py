@@ -198,18 +198,19 @@ class AllAtOnce:
         classes = len(seeds)
         rows, count = rows_of(batch.targets), _filled_up(batch.targets)
         fill = count - len(batch.targets)  # further targets, that count nothing
-        given = (pad(batch.scale, (0, fill)), pad(batch.classes, (0, fill)), *(part for one in rows for part in one))
-        scale, of, *parts = transfer(given, real.device)  # (R,), (R,), and of each length (r,), (r, B), (r, B)
+        of = pad(batch.classes, (0, fill))  # (R,)
+        given = [part for one in rows for part in (one.target, of[one.target], one.index, one.share)]
+        scale, *given = transfer([pad(batch.scale, (0, fill)), *given], real.device)
         sizes = torch.bincount(batch.labels, minlength=classes).tolist()
         augmented = self.siamese(real, seeds, sizes)
-        parts = list(zip(*[iter(parts)] * 3, strict=True))
-        summands = [self.gradients.real_all(augmented[index], of[target], share) for target, index, share in parts]
+        parts = list(zip(*[iter(given)] * 4, strict=True))  # (r,), (r,), (r, B), (r, B)
+        summands = [self.gradients.real_all(augmented[index], label, share) for _, label, index, share in parts]
         if _even(batch.targets):
             (targets,) = summands
         else:
             targets = tuple(tensor.new_zeros(count, *tensor.shape[1:]) for tensor in summands[0])
-            for (target, _, _), given in zip(parts, summands, strict=True):
-                targets = tuple(whole.index_add_(0, target, part) for whole, part in zip(targets, given, strict=True))
+            for (target, *_), some in zip(parts, summands, strict=True):
+                targets = tuple(whole.index_add_(0, target, part) for whole, part in zip(targets, some, strict=True))
             for tensor in targets if fill else ():
                 tensor[-fill:] = tensor[:1]  # the distance from nothing has no gradient
         leaf = images.detach().requires_grad_(True)
