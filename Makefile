@@ -82,7 +82,7 @@ test-fast: env-dev ## run the tests of the library, without compiling and withou
 	@echo "ddbias: running the fast tests"
 	@$(VENV_PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not thorough" $(ARGS)
 
-test-slurm: env-dev env-slurm ## run the tests on a SLURM cluster of one node (as root, with SLURM's packages)
+test-slurm: env-dev env-slurm ## run the tests on a SLURM cluster of its own (as root, with SLURM's packages)
 	@echo "ddbias: running the tests on SLURM"
 	@$(VENV_PYTHON) -m pytest -m slurm tests/workflow/slurm $(ARGS)
 

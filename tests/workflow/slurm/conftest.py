@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 HERE = Path(__file__).resolve().parent
-# Without accounting only squeue answers; the first look at jobs that take seconds comes after seconds.
-OPTIONS = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10")
-
+# The first look at jobs that take seconds comes after seconds; without accounting only squeue answers.
+OPTIONS = ("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10")
+WITHOUT_ACCOUNTING = ("--slurm-status-command", "squeue")
 STATES = {"DDBIAS_STATE_SECONDS": "0.2"}
 
 
@@ -29,16 +29,19 @@ def load(name):
 
 
 @pytest.fixture(scope="session")
-def cluster():
-    """A running cluster; the tests end at once, saying why, where there can be none."""
+def cluster(request):
+    """A running cluster, of one node or as a test's parameter says; the tests end at once where there can be none."""
+    options = getattr(request, "param", {})
     module = load("cluster")
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ddbias: the tests were terminated", returncode=143))
     module.stop_leftover()
     reason = module.why_not()
     if reason:
         pytest.exit(f"ddbias: no SLURM to test on: {reason}", returncode=1)
+    if options.get("accounting") and (reason := module.why_no_accounting()):
+        pytest.skip(f"no accounting to test: {reason}")
     state = tempfile.mkdtemp(prefix=module.PREFIX)  # not below pytest's folder, which only its owner may enter
-    started = module.Cluster(state)
+    started = module.Cluster(state, **options)
     try:
         started.start()
         yield started
@@ -90,7 +93,8 @@ class Submitted:
     def start(self, config, *extra, profile=None, **variables):
         """Start `make run CONFIG=config PROFILE=... ARGS=extra`."""
         words = ("workflow/launch.py", f"--config={config}", "--cores=all", f"--profile={profile or self.profile}")
-        return self.checkout.start(*words, "--", *OPTIONS, *extra, **self.cluster.environment, **STATES, **variables)
+        options = OPTIONS if self.cluster.accounting else (*WITHOUT_ACCOUNTING, *OPTIONS)
+        return self.checkout.start(*words, "--", *options, *extra, **self.cluster.environment, **STATES, **variables)
 
     def run(self, config, *extra, profile=None, **variables):
         """The same, to its end; returns exit status and output."""

@@ -112,7 +112,7 @@ def test_interrupted_run_cancels_its_jobs(submitted):
     assert (submitted.checkout / STATE).exists()
 
 
-@pytest.mark.parametrize("daemon", ["slurmd", "slurmctld"])
+@pytest.mark.parametrize("daemon", ["node1", "slurmctld"])
 def test_daemon_that_restarts_disturbs_nothing(submitted, finished_locally, daemon):
     config = submitted.study(long=SOME)
     process = submitted.start(config)
