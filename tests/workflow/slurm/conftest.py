@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 HERE = Path(__file__).resolve().parent
-# The first look at jobs that take seconds comes after seconds; without accounting only squeue answers.
+# The first look at jobs that take seconds comes after seconds.
 OPTIONS = ("--slurm-init-seconds-before-status-checks", "5", "--latency-wait", "10")
-WITHOUT_ACCOUNTING = ("--slurm-status-command", "squeue")
 STATES = {"DDBIAS_STATE_SECONDS": "0.2"}
 
 
@@ -93,8 +92,7 @@ class Submitted:
     def start(self, config, *extra, profile=None, **variables):
         """Start `make run CONFIG=config PROFILE=... ARGS=extra`."""
         words = ("workflow/launch.py", f"--config={config}", "--cores=all", f"--profile={profile or self.profile}")
-        options = OPTIONS if self.cluster.accounting else (*WITHOUT_ACCOUNTING, *OPTIONS)
-        return self.checkout.start(*words, "--", *options, *extra, **self.cluster.environment, **STATES, **variables)
+        return self.checkout.start(*words, "--", *OPTIONS, *extra, **self.cluster.environment, **STATES, **variables)
 
     def run(self, config, *extra, profile=None, **variables):
         """The same, to its end; returns exit status and output."""

@@ -15,11 +15,23 @@ def test_two_nodes_make_what_a_local_run_makes(submitted, finished_locally):
 
 @pytest.mark.parametrize("cluster", [{"accounting": True}], indirect=True, ids=["accounting"])
 def test_accounting_tells_of_a_killed_job_and_of_its_second_attempt(submitted):
-    """Snakemake asks `sacct`, as it does unless told otherwise."""
+    """By `sacct`."""
     target = "results/tiny/quick/distilled/digits_fg/0.95/random/uniform/ipc1/seed0/distilled.safetensors"
     memory = "synthesize_dataset:mem_mb=50 + 1950 * (attempt - 1)"
-    status, output = submitted.run(submitted.study(), target, "--verbose", "--set-resources", memory)
+    asked = ("--slurm-status-command", "sacct", "--verbose", "--set-resources", memory)
+    status, output = submitted.run(submitted.study(), target, *asked)
     assert status == 0, output
     assert "command=sacct" in output
     assert f"SLURM-job '{submitted.jobs()[0]['id']}' failed, SLURM status is: 'FAILED'" in output
     assert submitted.cluster.command("sacct", "-nPX", "--format=State").split() == ["FAILED", "COMPLETED", "COMPLETED"]
+
+
+@pytest.mark.parametrize("cluster", [{"accounting": True}], indirect=True, ids=["accounting"])
+def test_a_cancelled_job_is_noticed_where_there_is_accounting(submitted):
+    """By `squeue`, as the profiles have it: of a cancelled job `sacct` says more than the plug-in understands."""
+    process = submitted.start(submitted.study(long=10**6), "--retries", "0")
+    job = submitted.wait_for(lambda: submitted.jobs(rule="distill", state="RUNNING"))[0]["id"]
+    submitted.cluster.command("scancel", job)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1, output
+    assert "CANCELLED" in submitted.cluster.command("sacct", "-nPX", "--format=State")
