@@ -29,7 +29,7 @@ def keep(table: Path, target: Path) -> None:
         for row in rows:
             cell = folder.joinpath(row["dataset"], row["ratio"], row["distiller"], row["debias"], f"ipc{row['ipc']}")
             runs = [json.loads(path.read_text()) for path in sorted(cell.glob("seed*/run.json"))]
-            if not runs:  # a size amplification needs none of its row
+            if not runs:  # its size amplification is there without it: that of random images
                 continue
             writer.writerow(row | {key: _distinct(runs, key) for key in KEYS} | {STUDY: table.parents[2].name})
 

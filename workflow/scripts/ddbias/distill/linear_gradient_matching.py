@@ -225,7 +225,12 @@ class Distiller(Learner):
 def load_body(network: networks.Network, path: Path) -> None:
     """Give the body of a network the parameters of a safetensors file; a classifier in the file is left out.
 
-    Their names are those of the body, perhaps all with a further beginning (``module.``, ``body.``).
+    Parameters
+    ----------
+    network : Network
+        Changed in place.
+    path : Path
+        Names are those of the body, perhaps all with a further beginning (``module.``, ``body.``).
 
     Raises
     ------
