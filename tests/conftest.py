@@ -47,6 +47,18 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def multiply_in(monkeypatch):
+    """Let ``precision: fast`` multiply in another precision on this processor."""
+
+    def multiply_in(dtype):
+        from ddbias.learning import device
+
+        monkeypatch.setitem(device.KINDS, "cpu", device.KINDS["cpu"]._replace(fast_dtype=lambda: dtype))
+
+    return multiply_in
+
+
 @pytest.fixture(scope="session")
 def few_digits():
     """Real digits with a colour bias, 8x8 pixels: `few_digits(part, classes=, per_class=, known=)` is a `Split`."""

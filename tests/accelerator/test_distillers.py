@@ -11,7 +11,7 @@ from ddbias.distill import distribution_matching, engine, gradient_matching, idc
 from ddbias.distill.precision.frozen import ExactEmbedding
 from ddbias.learning import networks
 from ddbias.learning.augment import siamese
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 
 CPU = torch.device("cpu")
 KINDS = [kind for kind, plugin in plugins.kinds("distiller").items() if "files" not in plugin.facts]  # these only read
@@ -128,7 +128,7 @@ def test_a_tensor_left_on_the_cpu_is_caught(emulated, unprobed, images_of, mutan
 
 
 def test_real_images_are_embedded_a_part_at_a_time(emulated, monkeypatch):
-    monkeypatch.setattr(half_precision, "CAPTURED_IMAGES", 7)
+    monkeypatch.setattr(compiling, "CAPTURED_IMAGES", 7)
     network = networks.of_settings({"kind": "convnet", "width": 4}, (3, 8, 8), 2, 0)
     networks.reset(network, stream(0, "test"))
     images, sizes = torch.randn(20, 3, 8, 8, generator=stream(1, "test")), []

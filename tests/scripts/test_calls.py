@@ -61,7 +61,7 @@ def files(snakemake, tmp_path):
     """What the scripts of the rules write for one cell with the settings of a study."""
 
     def run(script, input, output, **params):
-        params = {"threads": 1, "device": "cpu", "state": None, **params}
+        params = {"threads": 1, "precision": "exact", "device": "cpu", "state": None, **params}
         script.main(snakemake(script.__name__, input=input, output=output, params=params, wildcards=CELL))
         return next(iter(output.values()))
 

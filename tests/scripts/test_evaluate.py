@@ -10,7 +10,7 @@ from ddbias.distill.engine import Distilled
 from ddbias.evaluation import metrics
 from ddbias.evaluation.calibration import calibration_error
 from ddbias.learning import device
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 from ddbias.runtime import job
 
 CELL = {
@@ -148,7 +148,7 @@ def test_the_precision_that_was_had_is_written(rule, monkeypatch):
     assert meta["provenance"]["precision"] == "exact"
     assert written("b", "fast")[0] == exact
     monkeypatch.setattr(device, "machine_obstacle", lambda where: None)
-    monkeypatch.setattr(half_precision, "compiled", lambda function: function)
+    monkeypatch.setattr(compiling, "compiled", lambda function: function)
     meta = written("c", "fast")[1]
     assert meta["provenance"]["precision"] == "fast"
     assert np.array(meta["counts"]).shape == (2, 10, 3, 3)

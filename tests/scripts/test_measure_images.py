@@ -69,7 +69,14 @@ def rule(snakemake, splits, tmp_path):
                 "surrogate": surrogate or [],
             },
             output={"evaluation": tmp_path / "evaluations" / f"{name}.parquet"},
-            params={"settings": {**SETTINGS, **settings}, "network": NETWORK, "seed": 0, "device": "cpu", "threads": 1},
+            params={
+                "settings": {**SETTINGS, **settings},
+                "network": NETWORK,
+                "seed": 0,
+                "device": "cpu",
+                "threads": 1,
+                "precision": "exact",
+            },
             wildcards={**CELL, "evaluation": "look"},
         )
 
@@ -150,6 +157,7 @@ def test_a_surrogate_embeds_the_images_instead(rule, snakemake, splits, tmp_path
             "seed": 3,
             "device": "cpu",
             "threads": 1,
+            "precision": "exact",
             "state": str(tmp_path / "state.safetensors"),
         },
         wildcards={"dataset": "digits_fg", "ratio": "0.8", "surrogate": "supcon", "seed": "3"},

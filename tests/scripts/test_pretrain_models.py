@@ -36,6 +36,7 @@ def rule(tmp_path, snakemake, splits):
                 "member": member,
                 "device": "cpu",
                 "threads": 1,
+                "precision": "exact",
                 "state": str(tmp_path / "state.safetensors"),
             },
             wildcards={"dataset": "digits", "ratio": "0.8", "models": "pool", "debias": "uniform"},

@@ -45,6 +45,7 @@ def rule(snakemake, splits, tmp_path):
                 "seed": 3,
                 "device": "cpu",
                 "threads": 1,
+                "precision": "exact",
                 "state": str(tmp_path / "state" / "seed3.safetensors"),
             },
             wildcards={"dataset": "digits_fg", "ratio": "0.8", "surrogate": "supcon", "seed": "3"},

@@ -17,6 +17,7 @@ rule advise:
         code=code("advise", advice_kinds),
         seed=0,
         device=study.config["device"],
+        precision=study.config["precision"],
         threads=study.config["threads"],
         state="results/{study}/{scale}/state/advise/{dataset}/{ratio}.safetensors",
     message:

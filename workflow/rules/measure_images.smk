@@ -27,6 +27,7 @@ rule measure_images:
         network=evaluation_network,
         seed=seed,
         device=study.config["device"],
+        precision=study.config["precision"],
         threads=study.config["threads"],
     message:
         "Measure the images of {wildcards.dataset} {wildcards.ratio} {wildcards.distiller} {wildcards.debias} "

@@ -22,6 +22,7 @@ rule pretrain_models:
         debias=pool_debias,
         member=member,
         device=study.config["device"],
+        precision=study.config["precision"],
         threads=study.config["threads"],
         state="results/{study}/{scale}/state/models/{dataset}/{ratio}/{models}/{debias}/member{member}.safetensors",
     message:

@@ -22,6 +22,7 @@ rule train_attribute_model:
         settings=attribute_settings,
         network=evaluation_network,
         device=study.config["device"],
+        precision=study.config["precision"],
         threads=study.config["threads"],
     message:
         "Train the attribute classifier of {wildcards.evaluation} on {wildcards.dataset} {wildcards.ratio}"

@@ -22,6 +22,7 @@ rule train_surrogate:
         network=surrogate_network,
         seed=seed,
         device=study.config["device"],
+        precision=study.config["precision"],
         threads=study.config["threads"],
         state="results/{study}/{scale}/state/surrogates/{dataset}/{ratio}/{surrogate}/seed{seed}.safetensors",
     message:

@@ -15,8 +15,8 @@ from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 def main(snakemake):
     params, wildcards = snakemake.params, snakemake.wildcards
-    where = device.prepare(params.device, params.threads)
-    provenance = device.provenance(where, params.threads, "exact")
+    where = device.prepare(params.device, params.threads, params.precision)
+    provenance = device.provenance(where, params.threads, params.precision, compiles=False)
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     split = load_split(snakemake.input.train, "train")
     found = advice.advise(split, seed=params.seed, device=where, checkpoint=checkpoint)

@@ -17,7 +17,7 @@ from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
-    where = device.prepare(params.device, params.threads)
+    where = device.prepare(params.device, params.threads, params.precision)
     test = load_split(snakemake.input.test, "test")
     images, labels = training_set(snakemake.input.distilled, snakemake.input.train)
     soft_labels = training_soft_labels(snakemake.input.distilled) if params.settings["soft_labels"] else None
@@ -38,7 +38,7 @@ def main(snakemake):
             cutmix=recipe.cutmix,
             soft_labels=soft_labels is not None,
         )
-    provenance = device.provenance(where, params.threads, "fast" if fast else "exact")
+    provenance = device.provenance(where, params.threads, params.precision, compiles=fast is not None)
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     outcome = protocol.evaluate(
         images,

@@ -13,7 +13,7 @@ from ddbias.runtime import job
 
 def main(snakemake):
     params, cell = snakemake.params, dict(snakemake.wildcards)
-    where = device.prepare(params.device, params.threads)
+    where = device.prepare(params.device, params.threads, params.precision)
     train, test = load_split(snakemake.input.train, "train"), load_split(snakemake.input.test, "test")
     model = attribute_model.load(snakemake.input.attribute_model, params.network, test)
     stored, labels = training_set(snakemake.input.distilled, snakemake.input.train)
@@ -42,7 +42,7 @@ def main(snakemake):
         "pairing": test.meta["pairing"],
         "settings": params.settings,
         "network": params.network,
-        "provenance": device.provenance(where, params.threads, "exact"),
+        "provenance": device.provenance(where, params.threads, params.precision, compiles=False),
         "distillation": record(snakemake.input.distilled),
     }
     records.write(snakemake.output.evaluation, table, meta)

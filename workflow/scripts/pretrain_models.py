@@ -13,8 +13,8 @@ from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 def main(snakemake):
     params = snakemake.params
-    where = device.prepare(params.device, params.threads)
-    provenance = device.provenance(where, params.threads, "exact")
+    where = device.prepare(params.device, params.threads, params.precision)
+    provenance = device.provenance(where, params.threads, params.precision)
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     split = load_split(snakemake.input.train, "train")
     weights = None
@@ -27,6 +27,7 @@ def main(snakemake):
         weights=weights,
         member=params.member,
         device=where,
+        precision=params.precision,
         checkpoint=checkpoint,
     )
     pretraining.save_member(

@@ -11,7 +11,7 @@ from ddbias.runtime import job
 
 def main(snakemake):
     params = snakemake.params
-    where = device.prepare(params.device, params.threads)
+    where = device.prepare(params.device, params.threads, params.precision)
     train, test = load_split(snakemake.input.train, "train"), load_split(snakemake.input.test, "test")
     model = attribute_model.train_attribute_model(
         train, test, network=params.network, settings=params.settings, device=where
@@ -22,7 +22,7 @@ def main(snakemake):
         {
             "settings": params.settings,
             "network": params.network,
-            "provenance": device.provenance(where, params.threads, "exact"),
+            "provenance": device.provenance(where, params.threads, params.precision, compiles=False),
         },
     )
 

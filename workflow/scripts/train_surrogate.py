@@ -14,8 +14,8 @@ from ddbias.runtime.checkpoint import Checkpoint, fingerprint
 
 def main(snakemake):
     params = snakemake.params
-    where = device.prepare(params.device, params.threads)
-    provenance = device.provenance(where, params.threads, "exact")
+    where = device.prepare(params.device, params.threads, params.precision)
+    provenance = device.provenance(where, params.threads, params.precision, compiles=False)
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     split = load_split(snakemake.input.train, "train")
     objective, history = surrogate.train_surrogate(

@@ -134,7 +134,7 @@ def test_order_scale_and_names_change_nothing():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_loses_nothing_beyond_its_input(dtype):
+def test_compiling_loses_nothing_beyond_its_input(dtype):
     features, labels = noise(64, 2, 32).to(dtype), torch.arange(64) % 4
     assert supcon_loss(features, labels).item() == pytest.approx(supcon_loss(features.double(), labels).item(), 1e-5)
 

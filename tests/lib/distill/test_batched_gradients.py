@@ -15,7 +15,7 @@ from ddbias.distill.precision.batched_gradients import BatchedGradients, rows_of
 from ddbias.distill.precision.class_gradients import ExactGradients, FastGradients
 from ddbias.learning import device, networks
 from ddbias.learning.augment.dsa import STRATEGIES
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,7 +129,7 @@ def test_of_any_network(kind, size, options):
 
 
 def test_in_parts_of_few_images(monkeypatch):
-    monkeypatch.setattr(half_precision, "CAPTURED_IMAGES", 2 * REAL)
+    monkeypatch.setattr(compiling, "CAPTURED_IMAGES", 2 * REAL)
     monkeypatch.setattr(batched_gradients, "TWOFOLD_IMAGES", 2 * IPC)
     compare(network(), drawn((2, 0, 0, 1, 2), kind="ragged"))
     monkeypatch.setattr(batched_gradients, "TWOFOLD_IMAGES", 1)  # a class is the least
@@ -266,10 +266,10 @@ def like_a_gpu(monkeypatch):
     """The CPU takes the way of a GPU, in float32 and captured by nothing; returns what was captured."""
     taken = []
     monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
-    monkeypatch.setattr(half_precision, "captures", lambda device: True)
-    monkeypatch.setattr(half_precision, "captured", lambda function: taken.append(function.__name__) or function)
-    copy = half_precision.half_copy
-    monkeypatch.setattr(half_precision, "half_copy", lambda model, dtype=None: copy(model, torch.float32))
+    monkeypatch.setattr(compiling, "captures", lambda device: True)
+    monkeypatch.setattr(compiling, "captured", lambda function: taken.append(function.__name__) or function)
+    copy = compiling.rounded_copy
+    monkeypatch.setattr(compiling, "rounded_copy", lambda model, dtype=None: copy(model, torch.float32))
     monkeypatch.setattr(
         BatchedGradients, "dtype", property(lambda self: torch.float32, lambda self, dtype: None), False
     )
@@ -319,20 +319,20 @@ def test_what_cannot_be_captured_is_exact_and_said_once(few_digits, like_a_gpu, 
     def captured(function):
         def call(*given):
             calls.append(function.__name__)
-            if calls.count("_match_all") == half_precision.CAPTURED_CALLS:  # when it is replayed
+            if calls.count("_match_all") == compiling.CAPTURED_CALLS:  # when it is replayed
                 raise error
             return function(*given)
 
         return call
 
-    monkeypatch.setattr(half_precision, "captured", captured)
+    monkeypatch.setattr(compiling, "captured", captured)
     split = few_digits()
     batch = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=12, seed=0).batch(0)
     real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
     start = torch.randn(split.classes * 2, *split.shape, generator=stream(0, "test"))
     exact, fast = (distiller(split, start.clone(), precision) for precision in ("exact", "fast"))
     assert exact.step(0, real, batch) == fast.step(0, real, batch)
-    assert log_lines == [f"precision fast: {reason}, so gradient matching stays float32"]
+    assert log_lines == [f"precision fast: {reason}, so gradients are computed exactly"]
 
 
 def test_augmentation_that_cannot_be_captured_is_not(few_digits, like_a_gpu, monkeypatch, log_lines):
@@ -344,7 +344,7 @@ def test_augmentation_that_cannot_be_captured_is_not(few_digits, like_a_gpu, mon
 
         return call
 
-    monkeypatch.setattr(half_precision, "captured", captured)
+    monkeypatch.setattr(compiling, "captured", captured)
     split = few_digits()
     batch = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=12, seed=0).batch(0)
     real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))

@@ -6,7 +6,7 @@ from ddbias.base.seeding import stream
 from ddbias.distill.precision.captured_embedding import CapturedEmbedding
 from ddbias.distill.precision.frozen import embedding_for
 from ddbias.learning import device, networks
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 
 CPU = torch.device("cpu")
 SHAPE = (3, 8, 8)
@@ -34,7 +34,7 @@ def slope(embed, batch):
 @pytest.mark.parametrize("norm", ["instance", "layer", "group", "none"])
 @pytest.mark.parametrize("most", [4096, 16])
 def test_float32_is_the_network(monkeypatch, norm, most):
-    monkeypatch.setattr(half_precision, "CAPTURED_IMAGES", most)
+    monkeypatch.setattr(compiling, "CAPTURED_IMAGES", most)
     model, batch = network(norm=norm), images()
     sizes = []
 
@@ -71,18 +71,18 @@ def test_two_gradients_may_wait(monkeypatch):
 @pytest.fixture
 def like_a_gpu(monkeypatch):
     monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
-    monkeypatch.setattr(half_precision, "captures", lambda device: True)
+    monkeypatch.setattr(compiling, "captures", lambda device: True)
 
 
 def test_fast_on_a_gpu_is_captured_bfloat16(like_a_gpu, monkeypatch, log_lines):
     calls = []
     monkeypatch.setattr(
-        half_precision, "captured", lambda function: lambda *given: calls.append(function.__name__) or function(*given)
+        compiling, "captured", lambda function: lambda *given: calls.append(function.__name__) or function(*given)
     )
     model, batch = network(), images()
     embedding = embedding_for(model, shape=SHAPE, device=CPU, precision="fast")
     # Warmed up, recorded and replayed before it is judged: an embedding alone, then one with a gradient.
-    assert calls == ["_embedded", "_embedded", "_pulled_back"] * half_precision.CAPTURED_CALLS
+    assert calls == ["_embedded", "_embedded", "_pulled_back"] * compiling.CAPTURED_CALLS
     embedding.refresh()
     result, exact = embedding(batch), model.embed(batch)
     assert result.dtype == torch.float32
@@ -107,20 +107,20 @@ def test_what_fails_at_any_of_the_first_calls_stays_float32(like_a_gpu, monkeypa
 
         return call
 
-    monkeypatch.setattr(half_precision, "captured", captured)
+    monkeypatch.setattr(compiling, "captured", captured)
     model = network()
     embedding, exact = (embedding_for(model, shape=SHAPE, device=CPU, precision=p) for p in ("fast", "exact"))
     embedding.refresh()
     assert torch.equal(embedding(images()), exact(images()))
     assert torch.equal(slope(embedding.with_gradient, images()), slope(exact.with_gradient, images()))
     reason = "the compiled network does not run (capture failed)"
-    assert log_lines == [f"precision fast: {reason}, so the embedding stays float32"]
+    assert log_lines == [f"precision fast: {reason}, so the embedding is computed exactly"]
 
 
 def chosen(fast, exact):
     """Return which of two ways is taken that give these tensors."""
     ways = {"fast": lambda: fast, "exact": exact}
-    return half_precision.fast_or_exact(
+    return compiling.fast_or_exact(
         "exact", lambda: "fast", lambda way: ways[way](), obstacle=None, instead="it stays float32"
     )
 
@@ -129,7 +129,7 @@ def test_what_is_not_finite_is_not_used(log_lines):
     fine, broken = torch.ones(3), torch.full((3,), torch.nan)
     for given in ([fine, broken], [broken, fine]):
         assert chosen(given, lambda: [fine, fine]) == "exact"
-        reason = "bfloat16 has too few digits for this network"
+        reason = "its results for this network differ too much"
         assert log_lines.pop() == f"precision fast: {reason}, so it stays float32"
     assert chosen([fine, fine], lambda: [fine, fine]) == "fast"
     assert log_lines == []
@@ -153,7 +153,7 @@ def test_what_a_captured_function_returned_is_kept(monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compile)
     monkeypatch.setattr(torch.compiler, "cudagraph_mark_step_begin", lambda: steps.append(1))
-    double = half_precision.captured(lambda values: (2 * values,))
+    double = compiling.captured(lambda values: (2 * values,))
     (first,) = double(torch.ones(3))
     (second,) = double(torch.full((3,), 5.0))
     assert (first.tolist(), second.tolist()) == ([2.0] * 3, [10.0] * 3)

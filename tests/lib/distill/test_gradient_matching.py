@@ -16,7 +16,7 @@ from ddbias.distill.gradient_matching import METRICS, Distiller, gradient_distan
 from ddbias.distill.precision.class_gradients import FastGradients
 from ddbias.learning import device, networks
 from ddbias.learning.augment.dsa import DSA
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 from ddbias.planning.config import load_schema
 from ddbias.runtime.checkpoint import Checkpoint
 from torch.nn.functional import cross_entropy
@@ -434,16 +434,16 @@ def test_fast_is_close_to_exact(split, log_lines):
 
 def test_where_fast_cannot_be_it_is_exact_and_says_why_once(split, monkeypatch, log_lines):
     batch = real_side(split).batch(0)
-    monkeypatch.setattr(device, "has_fast_bf16", lambda: False)
+    monkeypatch.setattr(device.shutil, "which", lambda name: None)
     exact, fast = (distiller(split, noise(split), precision=precision) for precision in ("exact", "fast"))
     for step in range(2):
         assert exact.step(step, pixels(split, batch), batch) == fast.step(step, pixels(split, batch), batch)
-    reason = "this processor has no bfloat16 units"
-    assert log_lines == [f"precision fast: {reason}, so gradient matching stays float32"]
+    reason = "there is no C++ compiler"
+    assert log_lines == [f"precision fast: {reason}, so gradients are computed exactly"]
 
 
 @pytest.mark.parametrize(
-    "reason", ["torch cannot compile this network", "bfloat16 has too few digits for this network"]
+    "reason", ["torch cannot compile this network", "its results for this network differ too much"]
 )
 def test_a_probe_decides_whether_fast_is_good_enough(split, monkeypatch, log_lines, reason):
     from torch._dynamo.exc import TorchDynamoException
@@ -457,11 +457,11 @@ def test_a_probe_decides_whether_fast_is_good_enough(split, monkeypatch, log_lin
         return call
 
     monkeypatch.setattr(device, "machine_obstacle", lambda device: None)
-    monkeypatch.setattr(half_precision, "compiled", compiled)
+    monkeypatch.setattr(compiling, "compiled", compiled)
     batch = real_side(split).batch(0)
     exact, fast = (distiller(split, noise(split), precision=precision) for precision in ("exact", "fast"))
     assert exact.step(0, pixels(split, batch), batch) == fast.step(0, pixels(split, batch), batch)
-    assert log_lines == [f"precision fast: {reason}, so gradient matching stays float32"]
+    assert log_lines == [f"precision fast: {reason}, so gradients are computed exactly"]
 
 
 @pytest.mark.parametrize("kind", ["dc", "dsa"])

@@ -13,8 +13,9 @@ from ddbias.data.split import Split
 from ddbias.debias.real_side import check_weights
 from ddbias.distill import pretraining
 from ddbias.distill.pretraining import epoch_order, open_member, rate, save_member, train_member
-from ddbias.learning import networks
+from ddbias.learning import device, networks
 from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.precision import compiling
 from ddbias.runtime.checkpoint import Checkpoint
 from torch.nn.functional import cross_entropy
 
@@ -40,7 +41,7 @@ def split(few_digits):
     return few_digits()
 
 
-def trained(split, weights=None, *, member=0, network=NETWORK, checkpoint=None, **changes):
+def trained(split, weights=None, *, member=0, network=NETWORK, checkpoint=None, precision="exact", **changes):
     return train_member(
         split,
         network=network,
@@ -48,12 +49,37 @@ def trained(split, weights=None, *, member=0, network=NETWORK, checkpoint=None, 
         weights=weights,
         member=member,
         device=CPU,
+        precision=precision,
         checkpoint=checkpoint or Checkpoint(None),
     )
 
 
 def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float32, 1 - 1e-6), (torch.bfloat16, 0.99)])
+def test_fast_trains_nearly_the_same_member(split, monkeypatch, multiply_in, log_lines, dtype, least):
+    """Compiled by nothing, since compilation changes no more than the order of sums."""
+    monkeypatch.setattr(device, "machine_obstacle", lambda where: None)
+    monkeypatch.setattr(compiling, "compiled", lambda function: function)
+    multiply_in(dtype)
+    exact, fast = (trained(split, precision=precision, augment="none") for precision in ("exact", "fast"))
+    moves = [
+        torch.cat([(values - member[f"0.{name[2:]}"]).flatten() for name, values in member.items() if name[0] == "3"])
+        for member in (exact, fast)
+    ]
+    assert exact.keys() == fast.keys()
+    assert not same(exact, fast)
+    assert torch.cosine_similarity(*moves, dim=0) > least
+    assert [line for line in log_lines if "precision" in line] == []
+
+
+def test_a_member_that_cannot_be_compiled_is_trained_exactly(split, log_lines):
+    batch = {**NETWORK, "norm": "batch"}
+    assert same(trained(split, network=batch, precision="fast"), trained(split, network=batch))
+    told = "precision fast: the network has batch norm, so the member is trained exactly"
+    assert [line for line in log_lines if "precision" in line] == [told]
 
 
 def uneven(split, seed=0):

@@ -43,7 +43,6 @@ def gpu(monkeypatch):
 )
 def test_what_fast_needs_on_a_gpu(gpu, monkeypatch, lacks, reason):
     gpu(**lacks)
-    monkeypatch.setattr(device, "has_fast_bf16", lambda: False)  # of the CPU, which does not matter
     assert device.machine_obstacle(CUDA) == reason
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a GPU")
     told = {precision: device.provenance(CUDA, 1, precision)["precision"] for precision in ("exact", "fast")}
@@ -96,6 +95,14 @@ def test_a_cpu_is_asked_for_none_of_it(undone, precision):
 def test_another_device_is_refused_in_one_line(name):
     with pytest.raises(DdbiasError, match=rf"^device: {name}, but nothing .*; set device: auto, cpu or cuda$"):
         device.resolve(name)
+
+
+@pytest.mark.parametrize(("amx", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_a_processor_multiplies_bfloat16_only_with_units_for_matrices(monkeypatch, amx, dtype):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(device, "machine_obstacle", lambda where: None)
+    told = {name: device.provenance(torch.device("cpu"), 1, name)["multiplied_in"] for name in ("exact", "fast")}
+    assert told == {"exact": "float32", "fast": dtype}
 
 
 def test_another_device_given_in_code_only_computes_exactly():

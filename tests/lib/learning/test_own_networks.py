@@ -14,7 +14,7 @@ from ddbias.distill import engine, pretraining
 from ddbias.evaluation import protocol
 from ddbias.evaluation.fast import fast_network
 from ddbias.learning import networks
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 from ddbias.planning.config import load_schema
 from ddbias.planning.costs.networks import features, network_cost
 from ddbias.planning.load import load
@@ -244,12 +244,13 @@ def test_it_is_trained_and_tested(split, network):
 
 @pytest.fixture
 def fast_machine(monkeypatch):
-    """As on a machine with bfloat16 units, compiled by nothing."""
-    monkeypatch.setattr(half_precision.devices, "machine_obstacle", lambda device: None)
-    monkeypatch.setattr(half_precision, "compiled", lambda function: function)
+    """As on a machine that can compile, compiled by nothing."""
+    monkeypatch.setattr(compiling.devices, "machine_obstacle", lambda device: None)
+    monkeypatch.setattr(compiling, "compiled", lambda function: function)
 
 
-def test_fast_computes_attention_in_bfloat16_and_refuses_dropout(split, fast_machine, caplog):
+def test_fast_computes_attention_in_bfloat16_and_refuses_dropout(split, fast_machine, multiply_in):
+    multiply_in(torch.bfloat16)
     how = {"count": 16, "batch_size": 8, "debiasing": {"kind": "none"}}
     assert fast_network(build({"kind": "vit"}), split, **how) is not None
     assert fast_network(build({"kind": "vit", "dropout": 0.2}), split, **how) is None

@@ -299,7 +299,7 @@ def distill(
     cell = {"distiller": method, "debias": debias["kind"], "ipc": str(ipc), "seed": str(seed)}
     with _told(progress), _prepared(device, threads, precision) as where, tempfile.TemporaryDirectory() as folder:
         run, provenance = write.Run(), devices.provenance(where, threads, precision)
-        pools = _pools(split, study, real.weights, where, provenance, Path(folder))
+        pools = _pools(split, study, real.weights, where, precision, provenance, Path(folder))
         result = engine.run(
             split,
             real=real,
@@ -322,7 +322,13 @@ def distill(
 
 
 def _pools(
-    split: Split, study: Mapping, weights: np.ndarray, where: torch.device, provenance: Mapping, folder: Path
+    split: Split,
+    study: Mapping,
+    weights: np.ndarray,
+    where: torch.device,
+    precision: str,
+    provenance: Mapping,
+    folder: Path,
 ) -> dict[str, list[Path]]:
     """Train the models that a distiller uses, with its weights, and return their files."""
     files: dict[str, list[Path]] = {}
@@ -336,6 +342,7 @@ def _pools(
                 weights=weights,
                 member=member,
                 device=where,
+                precision=precision,
                 checkpoint=Checkpoint(None),
             )
             path = folder / f"{name}{member}.safetensors"

@@ -39,7 +39,7 @@ from ddbias.distill.learner import Guidance, Learner
 from ddbias.distill.precision.gradient_choice import matching_for
 from ddbias.learning import networks, training
 from ddbias.learning.augment.dsa import DSA
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 from ddbias.learning.training import Recipe
 
 PLUGIN = {
@@ -198,7 +198,7 @@ class Distiller(Learner):
     seed : int
     device : device
     precision : {"exact", "fast"}
-        ``fast`` is bfloat16 and compiled (`ddbias.distill.precision.gradient_choice`), in the training between two
+        ``fast`` is compiled (`ddbias.distill.precision.gradient_choice`), in the training between two
         steps too.
     guidance : callable or None
         See `ddbias.distill.learner`.
@@ -239,7 +239,7 @@ class Distiller(Learner):
             shape=split.shape,
             classes=split.classes,
             ipc=ipc,
-            real_batch=settings.get("real_batch", half_precision.MICRO_BATCH),
+            real_batch=settings.get("real_batch", compiling.MICRO_BATCH),
             device=device,
             precision=precision,
         )

@@ -33,6 +33,7 @@ from ddbias.debias.real_side import check_weights
 from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.optimiser import SGD
+from ddbias.learning.precision.compiled_network import for_training
 from ddbias.learning.training import train_step
 from ddbias.runtime.checkpoint import Checkpoint
 
@@ -47,6 +48,7 @@ def train_member(
     weights: np.ndarray | None,
     member: int,
     device: torch.device,
+    precision: str = "exact",
     checkpoint: Checkpoint,
 ) -> dict[str, torch.Tensor]:
     """Train one member of a pool and return its snapshots.
@@ -65,6 +67,8 @@ def train_member(
     member : int
         Number of the member; each has its own initial weights, order of images and augmentation.
     device : device
+    precision : {"exact", "fast"}
+        ``fast`` trains a compiled network (`ddbias.learning.precision.compiled_network`).
     checkpoint : Checkpoint
 
     Returns
@@ -86,6 +90,10 @@ def train_member(
         momentum=settings["momentum"],
         weight_decay=settings["weight_decay"],
     )
+    fast = None
+    if precision == "fast":
+        like, sizes = (split.shape, split.classes), {"count": len(split), "batch_size": size}
+        fast = for_training(model, *like, **sizes, instead="the member is trained exactly")
     images, labels = split.tensors(device)
     augment = DSA(settings["augment"], align_corners=True)  # as MTT's experts
     per_epoch = math.ceil(len(split) / size)
@@ -109,6 +117,7 @@ def train_member(
                 augment=augment,
                 prepare=split.normalize,
                 generator=stream(seed, "augment", step),
+                gradients=fast.of_mean if fast else None,
             ).item()
         progress.show(step, loss=loss)
         if not math.isfinite(loss):

@@ -23,7 +23,7 @@ from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split
 from ddbias.evaluation import calibration, debiased_training, metrics, records
 from ddbias.learning import networks
-from ddbias.learning.precision.half_network import HalfNetwork
+from ddbias.learning.precision.compiled_network import CompiledNetwork
 from ddbias.learning.training import Recipe, classify, phase_steps, train
 from ddbias.runtime.checkpoint import Checkpoint
 
@@ -60,7 +60,7 @@ def evaluate(
     device: torch.device,
     name: str = "evaluate",
     debiasing: Mapping = PLAIN,
-    fast: HalfNetwork | None = None,
+    fast: CompiledNetwork | None = None,
     checkpoint: Checkpoint | None = None,
     soft_labels: SoftLabels | None = None,
 ) -> Outcome:
@@ -86,7 +86,7 @@ def evaluate(
         Shown with the progress.
     debiasing : mapping
         ``kind`` and options, see `ddbias.evaluation.debiased_training`.
-    fast : HalfNetwork or None
+    fast : CompiledNetwork or None
         Computes for all networks, see `ddbias.evaluation.fast`; None: float32.
     checkpoint : Checkpoint, optional
         Keeps the predictions of finished networks, so that a resumed job continues with the next one.

@@ -97,6 +97,7 @@ def train_step(
     prepare=None,
     generator: torch.Generator,
     loss: Callable | None = None,
+    gradients: Callable | None = None,
     criterion: Callable = nn.functional.cross_entropy,
 ) -> torch.Tensor:
     """Do one step of the loop in `train` with the rows `batch` (B,) of `images`; return their mean loss, a scalar.
@@ -104,19 +105,16 @@ def train_step(
     The other parameters are as there; `optimiser` holds the parameters of `network`, and `generator` draws the
     augmentation.
     """
-    inputs, targets, batch = _drawn(images, labels, batch, augment=augment, prepare=prepare, generator=generator)
-    value = criterion(network(inputs), targets) if loss is None else loss(inputs, targets, batch)
-    optimiser.step(value)
-    return value.detach()
-
-
-def _drawn(
-    images: torch.Tensor, labels: torch.Tensor, batch: torch.Tensor, *, augment: Augmentation, prepare, generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the rows `batch` of `images`, prepared and augmented, and of `labels`, and `batch` beside them."""
     batch = batch.to(images.device)
     inputs = images[batch] if prepare is None else prepare(images[batch])
-    return augment.per_sample(inputs, generator), labels[batch], batch
+    inputs, targets = augment.per_sample(inputs, generator), labels[batch]
+    if gradients is not None:
+        value, slopes = gradients(inputs, targets)
+        optimiser.apply(slopes)
+    else:
+        value = criterion(network(inputs), targets) if loss is None else loss(inputs, targets, batch)
+        optimiser.step(value)
+    return value.detach()
 
 
 def train(
@@ -155,8 +153,8 @@ def train(
         augmented images (B, C, H, W), their labels (B,) and their rows (B,) in `images`. By default
         `criterion`.
     gradients : callable, optional
-        Returns the gradients of the mean cross-entropy with respect to all parameters of `network` from such images
-        and their labels: a faster way than autograd's. Excludes `loss`, and a `criterion` of another kind.
+        Returns the mean cross-entropy of such images and labels, a scalar, and its gradients with respect to all
+        parameters of `network`: a faster way than autograd's. Excludes `loss`, and a `criterion` of another kind.
     criterion : callable
         Returns the mean loss of logits (B, K) and labels, a scalar; for batches that CutMix has mixed, too.
 
@@ -182,11 +180,9 @@ def train(
             optimiser = SGD(network.parameters(), learning_rate=rate, momentum=momentum, weight_decay=decay)
         optimiser.learning_rate = rate
         for batch in shuffled_batches(len(labels), recipe.batch_size, phase, generator):
-            options = {"augment": augment, "prepare": prepare, "generator": generator}
-            if gradients is None:
-                train_step(network, optimiser, images, labels, batch, loss=loss, criterion=criterion, **options)
-            else:
-                optimiser.apply(gradients(*_drawn(images, labels, batch, **options)[:2]))
+            given = {"loss": loss, "gradients": gradients, "criterion": criterion}
+            options = {"augment": augment, "prepare": prepare, "generator": generator, **given}
+            train_step(network, optimiser, images, labels, batch, **options)
         rate *= 0.2 if recipe.schedule == "two_drops" else 0.1
 
 

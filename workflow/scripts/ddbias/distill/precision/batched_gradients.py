@@ -4,7 +4,7 @@ The gradients of one class need only its own images, so those of all are one fun
 ``vmap`` over that axis of the gradient of a class: forward passes and gradients with respect to activations are those
 of one large batch, gradients with respect to weights are a grouped convolution. The synthetic side is the same with the
 distance and the twofold backward pass inside. ``exact`` is float32, an eighth of the kernels of one class after the
-other; ``fast`` makes of each side one captured graph (`ddbias.learning.precision.half_precision`), in bfloat16, with
+other; ``fast`` makes of each side one captured graph (`ddbias.learning.precision.compiling`), in bfloat16, with
 sums over parts and distances in float32.
 
 A **target** is what has a gradient on the real side; a class may have several. Where they differ in size, as groups do,
@@ -14,7 +14,7 @@ all steps, and less than a third of the images is padding (`rows_of`).
 Not measured on a GPU. cuDNN's grouped convolutions are known to be slow on some shapes and GPUs; benchmarks/gpu.py
 compares the way of ``fast`` with one class after the other.
 
-Memory: `half_precision.CAPTURED_IMAGES` real or `TWOFOLD_IMAGES` synthetic images at a time, and one gradient a target.
+Memory: `compiling.CAPTURED_IMAGES` real or `TWOFOLD_IMAGES` synthetic images at a time, and one gradient a target.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ddbias.distill.gradient_distance import gradient_distance
 from ddbias.distill.precision.class_gradients import FastGradients, Gradients
 from ddbias.learning.augment.siamese import SiameseClasses
 from ddbias.learning.device import transfer
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 
 LENGTHS = (64, 8)  # images of a row where targets differ in size
 TWOFOLD_IMAGES = 1024  # synthetic images whose twofold graph is held at a time
@@ -64,10 +64,10 @@ class BatchedGradients(FastGradients):
         Without batch norm. Its parameters may change between calls where `refresh` follows.
     distance : str
         A metric of `ddbias.distill.gradient_distance`.
-    dtype : dtype
-        What gradients are computed in.
+    dtype : dtype or None
+        What gradients are computed in, as of `FastGradients`.
     compiled : callable or None
-        Turns a function of tensors into a faster one of the same result; None: `half_precision.captured`.
+        Turns a function of tensors into a faster one of the same result; None: `compiling.captured`.
     """
 
     def __init__(
@@ -75,12 +75,12 @@ class BatchedGradients(FastGradients):
         network: nn.Module,
         distance: str,
         *,
-        dtype: torch.dtype = torch.bfloat16,
+        dtype: torch.dtype | None = None,
         compiled: Callable[[Callable], Callable] | None = None,
     ) -> None:
-        compiled = compiled or half_precision.captured
+        compiled = compiled or compiling.captured
         super().__init__(network, distance, dtype=dtype, compiled=compiled)
-        _spell_out(self.half)
+        _spell_out(self.rounded)
         self._compiled_real_all, self._compiled_match_all = compiled(self._real_all), compiled(self._match_all)
 
     def real_all(self, images: torch.Tensor, labels: torch.Tensor, share: torch.Tensor) -> Gradients:
@@ -97,7 +97,7 @@ class BatchedGradients(FastGradients):
         -------
         tuple of Tensor of float32, each of shape (R, ...)
         """
-        size = _rows(len(images), images.shape[1], half_precision.CAPTURED_IMAGES)
+        size = _rows(len(images), images.shape[1], compiling.CAPTURED_IMAGES)
         parts = zip(images.detach().split(size), labels.split(size), share.split(size), strict=True)
         parts = [self._compiled_real_all(self.weights, *part) for part in parts]
         return tuple(torch.cat(tensors) for tensors in zip(*parts, strict=True))

@@ -3,7 +3,7 @@
 Two graphs without a state between them: one from images to embeddings, and one from images and slopes to the gradient
 with respect to the images, which computes the embedding again. That repeats the forward pass of the synthetic images,
 the few of a step (100 of 2660 at 10 images per class), and in return no graph waits for its backward pass while others
-run. Not measured on a GPU, see `ddbias.learning.precision.half_precision`.
+run. Not measured on a GPU, see `ddbias.learning.precision.compiling`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.func import grad
 
-from ddbias.learning.precision import half_precision
+from ddbias.learning.precision import compiling
 
 
 class CapturedEmbedding:
@@ -40,19 +40,19 @@ class CapturedEmbedding:
         capture: Callable[[Callable], Callable] | None = None,
     ) -> None:
         self.network, self.dtype = network, dtype
-        self.half = half_precision.not_in_place(half_precision.half_copy(network, dtype)).requires_grad_(False)
-        capture = capture or half_precision.captured
+        self.rounded = compiling.not_in_place(compiling.rounded_copy(network, dtype)).requires_grad_(False)
+        capture = capture or compiling.captured
         self._forward, self._backward = capture(self._embedded), capture(self._pulled_back)
         self.refresh()
 
     def refresh(self) -> None:
         """Copy the network's parameters; call it whenever they have changed."""
-        half_precision.refresh(self.half, self.network)
+        compiling.refresh(self.rounded, self.network)
 
     @torch.no_grad()
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Return embeddings (B, D) float32 of normalised images (B, C, H, W) float32."""
-        parts = half_precision.even_batches(images.detach(), half_precision.CAPTURED_IMAGES)
+        parts = compiling.even_batches(images.detach(), compiling.CAPTURED_IMAGES)
         return torch.cat([self._forward(part)[0] for part in parts])[: len(images)]
 
     def with_gradient(self, images: torch.Tensor) -> torch.Tensor:
@@ -62,13 +62,13 @@ class CapturedEmbedding:
     @torch.no_grad()
     def pull_back(self, images: torch.Tensor, slopes: torch.Tensor) -> torch.Tensor:
         """Return the gradient (B, C, H, W) of ``(embedding * slopes).sum()``, slopes (B, D), with respect to images."""
-        most = half_precision.CAPTURED_IMAGES
-        parts = zip(*(half_precision.even_batches(side.detach(), most) for side in (images, slopes)), strict=True)
+        most = compiling.CAPTURED_IMAGES
+        parts = zip(*(compiling.even_batches(side.detach(), most) for side in (images, slopes)), strict=True)
         return torch.cat([self._backward(*part)[0] for part in parts])[: len(images)]
 
     def _embedded(self, images: torch.Tensor) -> tuple[torch.Tensor]:
-        half = images.to(self.dtype, memory_format=torch.channels_last)
-        return (self.half.embed(half).float(),)
+        rounded = images.to(self.dtype, memory_format=torch.channels_last)
+        return (self.rounded.embed(rounded).float(),)
 
     def _pulled_back(self, images: torch.Tensor, slopes: torch.Tensor) -> tuple[torch.Tensor]:
         return (grad(lambda images: (self._embedded(images)[0] * slopes).sum())(images),)

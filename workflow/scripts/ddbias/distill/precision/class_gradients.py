@@ -2,7 +2,7 @@
 
 ``exact``: float32; the real side in micro-batches, whose graphs are small and stay in the cache.
 
-``fast``: bfloat16 and compiled, see `ddbias.learning.precision.half_precision`. The real side, which needs no second
+``fast``: compiled, see `ddbias.learning.precision.compiling`. The real side, which needs no second
 derivative, is one graph for 32 images, whose gradients are summed in float32. The synthetic side is one graph from the
 images of a class to the distance and its gradient, twofold backward pass included: the compiler drops what nobody needs
 and keeps little in between. The distance itself is computed in float32.
@@ -23,8 +23,8 @@ from torch.nn.functional import cross_entropy
 from ddbias.debias.real_side import RealBatch, Target
 from ddbias.distill.gradient_distance import gradient_distance
 from ddbias.learning.augment.dsa import DSA
-from ddbias.learning.precision import half_precision
-from ddbias.learning.precision.half_network import Gradients, HalfNetwork, summed
+from ddbias.learning.precision import compiling
+from ddbias.learning.precision.compiled_network import CompiledNetwork, Gradients, summed
 from ddbias.learning.precision.workers import spread
 
 FEW_IMAGES = 8  # of a micro-batch of small groups
@@ -60,7 +60,7 @@ class ExactGradients:
         labels : Tensor of int64, shape (B,)
         share : Tensor of float32, shape (B,)
         """
-        size = half_precision.together(images)
+        size = compiling.together(images)
         parts = zip(images.split(size), labels.split(size), share.split(size), strict=True)
         return summed(spread(lambda part: self._gradients(*part, create_graph=False), parts, images.device))
 
@@ -99,17 +99,17 @@ class ExactGradients:
         return torch.autograd.grad(share @ losses, matched, create_graph=create_graph)
 
 
-class FastGradients(HalfNetwork, ExactGradients):
-    """The same in bfloat16 and compiled, for networks without batch norm.
+class FastGradients(CompiledNetwork, ExactGradients):
+    """The same, compiled, for networks without batch norm.
 
     Parameters
     ----------
     network, distance
         As of `ExactGradients`.
-    dtype : dtype
-        What gradients are computed in; they are summed and compared in float32.
+    dtype : dtype or None
+        What gradients are computed in, as of `CompiledNetwork`; they are summed and compared in float32.
     compiled : callable or None
-        Turns a function of tensors into a faster one of the same result; None: `half_precision.compiled`.
+        Turns a function of tensors into a faster one of the same result; None: `compiling.compiled`.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class FastGradients(HalfNetwork, ExactGradients):
         network: nn.Module,
         distance: str,
         *,
-        dtype: torch.dtype = torch.bfloat16,
+        dtype: torch.dtype | None = None,
         compiled: Callable[[Callable], Callable] | None = None,
     ) -> None:
         ExactGradients.__init__(self, network, distance)
-        HalfNetwork.__init__(self, network, dtype=dtype, compiled=compiled)
-        compiled = compiled or half_precision.compiled
+        CompiledNetwork.__init__(self, network, dtype=dtype, compiled=compiled)
+        compiled = compiled or compiling.compiled
         self._compiled_real = compiled(self._real)
         self._compiled_match = compiled(self._match)
 
@@ -172,8 +172,8 @@ class FastGradients(HalfNetwork, ExactGradients):
         share = torch.full_like(labels, 1 / len(labels), dtype=torch.float32)
 
         def distance(images: torch.Tensor) -> torch.Tensor:
-            half = images.to(self.dtype, memory_format=torch.channels_last)
-            given = [g.float() for g in self._matched(weights, half, labels, share)]
+            rounded = images.to(self.dtype, memory_format=torch.channels_last)
+            given = [g.float() for g in self._matched(weights, rounded, labels, share)]
             return _scaled(given, targets, scales, self.distance)
 
         return grad_and_value(distance)(images)

@@ -1,7 +1,7 @@
 """Embedding many images with a frozen network, exactly or fast.
 
-``exact``: float32, in micro-batches whose activations stay in the cache. ``fast``: bfloat16 and compiled, see
-`ddbias.learning.precision.half_precision`; where that is impossible, the reason is logged once and the exact way taken.
+``exact``: float32, in micro-batches whose activations stay in the cache. ``fast``: compiled, see
+`ddbias.learning.precision.compiling`; where that is impossible, the reason is logged once and the exact way taken.
 Both sides of a matching loss see the same rounded parameters: the rounded network is as good a random network as the
 one it was rounded from. On a GPU ``fast`` is `ddbias.distill.precision.captured_embedding`.
 """
@@ -13,7 +13,8 @@ from torch import nn
 
 from ddbias.base.seeding import stream
 from ddbias.distill.precision.captured_embedding import CapturedEmbedding
-from ddbias.learning.precision import half_precision
+from ddbias.learning.device import fast_dtype
+from ddbias.learning.precision import compiling
 from ddbias.learning.precision.workers import spread
 
 
@@ -34,7 +35,7 @@ def embedding_for(
     exact = ExactEmbedding(network, device)
     if precision != "fast":
         return exact
-    noise = torch.randn(half_precision.MICRO_BATCH, *shape, generator=stream(0, "probe")).to(device)
+    noise = torch.randn(compiling.MICRO_BATCH, *shape, generator=stream(0, "probe")).to(device)
 
     def probe(way: ExactEmbedding | CapturedEmbedding) -> list[torch.Tensor]:
         way.refresh()
@@ -42,14 +43,14 @@ def embedding_for(
         direction = torch.randn(embedding.shape, generator=stream(0, "probe", "direction")).to(device)
         return [embedding, *torch.autograd.grad((way.with_gradient(leaf) * direction).sum(), leaf)]
 
-    captures = half_precision.captures(device)
-    return half_precision.fast_or_exact(
+    captures = compiling.captures(device)
+    return compiling.fast_or_exact(
         exact,
-        lambda: CapturedEmbedding(network) if captures else HalfEmbedding(network, device),
+        lambda: CapturedEmbedding(network) if captures else CompiledEmbedding(network, device),
         probe,
-        obstacle=half_precision.network_obstacle(network, device),
-        instead="the embedding stays float32",
-        calls=half_precision.CAPTURED_CALLS if captures else 1,
+        obstacle=compiling.network_obstacle(network, device),
+        instead="the embedding is computed exactly",
+        calls=compiling.CAPTURED_CALLS if captures else 1,
     )
 
 
@@ -64,7 +65,7 @@ class ExactEmbedding:
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self.network, self.device = network, device
-        self.depends_on_batch = half_precision.has_batch_norm(network)
+        self.depends_on_batch = compiling.has_batch_norm(network)
         self._embed = network.embed
 
     def refresh(self) -> None:
@@ -92,24 +93,25 @@ class ExactEmbedding:
         return self._embed(images)
 
     def _parts(self, images: torch.Tensor) -> list[torch.Tensor]:
-        size = half_precision.together(images)
+        size = compiling.together(images)
         return [images] if len(images) <= size else list(images.split(size))
 
 
-class HalfEmbedding(ExactEmbedding):
-    """The same in bfloat16 and compiled, for networks without batch norm."""
+class CompiledEmbedding(ExactEmbedding):
+    """The same, compiled, for networks without batch norm."""
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         super().__init__(network, device)
-        self.half = half_precision.half_copy(network).requires_grad_(False)
-        self._embed = half_precision.compiled(self.half.embed)
+        self.dtype = fast_dtype(device)
+        self.rounded = compiling.rounded_copy(network, self.dtype).requires_grad_(False)
+        self._embed = compiling.compiled(self.rounded.embed)
 
     def refresh(self) -> None:
         """Copy the network's parameters; call it whenever they have changed."""
-        half_precision.refresh(self.half, self.network)
+        compiling.refresh(self.rounded, self.network)
 
     def _parts(self, images: torch.Tensor) -> list[torch.Tensor]:
-        return half_precision.micro_batches(images)
+        return compiling.micro_batches(images, self.dtype)
 
 
 class _Spread(torch.autograd.Function):

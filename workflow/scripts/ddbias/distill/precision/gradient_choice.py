@@ -14,8 +14,8 @@ from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.augment.siamese import SiameseClasses
 from ddbias.learning.device import kind
 from ddbias.learning.networks import own
-from ddbias.learning.precision import half_precision
-from ddbias.learning.precision.half_network import as_vector
+from ddbias.learning.precision import compiling
+from ddbias.learning.precision.compiled_network import as_vector
 
 PROBED_CLASSES = 16  # with which a GPU tries what it will do, at most
 
@@ -51,20 +51,20 @@ def matching_for(
     exact = ExactGradients(network, distance)
     if precision != "fast":
         # `vmap` may not know what the network of a plug-in does.
-        if kind(device).micro_batches or own.is_own(network) or half_precision.copy_obstacle(network):
+        if kind(device).micro_batches or own.is_own(network) or compiling.copy_obstacle(network):
             return ClassByClass(exact, augment)
         plain = BatchedGradients(network, distance, dtype=torch.float32, compiled=lambda function: function)
         plain.of_mean = None  # training between two steps takes torch's own way
         return AllAtOnce(plain, SiameseClasses(augment))
-    captures = half_precision.captures(device)
-    sizes = (min(classes, PROBED_CLASSES), real_batch, ipc) if captures else (1, half_precision.MICRO_BATCH, ipc)
-    gradients = half_precision.fast_or_exact(
+    captures = compiling.captures(device)
+    sizes = (min(classes, PROBED_CLASSES), real_batch, ipc) if captures else (1, compiling.MICRO_BATCH, ipc)
+    gradients = compiling.fast_or_exact(
         exact,
         lambda: (BatchedGradients if captures else FastGradients)(network, distance),
         lambda way: _probe(way, shape, sizes, device),
-        obstacle=half_precision.network_obstacle(network, device),
-        instead="gradient matching stays float32",
-        calls=half_precision.CAPTURED_CALLS if captures else 1,
+        obstacle=compiling.network_obstacle(network, device),
+        instead="gradients are computed exactly",
+        calls=compiling.CAPTURED_CALLS if captures else 1,
     )
     if isinstance(gradients, BatchedGradients):
         return AllAtOnce(gradients, _siamese(augment, shape=shape, classes=classes, ipc=ipc, device=device))
@@ -95,14 +95,14 @@ def _probe(
         given = [as_vector(gradients.real(real[k], labels[k].expand(count), share[k])) for k in range(classes)]
     _, slope = way.match(images.flatten(0, 1), real.flatten(0, 1), batch, [0] * classes)
     given += slope.chunk(classes)
-    if half_precision.captures(device):
+    if compiling.captures(device):
         given.append(as_vector(_of_mean(gradients, images[0], labels[0].expand(ipc))))
     return given
 
 
 def _of_mean(gradients: ExactGradients, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if gradients.of_mean is not None:
-        return gradients.of_mean(images, labels)
+        return gradients.of_mean(images, labels)[1]
     return torch.autograd.grad(cross_entropy(gradients.network(images), labels), list(gradients.network.parameters()))
 
 
@@ -115,11 +115,11 @@ def _siamese(augment: DSA, *, shape: tuple[int, ...], classes: int, ipc: int, de
         changed = way(leaf, range(classes), [ipc] * classes)
         return [changed.detach(), *torch.autograd.grad(changed, leaf, slopes)]
 
-    return half_precision.fast_or_exact(
+    return compiling.fast_or_exact(
         SiameseClasses(augment),
-        lambda: SiameseClasses(augment, half_precision.captured),
+        lambda: SiameseClasses(augment, compiling.captured),
         probe,
         obstacle=None,
         instead="images are augmented without a captured graph",
-        calls=half_precision.CAPTURED_CALLS,
+        calls=compiling.CAPTURED_CALLS,
     )

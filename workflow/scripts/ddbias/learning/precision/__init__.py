@@ -1,1 +1,1 @@
-"""Computing in bfloat16 if the machine supports it, and reporting why not otherwise."""
+"""Compiled networks, in bfloat16 where a machine gains by it, and why a network cannot be compiled otherwise."""

@@ -23,12 +23,12 @@ START_SECONDS, START_MB = 2.2, 350.0  # of every job: Snakemake's part, and load
 OPEN_SECONDS = 5e-5  # of loading a training image
 TRIAL_SECONDS, TRIAL_IMAGE_SECONDS = 12.0, 2e-4  # of each candidate of a trial: constant, and for each training image
 IMAGE_SECONDS = 1.8e-4  # of making an image, beside what its source and bias declare
-FAST = 0.52  # cost of a pass in bfloat16, compiled, relative to float32
+FAST = 0.52  # cost of a pass of a compiled network in bfloat16, relative to `exact`
 FAST_START = 6.0  # seconds to load compiled networks
 CONVERGED = 2 / 3  # share of the maximal iterations after which `until: converged` stops on average
 GUESS = "network * classes * (real_batch + 10 * ipc)"  # seconds of an iteration of a distiller that declares none
 # Factors of a job's request over its expected cost: a scheduler kills a job that takes more, which then requests more.
-# Other nodes may be slower, `fast` is float32 on a CPU without bfloat16, and other versions may need more memory.
+# Other nodes may be slower, `fast` is float32 on a processor without AMX, and other versions may need more memory.
 TIME_MARGIN, MEMORY_MARGIN = 3.0, 1.5
 UNMEASURED = 2.0  # additional factor of both where nothing was measured
 LEAST_MINUTES, LEAST_MB = 10, 1000  # minutes are added (slow file system, compiling); megabytes are a minimum
@@ -165,7 +165,8 @@ def _models(of: _Of, models: str) -> tuple[float, float]:
     pool = of.config["models"][models]
     network = of.network(pool["network"])
     memory = 3 * of.mb(of.size.train) + (pool["batch_size"] + 256) * network.image_mb
-    return pool["epochs"] * of.size.train * network.seconds, memory
+    fast = of.config["precision"] == "fast" and of.config["networks"][pool["network"]]["kind"] == "convnet"
+    return pool["epochs"] * of.size.train * network.seconds * (FAST if fast else 1) + FAST_START * fast, memory
 
 
 def _distilled(of: _Of, distiller: str, ipc: str) -> tuple[float, float]:

@@ -1,12 +1,12 @@
-"""Networks in bfloat16 for compiled graphs: what is common to the fast ways of distillers and evaluations.
+"""Compiled networks, rounded to bfloat16: what is common to the fast ways of distillers and evaluations.
 
-On a processor that multiplies bfloat16 in hardware: bfloat16, channels-last and compiled, in micro-batches of 32 images
-whose activations stay in the cache (instance, layer and group norm are per sample, so micro-batches change nothing
-mathematically).
+On a processor: channels-last and compiled, in micro-batches of 32 images whose activations stay in the cache (instance,
+layer and group norm are per sample, so micro-batches change nothing mathematically), in bfloat16 where that is faster
+than float32 (`ddbias.learning.device.fast_dtype`).
 
-On a GPU: one batch of all classes, each function compiled and captured as one CUDA graph for a shape of its inputs, so
-that a step starts a handful of graphs instead of hundreds of kernels. What a graph returns lies where its next run
-writes, so it is cloned; parameters are refreshed in place, and inputs are copied in, so a capture stays valid.
+On a GPU: bfloat16, one batch of all classes, each function compiled and captured as one CUDA graph for a shape of its
+inputs, so that a step starts a handful of graphs instead of hundreds of kernels. What a graph returns lies where its
+next run writes, so it is cloned; parameters are refreshed in place, and inputs are copied in, so a capture stays valid.
 **No part of the way on a GPU has run on a GPU yet**: tests run its functions on the CPU, captured by nothing; capture,
 speed and memory are not measured.
 """
@@ -31,7 +31,7 @@ MICRO_BATCH = 32
 CAPTURED_IMAGES = 4096  # most images of one batch on a GPU; by arithmetic, not measured, about 1 MB each with gradients
 SHAPES = 32  # for which a function is compiled; of more, torch would run those that are new uncompiled
 CAPTURED_CALLS = 3  # the first run of a captured function warms up, the second is recorded, the third is replayed
-LEAST_COSINE = 0.95  # of what a network gives in bfloat16 and in float32
+LEAST_COSINE = 0.95  # of what a network gives fast and exactly
 
 
 class AveragePooling(nn.Module):
@@ -143,13 +143,13 @@ def _reject_reason(
         return "the GPU has too little memory for it"
     except Exception as error:  # computed exactly it ran, so nothing of it is a mistake
         return f"the compiled network does not run ({(str(error).splitlines() or [type(error).__name__])[0]})"
-    return None if all(alike) else "bfloat16 has too few digits for this network"
+    return None if all(alike) else "its results for this network differ too much"
 
 
-def half_copy(network: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
-    """Return a copy of `network`, in bfloat16, that compiles well; `refresh` gives it new parameters."""
-    half = copy.deepcopy(network)
-    for parent in list(half.modules()):
+def rounded_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a copy of `network` in a precision that compiles well; `refresh` gives it new parameters."""
+    rounded = copy.deepcopy(network)
+    for parent in list(rounded.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AvgPool2d) and (child.kernel_size, child.stride, child.padding) == (2, 2, 0):
                 setattr(parent, name, AveragePooling())
@@ -160,7 +160,7 @@ def half_copy(network: nn.Module, dtype: torch.dtype = torch.bfloat16) -> nn.Mod
                 # Then torch pads the images itself, with zeros as before: where a convolution pads by 3, as published
                 # for one channel, the gradient of its weights took a fifth of a training step.
                 child.padding_mode = "constant"
-    return half.eval().to(dtype, memory_format=torch.channels_last)
+    return rounded.eval().to(dtype, memory_format=torch.channels_last)
 
 
 def _pads_more_than_it_sees(layer: nn.Conv2d) -> bool:
@@ -178,9 +178,9 @@ def not_in_place(network: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def refresh(half: nn.Module, network: nn.Module) -> None:
+def refresh(rounded: nn.Module, network: nn.Module) -> None:
     """Give the copy the parameters and buffers of the network, rounded."""
-    for slots, sources in ((half.parameters(), network.parameters()), (half.buffers(), network.buffers())):
+    for slots, sources in ((rounded.parameters(), network.parameters()), (rounded.buffers(), network.buffers())):
         if slots := list(slots):
             torch._foreach_copy_(slots, list(sources))
 
@@ -209,10 +209,8 @@ def captured(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., t
     return call
 
 
-def micro_batches(
-    images: torch.Tensor, dtype: torch.dtype = torch.bfloat16, size: int = MICRO_BATCH
-) -> list[torch.Tensor]:
-    """Split images (B, C, H, W) into bfloat16, channels-last batches of `size`, so that one graph is compiled.
+def micro_batches(images: torch.Tensor, dtype: torch.dtype, size: int = MICRO_BATCH) -> list[torch.Tensor]:
+    """Split images (B, C, H, W) into channels-last batches of `size`, in one `dtype`, so that one graph is compiled.
 
     The last one is padded with copies of the first image, whose results must be dropped. Differentiable.
     """
