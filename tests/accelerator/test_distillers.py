@@ -76,6 +76,16 @@ def test_options_give_what_they_give_on_the_cpu(emulated, unprobed, images_of, k
     close(images_of(emulated, kind, **options), images_of(CPU, kind, **options))
 
 
+def test_learned_soft_labels_are_those_of_the_cpu(emulated, split, tmp_path, monkeypatch):
+    pool = {**testing.STUDY["models"]["pool"], "epochs": 20, "learning_rate": 0.1}  # which must know some images
+    monkeypatch.setitem(testing.STUDY["models"], "pool", pool)
+    options = {"split": split, "folder": tmp_path, "soft_labels": True}
+    made, wanted = (testing.Case("mtt", device=device, **options).run() for device in (emulated, CPU))
+    close(made.images, wanted.images)
+    close(made.soft_labels.probabilities, wanted.soft_labels.probabilities)
+    assert made.soft_labels.probabilities.device == CPU
+
+
 @pytest.mark.parametrize("network", [{"kind": "convnet_bn", "width": 8, "depth": 2}, {"kind": "mlp"}], ids=str)
 @pytest.mark.parametrize("kind", ["dm", "dc"])
 def test_networks_give_what_they_give_on_the_cpu(emulated, unprobed, images_of, monkeypatch, kind, network):

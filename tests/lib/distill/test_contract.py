@@ -59,6 +59,12 @@ def test_every_built_in_distiller_keeps_the_contract(kind, how, split, tmp_path)
     testing.check_distiller(kind, debias=how, split=split, folder=tmp_path)
 
 
+def test_learned_soft_labels_keep_the_contract(split, tmp_path, monkeypatch):
+    pool = {**testing.STUDY["models"]["pool"], "epochs": 20, "learning_rate": 0.1}  # which must know some images
+    monkeypatch.setitem(testing.STUDY["models"], "pool", pool)
+    assert testing.check_distiller("mtt", soft_labels=True, split=split, folder=tmp_path).soft_labels is not None
+
+
 @pytest.mark.parametrize("how", plugins.kinds("debias"))
 def test_the_example_plug_in_keeps_the_contract(how, split, tmp_path):
     result = testing.check_distiller("pixel_moments", debias=how, paths=[EXAMPLE], split=split, folder=tmp_path)

@@ -1,17 +1,24 @@
 """MTT: the gradient through the steps on synthetic images, and the whole method against a slow plain loop."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
-from ddbias.distill import mtt
+from ddbias.data.distilled import load_distilled
+from ddbias.data.split import denormalize
+from ddbias.debias.real_side import RealSettings, RealSide
+from ddbias.distill import engine, mtt, write
 from ddbias.distill.mtt import Distiller, Published, published
 from ddbias.distill.pretraining import open_member, save_member, train_member
 from ddbias.distill.unrolled import WAYS
+from ddbias.evaluation import protocol
 from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.training import Recipe
 from ddbias.planning.config import load_schema
 from ddbias.runtime.checkpoint import Checkpoint
 from torch.nn.functional import cross_entropy
@@ -92,12 +99,12 @@ def run(method, steps, start=0):
 
 
 def ways(split, pool, step=0, **changes):
-    """Loss, gradient of the images and of the step size, for every way."""
+    """Loss, gradient of the images, of the step size and perhaps of the soft labels, for every way."""
     found = {}
     for memory in WAYS:
         method = distiller(split, pool, memory=memory, **changes)
         loss, gradient = method.match(step, None, None)
-        found[memory] = (loss, gradient, method.rate_gradient)
+        found[memory] = (loss, gradient, *method.gradients)
     return found
 
 
@@ -121,23 +128,29 @@ def test_the_gradient_is_that_of_the_loss(split, pool):
     method.network.double()
     start, target = ([p.double() for p in side] for side in method.segment(0))
     images, rate = method.images.double(), torch.tensor(0.05, dtype=torch.float64)
+    labels = torch.randn(len(images), 3, dtype=torch.float64, generator=stream(2))
 
-    def slopes(images, parameters, turn, create_graph):
+    def slopes(learned, parameters, turn, create_graph):
         named = dict(zip(method.names, parameters, strict=True))
-        logits = torch.func.functional_call(method.network, named, (images,))
-        return torch.autograd.grad(cross_entropy(logits, method.labels), parameters, create_graph=create_graph)
+        logits = torch.func.functional_call(method.network, named, (learned[0],))
+        # In words: minus the mean over images of the sum over classes of softmax(z) log softmax(logits).
+        loss = -sum(
+            (z.exp() / z.exp().sum() * (out.exp() / out.exp().sum()).log()).sum()
+            for z, out in zip(learned[1], logits, strict=True)
+        ) / len(logits)
+        return torch.autograd.grad(loss, parameters, create_graph=create_graph)
 
-    def loss(images, rate):
-        return WAYS["graph"](slopes, images, rate, start, target, 5)[0]
+    def loss(images, labels, rate):
+        return WAYS["graph"](slopes, [images, labels], rate, start, target, 5)[0]
 
-    direction = torch.randn(images.shape, dtype=torch.float64, generator=stream(1))
-    small = 1e-5
-    for way in ("graph", "replay"):
-        _, gradient, rate_gradient = WAYS[way](slopes, images, rate, start, target, 5)
-        along = (loss(images + small * direction, rate) - loss(images - small * direction, rate)) / (2 * small)
-        torch.testing.assert_close((gradient * direction).sum(), along, rtol=1e-4, atol=0)
-        along = (loss(images, rate + small) - loss(images, rate - small)) / (2 * small)
-        torch.testing.assert_close(rate_gradient, along, rtol=1e-4, atol=0)
+    found = {way: WAYS[way](slopes, [images, labels], rate, start, target, 5) for way in ("graph", "replay")}
+    point, small = [images, labels, rate], 1e-5
+    for place, value in enumerate(point):
+        direction = torch.randn(value.shape, dtype=torch.float64, generator=stream(1, place))
+        up, down = ([*point[:place], value + by * direction, *point[place + 1 :]] for by in (small, -small))
+        along = (loss(*up) - loss(*down)) / (2 * small)
+        for _, gradients, rate_gradient in found.values():
+            torch.testing.assert_close(([*gradients, rate_gradient][place] * direction).sum(), along, rtol=1e-4, atol=0)
 
 
 def plain_tesla(method, step):
@@ -229,8 +242,8 @@ def test_memory_in_the_number_of_steps(split, pool, memory, steady):
 # ---- the method -----------------------------------------------------------------------------------------------------
 
 
-def plain(split, files, images, chosen, steps, seed):
-    """MTT as published: one flat vector of parameters, torch's optimisers, one graph."""
+def plain(split, files, images, chosen, steps, seed, logits=None):
+    """MTT as published: one flat vector of parameters, torch's optimisers, one graph; DATM's with `logits`."""
     members = [open_member(path) for path in files]
     network = networks.build("convnet", channels=3, size=8, classes=3, seed=99, width=8, depth=2).train()
     names = [name for name, _ in network.named_parameters()]
@@ -238,6 +251,10 @@ def plain(split, files, images, chosen, steps, seed):
     images, rate = images.clone().requires_grad_(True), torch.tensor(chosen["step_size"], requires_grad=True)
     pixels = torch.optim.SGD([images], lr=chosen["learning_rate"], momentum=chosen["momentum"])
     sizes = torch.optim.SGD([rate], lr=chosen["step_size_learning_rate"], momentum=0.5)
+    optimisers = [pixels, sizes]
+    if logits is not None:
+        logits = logits.clone().requires_grad_(True)
+        optimisers.append(torch.optim.SGD([logits], lr=chosen["soft_label_learning_rate"], momentum=chosen["momentum"]))
     losses, rates, queue = [], [], []
     for step in range(steps):
         if not queue:
@@ -260,24 +277,28 @@ def plain(split, files, images, chosen, steps, seed):
                 name: part.view(p.shape) for (name, p), part in zip(network.named_parameters(), parts, strict=True)
             }
             inputs = augment.per_sample(images[rows], stream(seed, "augment", step, turn))
-            loss = cross_entropy(torch.func.functional_call(network, named, (inputs,)), labels[rows])
+            outputs = torch.func.functional_call(network, named, (inputs,))
+            if logits is None:
+                loss = cross_entropy(outputs, labels[rows])
+            else:
+                loss = -(logits[rows].softmax(1) * outputs.log_softmax(1)).sum() / len(rows)
             student = student - rate * torch.autograd.grad(loss, student, create_graph=True)[0]
         loss = ((student - target) ** 2).sum() / ((start - target) ** 2).sum()
-        pixels.zero_grad()
-        sizes.zero_grad()
+        for optimiser in optimisers:
+            optimiser.zero_grad()
         loss.backward()
-        pixels.step()
-        sizes.step()
+        for optimiser in optimisers:
+            optimiser.step()
         losses.append(loss.item())
         rates.append(rate.item())
-    return images.detach(), losses, rates
+    return images.detach(), losses, rates, None if logits is None else logits.detach()
 
 
 @pytest.mark.parametrize("memory", ["graph", "replay"])
 @pytest.mark.parametrize("changes", [{}, {"syn_batch": 4}, {"augment": "none", "syn_steps": 7}])
 def test_equals_a_plain_loop(split, pool, memory, changes):
     start = noise(split, seed=3)
-    expected, losses, rates = plain(split, pool["experts"], start, {**SETTINGS, **changes}, 5, seed=6)
+    expected, losses, rates, _ = plain(split, pool["experts"], start, {**SETTINGS, **changes}, 5, seed=6)
     images = start.clone()
     history = run(distiller(split, pool, images, seed=6, memory=memory, **changes), 5)
     assert [line["loss"] for line in history] == pytest.approx(losses, rel=1e-5)
@@ -285,6 +306,170 @@ def test_equals_a_plain_loop(split, pool, memory, changes):
     torch.testing.assert_close(images, expected, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(images, start, atol=1e-3)
     assert len(set(rates)) == 5
+
+
+# ---- soft labels ----------------------------------------------------------------------------------------------------
+
+SOFT = {"soft_labels": True, "soft_label_learning_rate": 3.0, "init": "real"}
+
+
+@pytest.fixture(scope="module")
+def good(split, tmp_path_factory):
+    """A pool whose experts classify most images correctly."""
+    return train_pool(split, tmp_path_factory.mktemp("good"), members=2, epochs=40)
+
+
+def chosen_by_hand(split, files, seed):
+    """The logits of all images and which are right, by the expert of a seed in float64."""
+    member = open_member(files[seed % len(files)])
+    network = networks.build("convnet", channels=3, size=8, classes=3, seed=99, width=8, depth=2).double().eval()
+    network.load_state_dict({name: value.double() for name, value in member.state(member.epochs[-1]).items()})
+    mean, std = (np.reshape(split.meta[name], (3, 1, 1)) for name in ("mean", "std"))
+    with torch.no_grad():
+        logits = network(torch.tensor((split.images / 255 - mean) / std))
+    return logits, logits.argmax(1).numpy() == split.labels
+
+
+def whole_run(split, pool, *, checkpoint=None, seed=1, ipc=2, weights=None, **changes):
+    return engine.run(
+        split,
+        real=RealSettings(np.ones(len(split)) if weights is None else weights),
+        settings={**SETTINGS, **SOFT, "iterations": 4, **changes},
+        network=None,
+        ipc=ipc,
+        seed=seed,
+        device=CPU,
+        precision="exact",
+        checkpoint=checkpoint or Checkpoint(None),
+        models=pool,
+    )
+
+
+@pytest.mark.parametrize("memory", ["graph", "replay"])
+@pytest.mark.parametrize("changes", [{}, {"syn_batch": 4}])
+def test_soft_labels_equal_a_plain_loop(split, good, memory, changes):
+    settings = {**SETTINGS, **SOFT, "momentum": 0.7, **changes}
+    logits, right = chosen_by_hand(split, good["experts"], seed=1)
+    rows = np.concatenate([np.flatnonzero(right & (split.labels == label))[:2] for label in range(3)])
+    start = split.normalize(torch.from_numpy(split.images[rows]))
+    expected, losses, rates, learned = plain(split, good["experts"], start, settings, 4, 1, logits[rows].float())
+    images = start.clone()
+    method = distiller(split, good, images, seed=1, memory=memory, **{**SOFT, "momentum": 0.7, **changes})
+    torch.testing.assert_close(method.logits.double(), logits[rows], rtol=1e-4, atol=1e-4)
+    history = run(method, 4)
+    assert [line["loss"] for line in history] == pytest.approx(losses, rel=1e-4)
+    assert [line["learning_rate"] for line in history] == pytest.approx(rates, rel=1e-4)
+    torch.testing.assert_close(images, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(method.logits, learned, rtol=1e-4, atol=1e-4)
+    assert (learned - logits[rows]).abs().min() > 0  # every logit was moved
+    soft = method.soft_labels
+    assert soft.temperature == 1
+    values = learned.double().numpy()
+    wanted = np.exp(values) / np.exp(values).sum(1, keepdims=True)
+    np.testing.assert_allclose(soft.probabilities, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("syn_batch", [None, 4])
+def test_ways_to_the_gradient_of_soft_labels(split, good, syn_batch):
+    given = {**SOFT, "syn_batch": syn_batch}
+    found = ways(split, good, syn_steps=6, **given)
+    for replayed, graph in zip(found["replay"], found["graph"], strict=True):
+        torch.testing.assert_close(replayed, graph, rtol=1e-4, atol=1e-4 * graph.abs().max().item())
+    assert len(found["graph"]) == 4
+    one = ways(split, good, syn_steps=1, **given)
+    for constant, graph in zip(one["constant"], one["graph"], strict=True):
+        torch.testing.assert_close(constant, graph, rtol=1e-4, atol=1e-4 * graph.abs().max().item())
+
+
+def test_the_first_images_are_those_that_the_expert_knows(split, good):
+    known = {}
+    for seed in (0, 1):
+        _, right = chosen_by_hand(split, good["experts"], seed)
+        assert 6 < right.sum() < len(split), "the test needs some wrong ones"
+        for init in ("real", "weighted_real", "stratified"):
+            first = whole_run(split, good, seed=seed, ipc=5, init=init, iterations=0).images
+            pixels = denormalize(first, split.meta["mean"], split.meta["std"]).numpy()
+            rows = [int(np.flatnonzero((split.images == image).all((1, 2, 3)))[0]) for image in pixels]
+            assert right[rows].all()
+            assert split.labels[rows].tolist() == [0] * 5 + [1] * 5 + [2] * 5
+            assert len(set(rows)) == 15
+            known[seed, init] = rows
+    assert known[0, "real"] != known[1, "real"]
+
+
+def test_leaving_out_images_changes_nothing_else_in_a_draw(split):
+    """The first of the others in the same order; a weighted draw keeps its proportions."""
+    weights = np.ones(len(split))
+    weights[:7] = 20
+    among = np.ones(len(split), bool)
+    among[::3] = False
+    side = RealSide(split.labels, RealSettings(weights), batch_size=1, seed=0)
+    counts = np.zeros(len(split))
+    for seed in range(1500):
+        rows = engine.initial_rows(split, side, init="weighted_real", ipc=1, seed=seed, among=among).numpy()
+        counts[rows] += 1
+    assert not counts[~among].any()
+    for label in range(3):
+        some = among & (split.labels == label)
+        wanted = weights[some] / weights[some].sum()
+        assert abs(counts[some] / 1500 - wanted).max() < 4 * np.sqrt(0.25 / 1500)
+    everyone = engine.initial_rows(split, side, init="real", ipc=2, seed=0, among=np.ones(len(split), bool))
+    assert torch.equal(everyone, engine.initial_rows(split, side, init="real", ipc=2, seed=0))
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_soft_labels_go_on_after_a_kill(split, good, tmp_path, after):
+    class Killed(Exception):
+        pass
+
+    class Stops(Checkpoint):
+        def save(self, step, tensors):
+            super().save(step, tensors)
+            if step == after:
+                raise Killed
+
+    expected = whole_run(split, good)
+    with pytest.raises(Killed):
+        whole_run(split, good, checkpoint=Stops(tmp_path / "state.safetensors", "me", every=0))
+    found = whole_run(split, good, checkpoint=Checkpoint(tmp_path / "state.safetensors", "me", every=0))
+    assert torch.equal(found.images, expected.images)
+    assert torch.equal(found.soft_labels.probabilities, expected.soft_labels.probabilities)
+    assert found.history == expected.history
+    assert whole_run(split, good, soft_labels=False).soft_labels is None
+
+
+def test_a_soft_set_is_written_and_a_network_trained_on_it(split, few_digits, good, tmp_path):
+    made = whole_run(split, good, ipc=4)
+    outputs = SimpleNamespace(
+        **{name: tmp_path / name for name in ("history", "preview", "run")}, distilled=tmp_path / "s.safetensors"
+    )
+    provenance = {"device": "cpu", "device_type": "x"}
+    cell = {"distiller": "mtt", "seed": "1"}
+    write.save(made, split, cell=cell, settings={}, provenance=provenance, outputs=outputs, run=write.Run())
+    loaded = load_distilled(outputs.distilled)
+    assert torch.equal(loaded.soft_targets().probabilities, made.soft_labels.probabilities)
+    found = protocol.evaluate(
+        *loaded.tensors(),
+        few_digits("test"),
+        soft_labels=loaded.soft_targets(),
+        network=NETWORK,
+        recipe=Recipe(learning_rate=0.05, batch_size=256),
+        epochs=None,
+        steps=60,
+        repeats=1,
+        seed=0,
+        device=CPU,
+    )
+    assert found.counts.sum() == len(few_digits("test"))
+
+
+def test_soft_labels_need_real_images_that_an_expert_knows(split, good):
+    with pytest.raises(DdbiasError, match="choose another init than noise"):
+        whole_run(split, good, init="noise")
+    with pytest.raises(DdbiasError, match=r"only \d+ images of class \d can be first ones, not 20"):
+        whole_run(split, good, ipc=20)
+    with pytest.raises(DdbiasError, match="unknown pool of models 'expert'"):
+        whole_run(split, good, models="expert")
 
 
 def test_it_learns_and_its_step_size_with_it(split, pool):
@@ -415,6 +600,8 @@ def test_the_schema_has_the_published_defaults():
         "init": "real",
         "augment": AUGMENT,
         "memory": "replay",
+        "soft_labels": False,
+        "soft_label_learning_rate": 2,
         "min_start": 0,
         "first_max_start": None,
         "growth": 5000,

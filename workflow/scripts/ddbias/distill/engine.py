@@ -157,8 +157,10 @@ def run(
     if module.Distiller.needs_real and "real_batch" not in settings:
         raise DdbiasError(f"{settings['kind']} matches real images, so it must declare the option real_batch")
     side = RealSide(split.labels, real, batch_size=settings.get("real_batch", 1), seed=seed)
-    rows = initial_rows(split, side, init=settings["init"], ipc=ipc, seed=seed)
-    images = initial_images(split, side, init=settings["init"], ipc=ipc, seed=seed).to(device)
+    with plugins.calling("distiller", settings["kind"]):
+        given = {"settings": settings, "models": models or {}, "seed": seed, "device": device}
+        first = {"init": settings["init"], "ipc": ipc, "seed": seed, "among": module.Distiller.eligible(split, **given)}
+    rows, images = initial_rows(split, side, **first), initial_images(split, side, **first).to(device)
     more = {"models": models} if module.Distiller.needs_models else {}
     more |= {"side": side} if module.Distiller.needs_side else {}
     more |= {"data": data or {}} if module.Distiller.needs_data else {}
@@ -216,10 +218,16 @@ def _check_rows(rows: torch.Tensor, split: Split, ipc: int | str) -> None:
 def _assembled(split: Split, images: torch.Tensor, soft_labels: SoftLabels | None, ipc: int) -> Distilled:
     """Return images that were made at once, after a look at them."""
     need(images, "the images", "assemble", shape=[split.classes * ipc, *split.shape], types=["float32"])
-    if soft_labels is not None and not soft_labels.is_valid(len(images), split.classes):
-        raise Misuse("gives soft labels that are no probabilities of the classes for each image", "assemble")
+    soft_labels = _checked(soft_labels, len(images), split.classes, "assemble")
     labels = torch.arange(split.classes).repeat_interleave(ipc)
     return Distilled(labels, images.cpu(), None, {}, record=NOTHING_LEARNT, soft_labels=soft_labels)
+
+
+def _checked(soft_labels: SoftLabels | None, count: int, classes: int, of: str) -> SoftLabels | None:
+    """Return soft labels after a look at them; `of` is what gave them."""
+    if soft_labels is not None and not soft_labels.is_valid(count, classes):
+        raise Misuse("gives soft labels that are no probabilities of the classes for each image", of)
+    return soft_labels
 
 
 def _selected(split: Split, rows: torch.Tensor, *, stores_images: bool) -> Distilled:
@@ -276,6 +284,7 @@ def _learnt(
         history,
         formation=method.formation,
         learning_rate=method.learned_rate,
+        soft_labels=_checked(method.soft_labels, len(images), split.classes, "Distiller"),
         record={
             "iterations": -(-done // turns),
             "at_most": settings["iterations"],
@@ -293,40 +302,62 @@ def _conflicting(split: Split, rows: torch.Tensor | None) -> int | None:
     return None if rows is None or split.conflicting is None else int(split.conflicting[rows.numpy()].sum())
 
 
-def initial_rows(split: Split, side: RealSide, *, init: str, ipc: int, seed: int) -> torch.Tensor | None:
+def initial_rows(
+    split: Split, side: RealSide, *, init: str, ipc: int, seed: int, among: np.ndarray | None = None
+) -> torch.Tensor | None:
     """Return the rows (K * ipc,) of the first synthetic images, class after class; None where they are noise.
 
     ``real``: a uniform draw without replacement (DSA, DM); ``stratified``: the same with as many conflicting samples as
     the split has in proportion, see `stratified_rows`; ``weighted_real``: a draw in proportion to the debias weights,
-    the same as ``real`` when they are uniform.
+    the same as ``real`` when they are uniform. `among`, a mask (N,), says which images are drawn from; None: all.
+
+    Raises
+    ------
+    DdbiasError
+        If `among` leaves fewer than `ipc` images of a class.
     """
     if init not in INITS:
         raise unknown("init", init, INITS)
     if init == "noise":
         return None
+    among = np.ones(len(split), bool) if among is None else among
+    counts = np.bincount(split.labels[among], minlength=split.classes)
+    if counts.min() < ipc:
+        raise DdbiasError(
+            f"only {counts.min()} images of class {counts.argmin()} can be first ones, not {ipc}: a model of the pool "
+            "classifies the others wrongly; train the pool longer"
+        )
     if init == "stratified":
-        return stratified_rows(split, ipc, seed)
+        return stratified_rows(split, ipc, seed, among)
     if init == "real":
         side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=1, seed=seed)
-    return torch.cat([side.select(label, ipc, stream(seed, "init", label)) for label in range(split.classes)])
+    chosen = []
+    for label in range(split.classes):
+        # Leaving out some of a draw without replacement is one from the others, weighted or not.
+        count = ipc if among.all() else len(side.classes[label])
+        rows = side.select(label, count, stream(seed, "init", label))
+        chosen.append(rows[among[rows.numpy()]][:ipc])
+    return torch.cat(chosen)
 
 
-def initial_images(split: Split, side: RealSide, *, init: str, ipc: int, seed: int) -> torch.Tensor:
+def initial_images(split: Split, side: RealSide, **options: object) -> torch.Tensor:
     """Return the first synthetic images, class after class, normalised float32 (K * ipc, C, H, W).
 
-    Those of `initial_rows`, or standard normal ``noise`` (DC).
+    Those of `initial_rows`, whose options they are, or standard normal ``noise`` (DC).
     """
-    rows = initial_rows(split, side, init=init, ipc=ipc, seed=seed)
+    rows = initial_rows(split, side, **options)
     if rows is None:
-        return torch.randn((split.classes * ipc, *split.shape), generator=stream(seed, "init"))
+        shape = (split.classes * options["ipc"], *split.shape)
+        return torch.randn(shape, generator=stream(options["seed"], "init"))
     return _real_images(split, rows)
 
 
-def stratified_rows(split: Split, ipc: int, seed: int) -> torch.Tensor:
+def stratified_rows(split: Split, ipc: int, seed: int, among: np.ndarray | None = None) -> torch.Tensor:
     """Return rows (K * ipc,), class after class, with as many conflicting samples as the split has in proportion.
 
     In all classes together that number is exact to half a sample; those of a class differ from its proportion by less
-    than one, and which classes have the odd ones is drawn. Uses the attribute.
+    than one, and which classes have the odd ones is drawn. Uses the attribute. Only images of `among`, a mask (N,), are
+    drawn; where it leaves too few conflicting ones, there are fewer.
 
     Raises
     ------
@@ -335,11 +366,12 @@ def stratified_rows(split: Split, ipc: int, seed: int) -> torch.Tensor:
     """
     if split.conflicting is None:
         raise DdbiasError("init: stratified needs known conflicting samples (an attribute and its pairs); choose real")
+    members = [split.labels == label for label in range(split.classes)]
+    wanted = np.array([ipc * split.conflicting[some].mean() for some in members])
+    among = np.ones(len(split), bool) if among is None else among
     strata = [
-        [np.flatnonzero((split.labels == c) & (split.conflicting == kind)) for kind in (False, True)]
-        for c in range(split.classes)
+        [np.flatnonzero(some & among & (split.conflicting == kind)) for kind in (False, True)] for some in members
     ]
-    wanted = np.array([ipc * len(conflicting) / (len(aligned) + len(conflicting)) for aligned, conflicting in strata])
     counts = np.floor(wanted).astype(int)
     odd = round(wanted.sum()) - counts.sum()
     # The largest fractions first; among equal ones (all classes alike) a draw decides.

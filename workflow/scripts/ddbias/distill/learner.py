@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 
 from ddbias.base.errors import Misuse, unknown
 from ddbias.base.plugins.given import need
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
 from ddbias.learning.optimiser import SGD
@@ -78,6 +81,8 @@ class Learner:
         Each image holds ``formation ** 2`` training images, see `ddbias.data.formation`.
     learned_rate : float or None
         Learning rate that the method learned for training on its images, if it does.
+    soft_labels : SoftLabels or None
+        Labels that the method learned for its images, if it does.
     probe_loss : callable or None
         ``probe_loss(index, real, batch) -> float``, the matching loss of a step without its update, with random streams
         named by ``self.seed`` and `index`. It decides whether the run has converged, see `ddbias.distill.convergence`.
@@ -89,6 +94,7 @@ class Learner:
     steps_per_iteration: int = 1
     formation: int = 1
     learned_rate: float | None = None
+    soft_labels: SoftLabels | None = None
     probe_loss: Callable[[int, torch.Tensor, RealBatch], float] | None = None
     cheap_probe: bool = False
 
@@ -99,6 +105,19 @@ class Learner:
             raise unknown("decay", self.decay, DECAYS)
         self.learning_rate = settings["learning_rate"]
         self.optimiser = SGD([images], learning_rate=settings["learning_rate"], momentum=settings["momentum"])
+
+    @classmethod
+    def eligible(
+        cls,
+        split: Split,
+        *,
+        settings: Mapping,
+        models: Mapping[str, Sequence[str | Path]],
+        seed: int,
+        device: torch.device,
+    ) -> np.ndarray | None:
+        """Return a mask (N,) of the training images that may be first ones; None: all."""
+        return None
 
     def match(self, step: int, real: torch.Tensor, batch: RealBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the matching loss of a step, a scalar, and its gradient with respect to the images."""

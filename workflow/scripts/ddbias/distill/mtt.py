@@ -6,8 +6,11 @@ at t, and moves the images, and the size of these steps, down the gradient of th
 parameters ``expert_epochs`` later, relative to how far the expert went (`ddbias.distill.unrolled`). The learned step
 size is part of the result: it is the learning rate for training on the images.
 
-``min_start`` and ``first_max_start`` are DATM's window of start epochs (arXiv 2310.05773): late segments for large
-sets, and easy ones first. Its learned soft labels are not here.
+Two parts of DATM (Guo et al., arXiv 2310.05773): ``min_start`` and ``first_max_start`` are its window of start epochs,
+late segments for large sets, and easy ones first. With ``soft_labels`` the label of an image is ``softmax(z)``, the
+steps descend the cross-entropy with it, and the logits z are moved down the same gradient as the images, at a rate of
+their own. They begin as those of the last epoch of an expert for the first image, and the first images are drawn among
+those that this expert classifies correctly.
 
 The experts are a pool of `ddbias.distill.pretraining`. Debias weights enter *their* training and nothing else here, so
 no real images are drawn (``needs_real``).
@@ -16,8 +19,11 @@ Differs from the public code in: exactly ``iterations`` iterations (it does one 
 for 1 and 10 images per class), a pass's short batch comes last (there first; it matters where ``syn_batch`` does not
 divide the number of images), the gradient in little memory by default, named random streams instead of the clock.
 
+With several experts, seeds have different ones for the first soft labels in turn (DATM draws one).
+
 Cost of a step: ``syn_steps`` times a forward and a twofold backward pass of a batch of synthetic images, with
-``memory: replay`` or ``constant`` another forward and backward pass.
+``memory: replay`` or ``constant`` another forward and backward pass. Soft labels add one forward pass of all training
+images at the start.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy
@@ -33,16 +40,17 @@ from torch.nn.functional import cross_entropy
 from ddbias.base.errors import DdbiasError, unknown
 from ddbias.base.log import logger
 from ddbias.base.seeding import stream
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch
 from ddbias.distill.learner import Guidance, Learner
-from ddbias.distill.pretraining import Member, open_member
+from ddbias.distill.pretraining import Member, last_network, open_member
 from ddbias.distill.unrolled import WAYS, squared_distance
 from ddbias.learning import networks
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.device import transfer
 from ddbias.learning.optimiser import SGD
-from ddbias.learning.training import shuffled_batches
+from ddbias.learning.training import predict, shuffled_batches
 
 PLUGIN = {
     "distiller": {
@@ -58,6 +66,7 @@ PLUGIN = {
                 "0.05 + 4 * network * (syn_steps or at(ipc, 1, 50, 10, 30))"
                 " * min(classes * ipc, syn_batch or classes * ipc)"
             ),
+            "seconds_once": "0.4 * network * train * soft_labels",
             "megabytes": "image_mb * (500 + 6 * min(classes * ipc, syn_batch or classes * ipc))",
             "options": {
                 "models": {"type": "string", "description": "Name under `models`: the experts."},
@@ -144,6 +153,20 @@ PLUGIN = {
                     "default": None,
                     "description": "Synthetic images a step; null takes all (MTT).",
                 },
+                "soft_labels": {
+                    "type": "boolean",
+                    "default": False,
+                    "description": (
+                        "Learn a probability of every class for each image (DATM), for evaluations; the first images "
+                        "are then real ones that an expert classifies correctly. false: MTT."
+                    ),
+                },
+                "soft_label_learning_rate": {
+                    "type": "number",
+                    "minimum": 0,
+                    "default": 2,
+                    "description": "Of their logits, with the momentum of the pixels; 0 keeps them. Default ours.",
+                },
                 "init": {
                     "enum": ["noise", "real", "stratified", "weighted_real"],
                     "default": "real",
@@ -208,7 +231,8 @@ class Distiller(Learner):
         ``models``, the name of the pool; ``syn_steps``, ``expert_epochs``, ``max_start``, ``learning_rate`` of the
         pixels, ``step_size`` (the first one) and ``step_size_learning_rate`` (None: `published`; ``max_start`` then no
         larger than the pool allows), ``min_start``, ``first_max_start``, ``growth``; ``momentum`` of the pixels;
-        ``syn_batch`` (None: all images); ``augment``; ``memory``, a key of `ddbias.distill.unrolled.WAYS`.
+        ``syn_batch`` (None: all images); ``soft_labels`` and ``soft_label_learning_rate``; ``augment``; ``memory``, a
+        key of `ddbias.distill.unrolled.WAYS`.
     network : mapping or None
         Not used: the network is that of the pool.
     images : Tensor, shape (K * ipc, C, H, W)
@@ -226,6 +250,8 @@ class Distiller(Learner):
     ----------
     step_size : Tensor of float32, a scalar
         The learned step size.
+    logits : Tensor of float32, shape (K * ipc, K), or None
+        The learned soft labels are their softmax.
 
     Raises
     ------
@@ -252,17 +278,24 @@ class Distiller(Learner):
             raise unknown("memory", settings["memory"], WAYS)
         if precision == "fast":
             logger.info("precision fast: mtt has no fast implementation, so it stays float32")
-        if settings["models"] not in models:
-            raise unknown("pool of models", settings["models"], models)
-        self.members = _open(models[settings["models"]], split)
+        self.members = _open(_files(models, settings), split)
         self.settings = _settled(settings, published(len(images) // split.classes), self.members)
         super().__init__(images, self.settings, guidance)
         self.step_size = torch.tensor(float(self.settings["step_size"]), device=device)
-        self.step_size_optimiser = SGD(
-            [self.step_size],
-            learning_rate=self.settings["step_size_learning_rate"],
-            momentum=STEP_SIZE_MOMENTUM,
-        )
+        rate = self.settings["step_size_learning_rate"]
+        # What is learned besides the images, and how it is moved, by its name in the state.
+        self.others = {
+            "step_size": (self.step_size, SGD([self.step_size], learning_rate=rate, momentum=STEP_SIZE_MOMENTUM))
+        }
+        self.logits = None
+        if settings.get("soft_labels"):
+            with torch.no_grad():
+                self.logits = _labeller(models, settings, split, seed, device)(images)
+            rate = settings["soft_label_learning_rate"]
+            self.others["logits"] = (
+                self.logits,
+                SGD([self.logits], learning_rate=rate, momentum=settings["momentum"]),
+            )
         first = self.members[0]
         shape = (first.channels, first.size, first.size)
         made = networks.of_settings(first.network, shape, first.classes, seed)
@@ -273,7 +306,7 @@ class Distiller(Learner):
         self.seed = seed
 
     def match(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the loss of a step and its gradient with respect to the images; move the step size by its own.
+        """Return the loss of a step and its gradient with respect to the images; keep those of all else.
 
         The real batch is not used.
         """
@@ -283,16 +316,19 @@ class Distiller(Learner):
         size = self.settings["syn_batch"] or count
         batches = transfer(shuffled_batches(count, size, steps, stream(self.seed, "order", step)), self.images.device)
 
-        def slopes(images, parameters, turn, create_graph):
-            rows = batches[turn]
+        def slopes(learned, parameters, turn, create_graph):
+            images, rows = learned[0], batches[turn]
             # Drawn from the name of the turn, so that a turn that is done again sees the same.
             inputs = self.augment.per_sample(images[rows], stream(self.seed, "augment", step, turn))
             logits = functional_call(self.network, self._named(*parameters), (inputs,))
-            loss = cross_entropy(logits, self.labels[rows])
+            targets = self.labels[rows] if self.logits is None else learned[1][rows].softmax(1)
+            loss = cross_entropy(logits, targets)
             return torch.autograd.grad(loss, parameters, create_graph=create_graph)
 
         way = WAYS[self.settings["memory"]]
-        loss, gradient, self.rate_gradient = way(slopes, self.images, self.step_size, start, target, steps)
+        learned = [self.images] if self.logits is None else [self.images, self.logits]
+        loss, (gradient, *more), rate_gradient = way(slopes, learned, self.step_size, start, target, steps)
+        self.gradients = [rate_gradient, *more]
         return loss, gradient
 
     def _named(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -328,8 +364,9 @@ class Distiller(Learner):
         return [state[name] for name in self.names]
 
     def after(self, step: int) -> None:
-        """Move the step size."""
-        self.step_size_optimiser.apply([self.rate_gradient])
+        """Move the step size and the soft labels."""
+        for (_, optimiser), gradient in zip(self.others.values(), self.gradients, strict=True):
+            optimiser.apply([gradient])
 
     def step(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> dict[str, float]:
         """Do one update; returns ``loss``, ``learning_rate`` (the step size after it), and ``guidance`` if any.
@@ -346,17 +383,59 @@ class Distiller(Learner):
         """The learned step size: the learning rate for training on the images."""
         return self.step_size.item()
 
+    @property
+    def soft_labels(self) -> SoftLabels | None:
+        """The learned soft labels of the images."""
+        return None if self.logits is None else SoftLabels(self.logits.softmax(1).cpu())
+
+    @classmethod
+    def eligible(
+        cls,
+        split: Split,
+        *,
+        settings: Mapping,
+        models: Mapping[str, Sequence[str | Path]],
+        seed: int,
+        device: torch.device,
+    ) -> np.ndarray | None:
+        """Return which images soft labels can begin with (N,): those that the expert classifies correctly."""
+        if not settings.get("soft_labels"):
+            return None
+        if settings["init"] == "noise":
+            raise DdbiasError("soft_labels begin as an expert's for real images; choose another init than noise")
+        expert = _labeller(models, settings, split, seed, device)
+        images, labels = split.tensors(device)
+        return (predict(expert, images, prepare=split.normalize) == labels).cpu().numpy()
+
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Return all that a later step depends on, as named tensors."""
-        own = {"value": self.step_size, **self.step_size_optimiser.state_dict()}
-        return {**super().state_dict(), **{f"step_size.{name}": tensor for name, tensor in own.items()}}
+        state = super().state_dict()
+        for name, (value, optimiser) in self.others.items():
+            state |= {f"{name}.{key}": tensor for key, tensor in {"value": value, **optimiser.state_dict()}.items()}
+        return state
 
     def load_state_dict(self, state: Mapping[str, torch.Tensor]) -> None:
         """Restore what `state_dict` returned."""
         super().load_state_dict(state)
-        own = {name.removeprefix("step_size."): t for name, t in state.items() if name.startswith("step_size.")}
-        self.step_size.copy_(own["value"])
-        self.step_size_optimiser.load_state_dict(own)
+        for name, (value, optimiser) in self.others.items():
+            own = {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
+            value.copy_(own["value"])
+            optimiser.load_state_dict(own)
+
+
+def _labeller(
+    models: Mapping[str, Sequence[str | Path]], settings: Mapping, split: Split, seed: int, device: torch.device
+) -> torch.nn.Module:
+    """Return the expert whose logits soft labels begin with."""
+    files = _files(models, settings)
+    return last_network(files[seed % len(files)], split, settings["models"]).to(device)
+
+
+def _files(models: Mapping[str, Sequence[str | Path]], settings: Mapping) -> Sequence[str | Path]:
+    """Return the files of the pool."""
+    if settings["models"] not in models:
+        raise unknown("pool of models", settings["models"], models)
+    return models[settings["models"]]
 
 
 def _open(files: Sequence[str | Path], split: Split) -> list[Member]:

@@ -1,9 +1,9 @@
-"""Gradients through a number of SGD steps on synthetic images: exactly, exactly in little memory, or as TESLA does.
+"""Gradients through a number of SGD steps on what is learned: exactly, exactly in little memory, or as TESLA does.
 
 Parameters start at theta_0 and take N steps ``theta_{i+1} = theta_i - a g_i`` with ``g_i = grad L(X_i, theta_i)``. The
 loss of MTT (Cazenavette et al., arXiv 2203.11932) is ``|theta_N - theta*|^2 / |theta_0 - theta*|^2``, wanted are its
-gradients with respect to the images X and the step size a. With the adjoint ``l_N = 2 (theta_N - theta*) / |theta_0 -
-theta*|^2`` they are
+gradients with respect to what is learned, X (the images, perhaps with their soft labels), and the step size a. With the
+adjoint ``l_N = 2 (theta_N - theta*) / |theta_0 - theta*|^2`` they are
 
     dX = -a sum_i (d g_i / dX)^T l_{i+1},    da = -sum_i g_i . l_{i+1},    l_i = l_{i+1} - a H_i l_{i+1},
 
@@ -29,23 +29,22 @@ from collections.abc import Callable, Sequence
 import torch
 
 Tensors = Sequence[torch.Tensor]
-# slopes(images, parameters, turn, create_graph) -> the gradients g of step `turn`, one tensor per parameter
-Slopes = Callable[[torch.Tensor, Tensors, int, bool], Tensors]
-# loss, its gradient with respect to the images, and to the step size
-Result = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+# slopes(learned, parameters, turn, create_graph) -> the gradients g of step `turn`, one tensor per parameter
+Slopes = Callable[[Tensors, Tensors, int, bool], Tensors]
+# loss, its gradients with respect to what is learned, and to the step size
+Result = tuple[torch.Tensor, list[torch.Tensor], torch.Tensor]
 
 
-def graph(
-    slopes: Slopes, images: torch.Tensor, rate: torch.Tensor, start: Tensors, target: Tensors, steps: int
-) -> Result:
+def graph(slopes: Slopes, learned: Tensors, rate: torch.Tensor, start: Tensors, target: Tensors, steps: int) -> Result:
     """Return the loss and its gradients by one graph through all steps.
 
     Parameters
     ----------
     slopes : callable
-        The gradients of a step, see `Slopes`; differentiable in images and parameters when asked for a graph, and the
-        same whenever it is called for the same turn.
-    images : Tensor of float, shape (M, C, H, W)
+        The gradients of a step, see `Slopes`; differentiable in what is learned and in the parameters when asked for a
+        graph, and the same whenever it is called for the same turn.
+    learned : sequence of Tensor of float
+        The images, and whatever else is learned and enters a step.
     rate : Tensor of float, a scalar
         The step size.
     start, target : sequence of Tensor
@@ -55,59 +54,56 @@ def graph(
 
     Returns
     -------
-    tuple of Tensor
-        The loss, a scalar; its gradient with respect to the images, (M, C, H, W), and to the step size, a scalar.
+    tuple
+        The loss, a scalar; the list of its gradients with respect to what is learned; that to the step size, a scalar.
     """
-    images, rate = (tensor.detach().requires_grad_(True) for tensor in (images, rate))
+    *learned, rate = _leaves([*learned, rate])
     parameters = _leaves(start)
     for turn in range(steps):
-        parameters = [p - rate * g for p, g in zip(parameters, slopes(images, parameters, turn, True), strict=True)]
+        parameters = [p - rate * g for p, g in zip(parameters, slopes(learned, parameters, turn, True), strict=True)]
     loss = squared_distance(parameters, target) / squared_distance(start, target)
-    return loss.detach(), *torch.autograd.grad(loss, [images, rate])
+    *gradients, rate_gradient = torch.autograd.grad(loss, [*learned, rate])
+    return loss.detach(), gradients, rate_gradient
 
 
-def replay(
-    slopes: Slopes, images: torch.Tensor, rate: torch.Tensor, start: Tensors, target: Tensors, steps: int
-) -> Result:
+def replay(slopes: Slopes, learned: Tensors, rate: torch.Tensor, start: Tensors, target: Tensors, steps: int) -> Result:
     """Return what `graph` returns, holding the graph of one step at a time."""
     passed, back = [start], -rate.item()
     for turn in range(steps):
-        passed.append(_moved(slopes, images, back, passed[-1], turn))
+        passed.append(_moved(slopes, learned, back, passed[-1], turn))
     loss, adjoint = _end(start, passed.pop(), target)
-    images = images.detach().requires_grad_(True)
-    gradient, rate_gradient = torch.zeros_like(images), torch.zeros_like(rate)
+    learned, rate_gradient = _leaves(learned), torch.zeros_like(rate)
+    gradients = [torch.zeros_like(tensor) for tensor in learned]
     for turn in reversed(range(steps)):
         parameters = _leaves(passed.pop())
-        given = slopes(images, parameters, turn, True)
+        given = slopes(learned, parameters, turn, True)
         rate_gradient -= _dot(given, adjoint)
-        to_images, *to_parameters = torch.autograd.grad(
-            given, [images, *parameters], grad_outputs=adjoint, materialize_grads=True
-        )
-        gradient -= rate.detach() * to_images
+        found = torch.autograd.grad(given, [*learned, *parameters], grad_outputs=adjoint, materialize_grads=True)
+        to_learned, to_parameters = found[: len(learned)], found[len(learned) :]
+        _subtract(gradients, rate, to_learned)
         adjoint = torch._foreach_add(adjoint, to_parameters, alpha=back)
-    return loss, gradient.detach(), rate_gradient.detach()
+    return loss, gradients, rate_gradient.detach()
 
 
 def constant(
-    slopes: Slopes, images: torch.Tensor, rate: torch.Tensor, start: Tensors, target: Tensors, steps: int
+    slopes: Slopes, learned: Tensors, rate: torch.Tensor, start: Tensors, target: Tensors, steps: int
 ) -> Result:
     """Return the loss and TESLA's gradients; parameters and result as in `graph`."""
     final, back = start, -rate.item()
     for turn in range(steps):
-        final = _moved(slopes, images, back, final, turn)
+        final = _moved(slopes, learned, back, final, turn)
     loss, adjoint = _end(start, final, target)
-    images = images.detach().requires_grad_(True)
-    gradient, rate_gradient = torch.zeros_like(images), torch.zeros_like(rate)
+    learned, rate_gradient = _leaves(learned), torch.zeros_like(rate)
+    gradients = [torch.zeros_like(tensor) for tensor in learned]
     parameters = start
     for turn in range(steps):
         parameters = _leaves(parameters)
-        given = slopes(images, parameters, turn, True)
-        (to_images,) = torch.autograd.grad(given, [images], grad_outputs=adjoint)
+        given = slopes(learned, parameters, turn, True)
+        _subtract(gradients, rate, torch.autograd.grad(given, learned, grad_outputs=adjoint))
         given = [g.detach() for g in given]
-        gradient -= rate.detach() * to_images
         rate_gradient -= _dot(given, adjoint)
         parameters = torch._foreach_add([p.detach() for p in parameters], given, alpha=back)
-    return loss, gradient.detach(), rate_gradient.detach()
+    return loss, gradients, rate_gradient.detach()
 
 
 WAYS: dict[str, Callable[..., Result]] = {"graph": graph, "replay": replay, "constant": constant}
@@ -122,9 +118,15 @@ def _leaves(parameters: Tensors) -> list[torch.Tensor]:
     return [parameter.detach().requires_grad_(True) for parameter in parameters]
 
 
-def _moved(slopes: Slopes, images: torch.Tensor, back: float, parameters: Tensors, turn: int) -> Tensors:
+def _subtract(sums: Tensors, rate: torch.Tensor, terms: Tensors) -> None:
+    """Subtract from each sum the rate times its term."""
+    for total, term in zip(sums, terms, strict=True):
+        total -= rate.detach() * term.detach()
+
+
+def _moved(slopes: Slopes, learned: Tensors, back: float, parameters: Tensors, turn: int) -> Tensors:
     """Return the parameters after a step of minus the rate, without a graph."""
-    given = slopes(images.detach(), _leaves(parameters), turn, False)
+    given = slopes([tensor.detach() for tensor in learned], _leaves(parameters), turn, False)
     return torch._foreach_add([p.detach() for p in parameters], list(given), alpha=back)
 
 
