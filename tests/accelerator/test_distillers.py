@@ -1,5 +1,7 @@
 """Distillers, debias and guidance on the accelerator: the contract, and the results of the CPU."""
 
+from dataclasses import replace
+
 import emulated_gpu
 import pytest
 import torch
@@ -7,6 +9,7 @@ from ddbias import testing
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
+from ddbias.datasets import normalisation
 from ddbias.distill import distribution_matching, engine, gradient_matching, idc, mtt
 from ddbias.distill.precision.frozen import ExactEmbedding
 from ddbias.learning import networks
@@ -74,6 +77,13 @@ def test_every_distiller_keeps_the_contract(emulated, unprobed, split, tmp_path,
 @pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=str)
 def test_options_give_what_they_give_on_the_cpu(emulated, unprobed, images_of, kind, options):
     close(images_of(emulated, kind, **options), images_of(CPU, kind, **options))
+
+
+@pytest.mark.parametrize("kind", ["dm", "mtt", "rded", "random"])
+def test_whitened_images_give_what_they_give_on_the_cpu(emulated, unprobed, split, tmp_path, kind):
+    white = replace(split, whitening=normalisation.whitening("zca", split))
+    made = [testing.Case(kind, split=white, folder=tmp_path, device=device).run() for device in (emulated, CPU)]
+    close(*[one.rows if one.images is None else one.images for one in made])
 
 
 def test_learned_soft_labels_are_those_of_the_cpu(emulated, split, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """MTT: the gradient through the steps on synthetic images, and the whole method against a slow plain loop."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,10 +11,11 @@ from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
 from ddbias.data.distilled import load_distilled
 from ddbias.data.split import denormalize
+from ddbias.datasets import normalisation
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill import engine, mtt, write
 from ddbias.distill.mtt import Distiller, Published, published
-from ddbias.distill.pretraining import open_member, save_member, train_member
+from ddbias.distill.pretraining import last_network, open_member, save_member, train_member
 from ddbias.distill.unrolled import WAYS
 from ddbias.evaluation import protocol
 from ddbias.learning import networks
@@ -470,6 +472,30 @@ def test_soft_labels_need_real_images_that_an_expert_knows(split, good):
         whole_run(split, good, ipc=20)
     with pytest.raises(DdbiasError, match="unknown pool of models 'expert'"):
         whole_run(split, good, models="expert")
+
+
+@pytest.mark.parametrize("changes", [{}, SOFT])
+def test_with_zca_all_happens_in_the_whitened_space(split, tmp_path, changes):
+    """The plain loop, on images whitened by float64 formulas, with experts trained on such images."""
+    white = replace(split, whitening=normalisation.whitening("zca", split))
+    pool = train_pool(white, tmp_path, members=2, epochs=15)
+    mean, matrix = white.whitening.mean.double().numpy(), white.whitening.matrix.double().numpy()
+
+    def seen(images):
+        return ((images.double().flatten(1).numpy() - mean) @ matrix).reshape(images.shape).astype(np.float32)
+
+    settings = {"soft_labels": False, **changes}
+    made, first = (whole_run(white, pool, **settings, iterations=number) for number in (4, 0))
+    start = torch.from_numpy(seen(first.images))
+    logits = None if made.soft_labels is None else last_network(pool["experts"][1], split, "experts")(start)
+    expected, losses, _, learned = plain(split, pool["experts"], start, {**SETTINGS, **settings}, 4, 1, logits)
+    assert made.history["loss"] == pytest.approx(losses, rel=1e-3)
+    np.testing.assert_allclose(seen(made.images), expected, rtol=1e-3, atol=1e-3)
+    assert (expected - start).abs().max() > 0.1
+    if learned is not None:
+        torch.testing.assert_close(made.soft_labels.probabilities, learned.softmax(1), rtol=1e-3, atol=1e-4)
+    pixels = denormalize(first.images, split.meta["mean"], split.meta["std"]).numpy()
+    assert all((split.images == image).all((1, 2, 3)).any() for image in pixels)  # real images, stored as pixels
 
 
 def test_it_learns_and_its_step_size_with_it(split, pool):

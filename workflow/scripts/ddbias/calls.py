@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -135,8 +135,8 @@ def estimate_weights(
     pairing : "identity", sequence of int or None
         The attribute that each label is aligned with, for diagnostics: the one of its own number, or one for each
         label. None: unknown.
-    normalise : "own", "none" or (mean, std)
-        What networks see pixels normalised with.
+    normalise : "own", "none", "zca" or (mean, std)
+        What networks see pixels normalised with; "zca" also whitens, see `ddbias.data.whitening`.
     scale : {"paper", "fast", "quick"}
         How much of the published work is done; numbers are as given with ``paper`` only.
     seed : int
@@ -411,7 +411,8 @@ def _split(
         "own_mean": own_mean,
         "own_std": own_std,
     }
-    return Split(images, labels, known, np.arange(len(images)), meta)
+    split = Split(images, labels, known, np.arange(len(images)), meta)
+    return replace(split, whitening=normalisation.whitening(normalise, split))
 
 
 def _array(values: ArrayLike | torch.Tensor) -> np.ndarray:

@@ -31,7 +31,8 @@ class DistilledSet:
     Attributes
     ----------
     images : Tensor of float32, shape (N, C, H, W)
-        As stored: normalised per channel with ``meta["mean"]`` and ``meta["std"]``.
+        As stored: normalised per channel with ``meta["mean"]`` and ``meta["std"]``. Where ``meta`` has ``whitened``
+        (``normalise: zca``), networks see ``split.whitened(images)`` of either split (`ddbias.load_split`).
     labels : Tensor of int64, shape (N,)
     meta : dict
         How the set was made: study, scale, dataset, ratio, distiller, debias, ipc, seed, names, provenance; perhaps

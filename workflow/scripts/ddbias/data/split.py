@@ -12,6 +12,9 @@ import torch
 
 from ddbias.base import groups
 from ddbias.data import store
+from ddbias.data.whitening import Whitening
+
+WHITENING = "whitening"  # in the metadata of a file
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,8 @@ class Split:
         `ddbias.base.groups`), ``mean`` and ``std`` (per channel, for pixels in 0..1: what
         networks see pixels normalised with), ``own_mean`` and ``own_std`` (those of the training split),
         ``convention`` of a test split, and the provenance.
+    whitening : Whitening or None
+        What networks see the normalised images through (``normalise: zca``), that of the training split.
     """
 
     images: np.ndarray
@@ -40,6 +45,7 @@ class Split:
     attributes: np.ndarray | None
     index: np.ndarray
     meta: Mapping = field(default_factory=dict)
+    whitening: Whitening | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -64,8 +70,20 @@ class Split:
         return torch.tensor(self.images, device=device), torch.tensor(self.labels, device=device)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Normalise uint8 images (B, C, H, W) for networks: float32, minus the mean, divided by the std."""
+        """Return uint8 images (B, C, H, W) as networks see them: `scaled`, and `whitened` if the data set is."""
+        return self.whitened(self.scaled(images))
+
+    def scaled(self, images: torch.Tensor) -> torch.Tensor:
+        """Return uint8 images (B, C, H, W) as distilled sets hold them: float32, minus the mean, divided by the std."""
         return normalize(images, self.meta["mean"], self.meta["std"])
+
+    def whitened(self, images: torch.Tensor) -> torch.Tensor:
+        """Return `scaled` images, such as those of a distilled set, as networks see them; the same without ZCA."""
+        return images if self.whitening is None else self.whitening.apply(images)
+
+    def unwhitened(self, images: torch.Tensor) -> torch.Tensor:
+        """Invert `whitened`."""
+        return images if self.whitening is None else self.whitening.undo(images)
 
 
 def normalize(images: torch.Tensor, mean: list[float], std: list[float]) -> torch.Tensor:
@@ -117,7 +135,10 @@ def save_split(path: str | Path, split: Split) -> None:
     }
     if split.attributes is not None:
         columns["attribute"] = np.asarray(split.attributes, np.int64)
-    store.write_arrow(path, columns, {**split.meta, "shape": list(split.shape)})
+    meta = {**split.meta, "shape": list(split.shape)}
+    if split.whitening is not None:
+        meta[WHITENING] = split.whitening.encoded()
+    store.write_arrow(path, columns, meta)
 
 
 def load_split(path: str | Path, part: str | None = None, *, verify: bool = False) -> Split:
@@ -151,6 +172,11 @@ def load_split(path: str | Path, part: str | None = None, *, verify: bool = Fals
         images = columns["image"].reshape(-1, *meta["shape"])
     except (TypeError, ValueError):
         raise store.damaged(path, f"its images are no {meta['shape']}") from None
+    whitening = meta.pop(WHITENING, None)
+    try:
+        whitening = whitening and Whitening.decoded(whitening, int(np.prod(meta["shape"])))
+    except (TypeError, ValueError):
+        raise store.damaged(path, f"its whitening is not one of images {meta['shape']}") from None
     for name, names in (("label", meta["label_names"]), ("attribute", meta.get("attribute_names"))):
         values = columns.get(name)
         if values is not None and names is not None and not _within(values, len(names)):
@@ -161,6 +187,7 @@ def load_split(path: str | Path, part: str | None = None, *, verify: bool = Fals
         attributes=columns.get("attribute"),
         index=columns["index"],
         meta=meta,
+        whitening=whitening,
     )
 
 

@@ -78,7 +78,8 @@ def _facts(train: Split, test: Split) -> list[str]:
         "mean and standard deviation of the training pixels, per channel: "
         + ", ".join(f"{m:.4f} ± {s:.4f}" for m, s in zip(train.meta["own_mean"], train.meta["own_std"], strict=True)),
         "networks see pixels less "
-        + ", ".join(f"{m:.4f} over {s:.4f}" for m, s in zip(train.meta["mean"], train.meta["std"], strict=True)),
+        + ", ".join(f"{m:.4f} over {s:.4f}" for m, s in zip(train.meta["mean"], train.meta["std"], strict=True))
+        + (", whitened (ZCA)" if train.whitening is not None else ""),
     ]
     for split, files in (train.meta["source"].get("files") or {}).items():
         if isinstance(files, Mapping) and files.get("left_out"):

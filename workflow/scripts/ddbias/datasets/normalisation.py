@@ -1,4 +1,4 @@
-"""Normalisation of pixels for networks: published constants, the split's own statistics, or none.
+"""Normalisation of pixels for networks: published constants, the split's own statistics, none, or ZCA whitening.
 
 The networks of the field normalise their activations, so accuracies depend little on it. The step of a distiller
 depends on it: a learning rate moves a raw pixel by ``std ** 2`` times what it moves one that is not normalised (the
@@ -11,13 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from ddbias.base.errors import DdbiasError
-from ddbias.data.split import channel_statistics
+from ddbias.data.split import Split, channel_statistics
+from ddbias.data.whitening import Whitening
 
-# "own", "none", or mean and standard deviation of pixels in 0..1, each a number or one per channel
+# "own", "none", "zca", or mean and standard deviation of pixels in 0..1, each a number or one per channel
 Normalisation = str | Sequence[float | Sequence[float]]
-OWN, NONE = "own", "none"
+OWN, NONE, ZCA = "own", "none", "zca"
+AT_ONCE = 4096  # images; memory only
 
 
 def constants(
@@ -27,8 +30,8 @@ def constants(
 
     Parameters
     ----------
-    asked : "own", "none", (mean, std) or None
-        The setting of the data set; None takes `published`.
+    asked : "own", "none", "zca", (mean, std) or None
+        The setting of the data set; None takes `published`, "zca" what is whitened then, the own ones.
     published : "own", "none" or (mean, std)
         Where it has constants for another number of channels than the images have, their own statistics are taken.
     images : ndarray of uint8, shape (N, C, H, W)
@@ -48,12 +51,12 @@ def constants(
     ([0.0], [1.0])
     """
     channels, chosen = images.shape[1], published if asked is None else asked
-    if chosen == OWN:
+    if chosen in (OWN, ZCA):
         return channel_statistics(images)
     if chosen == NONE:
         return [0.0] * channels, [1.0] * channels
     if isinstance(chosen, str) or len(chosen) != 2:
-        raise DdbiasError(f"normalise is {chosen!r}; it must be own, none or [mean, std] of pixels in 0..1")
+        raise DdbiasError(f"normalise is {chosen!r}; it must be own, none, zca or [mean, std] of pixels in 0..1")
     mean, std = (_per_channel(part, channels) for part in chosen)
     if mean is None or std is None:
         if asked is None:
@@ -64,6 +67,14 @@ def constants(
     if min(std) <= 0:
         raise DdbiasError(f"normalise is {chosen!r}; a standard deviation must be above 0")
     return mean, std
+
+
+def whitening(asked: Normalisation | None, split: Split) -> Whitening | None:
+    """Return the whitening of a training split that "zca" asks for, else None."""
+    if asked != ZCA:
+        return None
+    starts = range(0, len(split), AT_ONCE)
+    return Whitening.of(split.scaled(torch.from_numpy(split.images[i : i + AT_ONCE])) for i in starts)
 
 
 def _per_channel(part: float | Sequence[float], channels: int) -> list[float] | None:

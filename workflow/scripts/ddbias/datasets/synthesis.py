@@ -58,7 +58,7 @@ def synthesize_dataset(
     pad : int, sequence of int, or None
         Black pixels added after resizing and before the bias (so a coloured background covers them): on every
         side, or (top, right, bottom, left). None: that of the bias, else 2 for 28x28 images, else 0.
-    normalise : "own", "none", (mean, std) or None
+    normalise : "own", "none", "zca", (mean, std) or None
         Normalisation of pixels for networks, see `ddbias.datasets.normalisation`; None: that of the published code of
         the bias, else of the source.
     seed : int
@@ -105,7 +105,8 @@ def synthesize_dataset(
         replace(split, meta={**meta, **shared, "split": name, "convention": "natural" if name == "train" else test})
         for name, (split, meta) in made.items()
     )
-    return train_split, test_split
+    whitening = normalisation.whitening(normalise, train_split)
+    return replace(train_split, whitening=whitening), replace(test_split, whitening=whitening)
 
 
 def _inject(

@@ -33,6 +33,6 @@ def coarse_split(split: Split, device: torch.device | str = "cpu") -> torch.Tens
     def parts() -> Iterator[torch.Tensor]:
         for start in range(0, len(split), _AT_ONCE):
             raw = torch.tensor(split.images[start : start + _AT_ONCE], device=device)
-            yield coarse(split.normalize(raw))
+            yield coarse(split.scaled(raw))  # whitened, they would be noise
 
     return torch.cat(list(parts()))

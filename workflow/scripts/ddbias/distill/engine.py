@@ -48,7 +48,7 @@ class Distilled:
     ----------
     labels : Tensor of int64, shape (M,)
     images : Tensor of float32, shape (M, C, H, W), or None
-        Normalised; None when only rows are kept (`whole`).
+        Normalised per channel, not whitened; None when only rows are kept (`whole`).
     rows : Tensor of int64, shape (M,), or None
         Rows of the training split, when the images are real ones.
     history : dict of str to list of float
@@ -234,7 +234,8 @@ def _selected(split: Split, rows: torch.Tensor, *, stores_images: bool) -> Disti
     """Return real images that were chosen, or their rows alone."""
     labels = torch.from_numpy(split.labels[rows.numpy()])
     record = NOTHING_LEARNT | {"first_conflicting": _conflicting(split, rows)}
-    return Distilled(labels, _real_images(split, rows) if stores_images else None, rows, {}, record=record)
+    images = split.scaled(torch.from_numpy(split.images[rows.numpy()])) if stores_images else None
+    return Distilled(labels, images, rows, {}, record=record)
 
 
 def _learnt(
@@ -251,7 +252,7 @@ def _learnt(
     name: str,
 ) -> Distilled:
     """Do all steps of a method that begins with the images of some rows (None: noise); see `run`."""
-    images, first, turns = method.images, method.images.detach().cpu().clone(), method.steps_per_iteration
+    images, first, turns = method.images, _stored(split, method.images), method.steps_per_iteration
     steps, probe = settings["iterations"] * turns, None
     if method.needs_real and steps and method.probe_loss is not None:
         probe = Probe(method, split, real, steps=steps, seed=seed, device=device)
@@ -274,7 +275,7 @@ def _learnt(
         probe=probe,
         stop_after=1 / full if stops else None,
     )
-    images = images.detach().cpu()
+    images = _stored(split, images)
     if not images.isfinite().all():  # the last update comes after the last loss
         raise DdbiasError(f"{name}: the images are not finite; lower their learning rate")
     return Distilled(
@@ -295,6 +296,11 @@ def _learnt(
             **({"probe": probe.curve(turns)} if probe else {}),
         },
     )
+
+
+def _stored(split: Split, images: torch.Tensor) -> torch.Tensor:
+    """Return a copy of images as a network sees them, as a distilled set holds them."""
+    return split.unwhitened(images.detach().cpu().clone())
 
 
 def _conflicting(split: Split, rows: torch.Tensor | None) -> int | None:

@@ -308,6 +308,8 @@ class Distiller(Learner):
         if rate is None:
             rate = RATES[settings["distance"]] * ipc / 10
         super().__init__(images, {"learning_rate": rate, "momentum": settings["momentum"]}, None)
+        if split.whitening is not None:
+            raise DdbiasError("idc keeps its images within 0..1, so it takes no normalise: zca; choose own")
         if precision == "fast":
             logger.info("precision fast: idc has no fast implementation, so it stays float32")
         self.network = networks.of_settings(network, split.shape, split.classes, seed).to(device)

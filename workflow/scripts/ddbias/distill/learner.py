@@ -63,7 +63,7 @@ class Learner:
     Parameters
     ----------
     images : Tensor of float32, shape (K * ipc, C, H, W)
-        The synthetic images, class after class; changed in place.
+        The synthetic images, class after class, as networks see them (`Split.normalize`); changed in place.
     settings : mapping
         ``learning_rate`` and ``momentum`` of the pixels, perhaps ``decay``, one of `DECAYS`.
     guidance : callable or None

@@ -15,11 +15,11 @@ those that this expert classifies correctly.
 The experts are a pool of `ddbias.distill.pretraining`. Debias weights enter *their* training and nothing else here, so
 no real images are drawn (``needs_real``).
 
-Differs from the public code in: exactly ``iterations`` iterations (it does one more), no ZCA whitening (which it uses
-for 1 and 10 images per class), a pass's short batch comes last (there first; it matters where ``syn_batch`` does not
-divide the number of images), the gradient in little memory by default, named random streams instead of the clock.
+The public code whitens images for 1 and 10 images per class of CIFAR-10: that is ``normalise: zca`` of the data set.
 
-With several experts, seeds have different ones for the first soft labels in turn (DATM draws one).
+Differs from it in: exactly ``iterations`` iterations (it does one more), a pass's short batch comes last (there first;
+it matters where ``syn_batch`` does not divide the number of images), the gradient in little memory by default, named
+random streams instead of the clock. Of several experts, seeds take one after the other for the first soft labels.
 
 Cost of a step: ``syn_steps`` times a forward and a twofold backward pass of a batch of synthetic images, with
 ``memory: replay`` or ``constant`` another forward and backward pass. Soft labels add one forward pass of all training

@@ -133,7 +133,8 @@ class Assembly(Assembler):
 
     @torch.no_grad()
     def _logits(self, images: torch.Tensor) -> torch.Tensor:
-        return torch.cat([self.observer(part.to(self.device)).cpu() for part in images.split(AT_ONCE)])
+        parts = (self.split.whitened(part.to(self.device)) for part in images.split(AT_ONCE))
+        return torch.cat([self.observer(part).cpu() for part in parts])
 
 
 def random_crops(

@@ -74,7 +74,7 @@ class Assembler(Chooser, ABC):
 
     @abstractmethod
     def assemble(self, ipc: int) -> tuple[torch.Tensor, SoftLabels | None]:
-        """Return the normalised images (K * ipc, C, H, W), class after class, and their soft labels if they have any.
+        """Return images like those of `Split.scaled` (K * ipc, C, H, W), class after class, perhaps with soft labels.
 
         The probabilities of soft labels have the shape (K * ipc, K).
         """

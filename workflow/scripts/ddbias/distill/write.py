@@ -110,6 +110,7 @@ def described(
         "attribute_names": split.meta["attribute_names"],
         "mean": list(split.meta["mean"]),
         "std": list(split.meta["std"]),
+        **({"whitened": True} if split.whitening is not None else {}),
         "shape": list(split.shape),
         "classes": split.classes,
         "settings": settings,

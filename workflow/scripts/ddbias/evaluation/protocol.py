@@ -69,7 +69,7 @@ def evaluate(
     Parameters
     ----------
     images : Tensor, shape (N, C, H, W)
-        Normalised float32 images, or raw uint8 ones (normalised batch by batch).
+        Float32 images as distilled sets hold them, or raw uint8 ones (normalised batch by batch).
     labels : Tensor of int64, shape (N,)
     test : Split
     network : mapping
@@ -99,6 +99,7 @@ def evaluate(
     """
     images, labels = images.to(device), labels.to(device)
     prepare = test.normalize if images.dtype == torch.uint8 else None
+    images = images if prepare else test.whitened(images)
     if soft_labels and debiasing["kind"] != debiased_training.NONE:
         raise DdbiasError(
             f"debiasing {debiasing['kind']} has a loss of its own, and the set has soft labels; give the evaluation "

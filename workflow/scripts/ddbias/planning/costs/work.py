@@ -117,7 +117,12 @@ def _dataset(of: _Of) -> tuple[float, float]:
     """Cost of reading and making all images; the memory holds several copies of the splits."""
     images, settings = of.size.train + of.size.test, of.config["datasets"][of.dataset]
     declared = [plugins.find(what, settings[what]["kind"]).facts.get("seconds", 0) for what in ("source", "bias")]
-    return images * (IMAGE_SECONDS + sum(declared)), 4 * of.mb(images)
+    seconds, memory = images * (IMAGE_SECONDS + sum(declared)), 4 * of.mb(images)
+    if settings["normalise"] == "zca":
+        values = of.size.image_bytes
+        seconds += values**2 * (6e-11 * of.size.train + 6e-10 * values)
+        memory += 8e-6 * values * (5 * values + 3 * 4096)
+    return seconds, memory
 
 
 def _surrogate(of: _Of, surrogate: str) -> tuple[float, float]:
