@@ -5,18 +5,12 @@ together after it (`ddbias.distill.engine`). Counted on the emulated accelerator
 is an operation of torch. They are to be lowered; a bound that is raised needs a reason.
 """
 
-import functools
-
 import emulated_gpu
 import pytest
-import torch
 from ddbias import testing
 from ddbias.distill import distribution_matching
-from ddbias.distill.precision import gradient_choice
-from ddbias.distill.precision.batched_gradients import BatchedGradients
-from ddbias.distill.precision.captured_embedding import CapturedEmbedding
-from ddbias.learning.augment import siamese
-from ddbias.learning.augment.siamese import SiameseClasses
+from ddbias.learning import device
+from ddbias.learning.precision import compiling
 from ddbias.runtime.checkpoint import Checkpoint
 
 TEN = {"syn_steps": 10}
@@ -72,21 +66,9 @@ def test_a_step_takes_no_more_than(of_a_step, kind, options, kernels, copies, wa
     assert step.total("sync") + step.total("d2h") <= waits, step.places()
 
 
-# What `fast` captures on a GPU, in float32, each graph counted as one kernel.
 @pytest.mark.parametrize(("kind", "kernels"), [("dm", 38), ("dc", 21), ("dsa", 28)])
-def test_a_step_of_captured_graphs_takes_no_more_than(of_a_step, monkeypatch, kind, kernels):
-    one = emulated_gpu.as_one_kernel
-    captured = functools.partial(SiameseClasses, capture=one)
-    monkeypatch.setattr(siamese, "SiameseClasses", captured)
-    monkeypatch.setattr(gradient_choice, "SiameseClasses", captured)
-    monkeypatch.setattr(
-        distribution_matching,
-        "embedding_for",
-        lambda network, **_: CapturedEmbedding(network, dtype=torch.float32, capture=one),
-    )
-    monkeypatch.setattr(
-        gradient_choice,
-        "BatchedGradients",
-        lambda *given, **options: BatchedGradients(*given, **options | {"compiled": one}),
-    )
+def test_a_step_of_graphs_starts_no_more_than(of_a_step, emulated, monkeypatch, kind, kernels):
+    """As on a GPU, which captures the kernels of ``exact``; each graph is one kernel."""
+    monkeypatch.setitem(device.KINDS, emulated.type, device.kind(emulated)._replace(captures=True))
+    monkeypatch.setattr(compiling, "graphed", emulated_gpu.as_one_kernel)
     assert of_a_step(kind, {} if kind == "dm" else {"outer_loop": 1}).launches <= kernels

@@ -309,7 +309,7 @@ def test_a_step_is_that_of_the_exact_way(few_digits, like_a_gpu, log_lines, targ
         (torch.OutOfMemoryError("CUDA out of memory"), "the GPU has too little memory for it"),
         (
             RuntimeError("operation not permitted when stream is capturing\nmore"),
-            "the compiled network does not run (operation not permitted when stream is capturing)",
+            "it does not run (operation not permitted when stream is capturing)",
         ),
     ],
 )
@@ -352,5 +352,5 @@ def test_augmentation_that_cannot_be_captured_is_not(few_digits, like_a_gpu, mon
     exact, fast = (distiller(split, start.clone(), precision) for precision in ("exact", "fast"))
     assert isinstance(fast.matching.gradients, BatchedGradients)
     assert fast.match(0, real, batch)[0].item() == pytest.approx(exact.match(0, real, batch)[0].item(), rel=1e-4)
-    reason = "the compiled network does not run (no), so images are augmented without a captured graph"
+    reason = "it does not run (no), so images are augmented without a captured graph"
     assert log_lines == [f"precision fast: {reason}"]

@@ -113,7 +113,7 @@ def test_what_fails_at_any_of_the_first_calls_stays_float32(like_a_gpu, monkeypa
     embedding.refresh()
     assert torch.equal(embedding(images()), exact(images()))
     assert torch.equal(slope(embedding.with_gradient, images()), slope(exact.with_gradient, images()))
-    reason = "the compiled network does not run (capture failed)"
+    reason = "it does not run (capture failed)"
     assert log_lines == [f"precision fast: {reason}, so the embedding is computed exactly"]
 
 
@@ -160,3 +160,63 @@ def test_what_a_captured_function_returned_is_kept(monkeypatch):
     assert len(steps) == 2
     assert chosen["options"]["triton.cudagraphs"]
     assert not chosen["dynamic"]
+
+
+# ---- the kernels of `exact` as graphs -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Record by nothing: a replay does it again and writes where it wrote before. Returns how often was recorded."""
+    times = []
+
+    def record(function):
+        times.append(1)
+        results = function()
+
+        def replay():
+            for slot, value in zip(results, function(), strict=True):
+                slot.copy_(value)
+            return results
+
+        return replay
+
+    monkeypatch.setattr(compiling, "_recorded", record)
+    return times
+
+
+def test_a_graph_reads_what_it_is_given_and_its_results_are_kept(recorded):
+    graph = compiling.graphed(lambda weights, values, more: (weights["a"] * values, values.sum() + (more or 0)))
+    weight, results = torch.ones(2), []
+    for value in (1.0, 2.0):
+        weight.mul_(3)
+        results.append(graph({"a": weight}, torch.full((2,), value), None))
+    assert [[tensor.tolist() for tensor in pair] for pair in results] == [[[3.0] * 2, 2.0], [[18.0] * 2, 4.0]]
+    assert len(recorded) == 1
+    assert graph({"a": weight}, torch.ones(2), 5)[1].item() == 7  # what is no tensor is part of the graph
+    assert graph({"a": weight}, torch.ones(3, 2), None)[0].shape == (3, 2)
+    assert len(recorded) == 3
+
+
+def test_of_too_many_shapes_the_last_are_computed_as_before(recorded, monkeypatch):
+    monkeypatch.setattr(compiling, "SHAPES", 2)
+    graph = compiling.graphed(lambda values: (2 * values,))
+    for size in (1, 2, 3, 1):
+        assert graph(torch.ones(size))[0].tolist() == [2.0] * size
+    assert len(recorded) == 2
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_exact_on_a_gpu_is_captured_where_that_is_possible(request, monkeypatch, log_lines, fails):
+    monkeypatch.setitem(device.KINDS, "cpu", device.Kind(captures=True))
+    if not fails:  # else there is no GPU that could record
+        request.getfixturevalue("recorded")
+    model = network()
+    embedding = embedding_for(model, shape=SHAPE, device=CPU, precision="exact")
+    assert isinstance(embedding, CapturedEmbedding) != fails
+    embedding.refresh()
+    torch.testing.assert_close(embedding(images()), model.embed(images()), rtol=1e-5, atol=1e-5)
+    told = [line.partition(" (")[0] for line in log_lines]
+    assert told == (["CUDA graphs: it does not run"] if fails else [])
+    batch_norm = network(norm="batch")
+    assert embedding_for(batch_norm, shape=SHAPE, device=CPU, precision="exact").depends_on_batch

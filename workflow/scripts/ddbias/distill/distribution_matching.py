@@ -263,7 +263,8 @@ class Distiller(Learner):
             self.network.to(memory_format=torch.channels_last)
         networks.matching(self.network).requires_grad_(False)
         self.frozen = embedding_for(self.network, shape=split.shape, device=device, precision=precision)
-        self.augment = siamese.of_classes(DSA(settings["augment"]), device)
+        sides = {"shape": split.shape, "classes": split.classes, "ipc": len(images) // split.classes}
+        self.augment = siamese.of_classes(DSA(settings["augment"]), device, precision, **sides)
         self.seed, self.classes = seed, split.classes
         self.warm_up = settings.get("warm_up", 0)
         self.recipe = Recipe(

@@ -1,19 +1,22 @@
 """Embedding many images with a frozen network, exactly or fast.
 
-``exact``: float32, in micro-batches whose activations stay in the cache. ``fast``: compiled, see
-`ddbias.learning.precision.compiling`; where that is impossible, the reason is logged once and the exact way taken.
+``exact``: float32, in micro-batches whose activations stay in the cache, or on a GPU captured as graphs. ``fast``:
+compiled, see `ddbias.learning.precision.compiling`; where that is impossible, the reason is logged once and the exact
+way taken.
 Both sides of a matching loss see the same rounded parameters: the rounded network is as good a random network as the
 one it was rounded from. On a GPU ``fast`` is `ddbias.distill.precision.captured_embedding`.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import nn
 
 from ddbias.base.seeding import stream
 from ddbias.distill.precision.captured_embedding import CapturedEmbedding
-from ddbias.learning.device import fast_dtype
+from ddbias.learning.device import fast_dtype, kind
 from ddbias.learning.precision import compiling
 from ddbias.learning.precision.workers import spread
 
@@ -33,7 +36,7 @@ def embedding_for(
     precision : {"exact", "fast"}
     """
     exact = ExactEmbedding(network, device)
-    if precision != "fast":
+    if precision != "fast" and (not kind(device).captures or compiling.copy_obstacle(network)):
         return exact
     noise = torch.randn(compiling.MICRO_BATCH, *shape, generator=stream(0, "probe")).to(device)
 
@@ -43,6 +46,9 @@ def embedding_for(
         direction = torch.randn(embedding.shape, generator=stream(0, "probe", "direction")).to(device)
         return [embedding, *torch.autograd.grad((way.with_gradient(leaf) * direction).sum(), leaf)]
 
+    if precision != "fast":
+        graphs = partial(CapturedEmbedding, network, dtype=torch.float32, capture=compiling.graphed)
+        return compiling.same_in_graphs(exact, graphs, probe)
     captures = compiling.captures(device)
     return compiling.fast_or_exact(
         exact,

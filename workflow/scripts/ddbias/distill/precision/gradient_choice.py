@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -11,7 +13,7 @@ from ddbias.debias.real_side import RealBatch, Target
 from ddbias.distill.precision.batched_gradients import AllAtOnce, BatchedGradients
 from ddbias.distill.precision.class_gradients import ClassByClass, ExactGradients, FastGradients
 from ddbias.learning.augment.dsa import DSA
-from ddbias.learning.augment.siamese import SiameseClasses
+from ddbias.learning.augment.siamese import SiameseClasses, siamese_for
 from ddbias.learning.device import kind
 from ddbias.learning.networks import own
 from ddbias.learning.precision import compiling
@@ -48,14 +50,13 @@ def matching_for(
     device : device
     precision : {"exact", "fast"}
     """
-    exact = ExactGradients(network, distance)
+    exact, sides = ExactGradients(network, distance), {"shape": shape, "classes": classes, "ipc": ipc}
     if precision != "fast":
         # `vmap` may not know what the network of a plug-in does.
         if kind(device).micro_batches or own.is_own(network) or compiling.copy_obstacle(network):
             return ClassByClass(exact, augment)
-        plain = BatchedGradients(network, distance, dtype=torch.float32, compiled=lambda function: function)
-        plain.of_mean = None  # training between two steps takes torch's own way
-        return AllAtOnce(plain, SiameseClasses(augment))
+        gradients = _batched(network, distance, (min(classes, PROBED_CLASSES), real_batch, ipc), shape, device)
+        return AllAtOnce(gradients, siamese_for(augment, device, precision, **sides))
     captures = compiling.captures(device)
     sizes = (min(classes, PROBED_CLASSES), real_batch, ipc) if captures else (1, compiling.MICRO_BATCH, ipc)
     gradients = compiling.fast_or_exact(
@@ -67,7 +68,7 @@ def matching_for(
         calls=compiling.CAPTURED_CALLS if captures else 1,
     )
     if isinstance(gradients, BatchedGradients):
-        return AllAtOnce(gradients, _siamese(augment, shape=shape, classes=classes, ipc=ipc, device=device))
+        return AllAtOnce(gradients, siamese_for(augment, device, precision, **sides))
     return ClassByClass(gradients, augment)
 
 
@@ -100,26 +101,25 @@ def _probe(
     return given
 
 
+def _batched(
+    network: nn.Module, distance: str, sizes: tuple[int, int, int], shape: tuple[int, ...], device: torch.device
+) -> BatchedGradients:
+    """Return the exact gradients of all classes at once, on a GPU captured as graphs; `sizes` as of `_probe`."""
+
+    def made(compiled: Callable[[Callable], Callable]) -> BatchedGradients:
+        gradients = BatchedGradients(network, distance, dtype=torch.float32, compiled=compiled)
+        gradients.of_mean = None  # training between two steps takes torch's own way
+        return gradients
+
+    plain = made(lambda function: function)
+    if not kind(device).captures:
+        return plain
+    return compiling.same_in_graphs(
+        plain, lambda: made(compiling.graphed), lambda way: _probe(way, shape, sizes, device)
+    )
+
+
 def _of_mean(gradients: ExactGradients, images: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
     if gradients.of_mean is not None:
         return gradients.of_mean(images, labels)[1]
     return torch.autograd.grad(cross_entropy(gradients.network(images), labels), list(gradients.network.parameters()))
-
-
-def _siamese(augment: DSA, *, shape: tuple[int, ...], classes: int, ipc: int, device: torch.device) -> SiameseClasses:
-    """Return what augments all classes at once on a GPU, captured where that is possible."""
-    images, slopes = torch.randn(2, classes * ipc, *shape, generator=stream(0, "probe")).to(device)
-
-    def probe(way: SiameseClasses) -> list[torch.Tensor]:
-        leaf = images.clone().requires_grad_(True)
-        changed = way(leaf, range(classes), [ipc] * classes)
-        return [changed.detach(), *torch.autograd.grad(changed, leaf, slopes)]
-
-    return compiling.fast_or_exact(
-        SiameseClasses(augment),
-        lambda: SiameseClasses(augment, compiling.captured),
-        probe,
-        obstacle=None,
-        instead="images are augmented without a captured graph",
-        calls=compiling.CAPTURED_CALLS,
-    )

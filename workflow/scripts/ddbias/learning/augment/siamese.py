@@ -15,21 +15,62 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+from ddbias.base.seeding import stream
 from ddbias.learning.augment.draws import SeededDraws
 from ddbias.learning.augment.dsa import DSA, MATRICES, STRATEGIES, coefficients
 from ddbias.learning.device import kind, transfer
+from ddbias.learning.precision import compiling
 
 Capture = Callable[[Callable], Callable]
 MOVES = {"crop", "cutout", "flip"}  # put pixels elsewhere, or set them to 0
 
 
-def of_classes(augment: DSA, device: torch.device) -> Callable[..., torch.Tensor]:
-    """Return what is called as `SiameseClasses` and is fastest on a device: class by class on a CPU."""
+def of_classes(
+    augment: DSA, device: torch.device, precision: str, *, shape: tuple[int, ...], classes: int, ipc: int
+) -> Callable[..., torch.Tensor]:
+    """Return what is called as `SiameseClasses` and is fastest on a device: class by class on a CPU.
+
+    Parameters
+    ----------
+    augment : DSA
+    device : device
+    precision : {"exact", "fast"}
+    shape : tuple of int
+        Channels, height and width of the images.
+    classes, ipc : int
+        Number of classes, and of synthetic images of each.
+    """
     if kind(device).micro_batches:
         return lambda images, seeds, sizes: torch.cat(
             [augment(part, seed) for part, seed in zip(images.split(list(sizes)), seeds, strict=True)]
         )
-    return SiameseClasses(augment)
+    return siamese_for(augment, device, precision, shape=shape, classes=classes, ipc=ipc)
+
+
+def siamese_for(
+    augment: DSA, device: torch.device, precision: str, *, shape: tuple[int, ...], classes: int, ipc: int
+) -> SiameseClasses:
+    """Return what augments all classes at once, captured on a GPU where that is possible; see `of_classes`."""
+    plain = SiameseClasses(augment)
+    if not compiling.captures(device):
+        return plain
+    images, slopes = torch.randn(2, classes * ipc, *shape, generator=stream(0, "probe")).to(device)
+
+    def probe(way: SiameseClasses) -> list[torch.Tensor]:
+        leaf = images.clone().requires_grad_(True)
+        changed = way(leaf, range(classes), [ipc] * classes)
+        return [changed.detach(), *torch.autograd.grad(changed, leaf, slopes)]
+
+    if precision != "fast":
+        return compiling.same_in_graphs(plain, lambda: SiameseClasses(augment, compiling.graphed), probe)
+    return compiling.fast_or_exact(
+        plain,
+        lambda: SiameseClasses(augment, compiling.captured),
+        probe,
+        obstacle=None,
+        instead="images are augmented without a captured graph",
+        calls=compiling.CAPTURED_CALLS,
+    )
 
 
 class SiameseClasses:

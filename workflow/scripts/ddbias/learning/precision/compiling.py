@@ -4,9 +4,12 @@ On a processor: channels-last and compiled, in micro-batches of 32 images whose 
 layer and group norm are per sample, so micro-batches change nothing mathematically), in bfloat16 where that is faster
 than float32 (`ddbias.learning.device.fast_dtype`).
 
-On a GPU: bfloat16, one batch of all classes, each function compiled and captured as one CUDA graph for a shape of its
-inputs, so that a step starts a handful of graphs instead of hundreds of kernels. What a graph returns lies where its
-next run writes, so it is cloned; parameters are refreshed in place, and inputs are copied in, so a capture stays valid.
+On a GPU: `captured` functions, in bfloat16: one batch of all classes, each function compiled and captured as one CUDA
+graph for a shape of its inputs, so that a step starts a handful of graphs instead of hundreds of kernels. What a graph
+returns lies where its next run writes, so it is cloned; parameters are refreshed in place, and inputs are copied in, so
+a capture stays valid.
+`graphed` captures the kernels of ``exact`` as they are.
+
 **No part of the way on a GPU has run on a GPU yet**: tests run its functions on the CPU, captured by nothing; capture,
 speed and memory are not measured.
 """
@@ -20,6 +23,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ddbias.base.log import logger
 from ddbias.learning import device as devices
@@ -32,6 +36,7 @@ CAPTURED_IMAGES = 4096  # most images of one batch on a GPU; by arithmetic, not 
 SHAPES = 32  # for which a function is compiled; of more, torch would run those that are new uncompiled
 CAPTURED_CALLS = 3  # the first run of a captured function warms up, the second is recorded, the third is replayed
 LEAST_COSINE = 0.95  # of what a network gives fast and exactly
+LEAST_COSINE_EXACT = 0.999999  # of what it gives with the same kernels in a graph
 
 
 class AveragePooling(nn.Module):
@@ -93,6 +98,8 @@ def fast_or_exact(
     obstacle: str | None,
     instead: str,
     calls: int = 1,
+    least: float = LEAST_COSINE,
+    what: str = "precision fast",
 ) -> Way:
     """Return the fast implementation if its results agree with the exact one's; else log this and return the exact.
 
@@ -112,18 +119,35 @@ def fast_or_exact(
         What happens then, for the log.
     calls : int
         How often the fast way is tried, the last one being judged: `CAPTURED_CALLS` where graphs are captured.
+    least : float
+        Least cosine between the results of the two ways.
+    what : str
+        What is tried, for the log.
     """
     if not obstacle:
         made = fast()
-        obstacle = _reject_reason(lambda: probe(made), lambda: probe(exact), calls)
+        obstacle = _reject_reason(lambda: probe(made), lambda: probe(exact), calls, least)
         if not obstacle:
             return made
-    logger.info("precision fast: %s, so %s", obstacle, instead)
+    logger.info("%s: %s, so %s", what, obstacle, instead)
     return exact
 
 
+def same_in_graphs(plain: Way, graphs: Callable[[], Way], probe: Callable[[Way], Sequence[torch.Tensor]]) -> Way:
+    """Return the way whose kernels are captured (`graphed`) if it gives what `plain` gives; see `fast_or_exact`."""
+    return fast_or_exact(
+        plain,
+        graphs,
+        probe,
+        obstacle=None,
+        instead="kernels are started one by one",
+        least=LEAST_COSINE_EXACT,
+        what="CUDA graphs",
+    )
+
+
 def _reject_reason(
-    fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequence[torch.Tensor]], calls: int
+    fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequence[torch.Tensor]], calls: int, least: float
 ) -> str | None:
     """Return why the fast result is unusable, or None; computed last."""
     from torch._dynamo.exc import TorchDynamoException
@@ -134,7 +158,7 @@ def _reject_reason(
             given = list(fast())
         # Compared in here, because a GPU reports what failed when somebody waits for it.
         alike = [
-            torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() >= LEAST_COSINE
+            torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() >= least
             for a, b in zip(wanted, given, strict=True)
         ]
     except TorchDynamoException:
@@ -142,7 +166,7 @@ def _reject_reason(
     except torch.OutOfMemoryError:
         return "the GPU has too little memory for it"
     except Exception as error:  # computed exactly it ran, so nothing of it is a mistake
-        return f"the compiled network does not run ({(str(error).splitlines() or [type(error).__name__])[0]})"
+        return f"it does not run ({(str(error).splitlines() or [type(error).__name__])[0]})"
     return None if all(alike) else "its results for this network differ too much"
 
 
@@ -207,6 +231,49 @@ def captured(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., t
         return tuple(tensor.clone() for tensor in graph(*given))
 
     return call
+
+
+def graphed(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., tuple[torch.Tensor, ...]]:
+    """Return `function`, which returns tensors, captured on a GPU as one CUDA graph for each shape of its inputs.
+
+    The kernels are its own, so the bits are the same; they start together instead of one by one. Of more than `SHAPES`
+    shapes the others are computed as before. Source: torch's notes on CUDA graphs.
+    """
+    graphs: dict[object, tuple[list, Callable[[], Sequence[torch.Tensor]]]] = {}
+
+    def call(*given):
+        leaves, form = tree_flatten(given)
+        key = tuple((leaf.shape, leaf.stride(), leaf.dtype) if torch.is_tensor(leaf) else leaf for leaf in leaves)
+        if key not in graphs:
+            if len(graphs) == SHAPES:
+                return tuple(function(*given))
+            read = [leaf.clone() if torch.is_tensor(leaf) else leaf for leaf in leaves]
+            graphs[key] = read, _recorded(lambda: function(*tree_unflatten(read, form)))
+        read, replay = graphs[key]
+        pairs = [(slot, leaf) for slot, leaf in zip(read, leaves, strict=True) if torch.is_tensor(leaf)]
+        torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
+        return tuple(tensor.clone() for tensor in replay())
+
+    return call
+
+
+def _recorded(function: Callable[[], Sequence[torch.Tensor]]) -> Callable[[], Sequence[torch.Tensor]]:
+    """Return what starts the kernels of `function` at once; its results lie where those of the last start lay."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(CAPTURED_CALLS):  # what a first call sets up must not be recorded
+            function()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        results = function()
+
+    def replay() -> Sequence[torch.Tensor]:
+        graph.replay()
+        return results
+
+    return replay
 
 
 def micro_batches(images: torch.Tensor, dtype: torch.dtype, size: int = MICRO_BATCH) -> list[torch.Tensor]:
