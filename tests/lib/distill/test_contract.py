@@ -54,7 +54,7 @@ def pairs():
             yield pytest.param(kind, how, id=f"{kind}-{name}", marks=marks)
 
 
-@pytest.mark.parametrize(("kind", "how"), pairs())
+@pytest.mark.parametrize(("kind", "how"), list(pairs()))
 def test_every_built_in_distiller_keeps_the_contract(kind, how, split, tmp_path):
     testing.check_distiller(kind, debias=how, split=split, folder=tmp_path)
 
