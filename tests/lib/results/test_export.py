@@ -177,6 +177,13 @@ def test_the_card_says_how_it_was_made_and_no_more(results, tmp_path):
     assert f"| 3 x 8 x 8 | {share:.1f} % |" in text
 
 
+def test_the_card_says_that_networks_see_whitened_images(results, tmp_path):
+    write_set(results, distiller="random", seed=3, whitened=True)
+    hub, _, _ = export(results, tmp_path / "out")
+    lines = [line for line in (hub / "README.md").read_text().splitlines() if "std 0.3, 0.2, 0.25" in line]
+    assert sorted("ZCA-whitened" in line for line in lines) == [False, True]
+
+
 def test_croissant_is_valid_and_everything_in_it_resolves(results, tmp_path):
     write_set(results, soft_labels=torch.full((6, 3), 1 / 3), temperature=20)
     hub, _, _ = export(results, tmp_path / "out")

@@ -121,10 +121,17 @@ def _set_table(sets: Sequence[ExportedSet]) -> str:
 
 
 def _normalisation(sets: Sequence[ExportedSet]) -> str:
-    facts = [(entry.meta["dataset"], entry.meta["ratio"], entry.meta["mean"], entry.meta["std"]) for entry in sets]
+    facts = [(*(entry.meta[key] for key in ("dataset", "ratio", "mean", "std")), _seen(entry.meta)) for entry in sets]
     return "\n".join(
         f"- {escape.markdown_code(dataset)}, ratio {escape.markdown(ratio)}: mean {_numbers(mean)}, std {_numbers(std)}"
-        for dataset, ratio, mean, std in different(facts)
+        f"{seen}"
+        for dataset, ratio, mean, std, seen in different(facts)
+    )
+
+
+def _seen(meta: Mapping) -> str:
+    return (
+        "; made for networks that see them ZCA-whitened, which the files here are not" if meta.get("whitened") else ""
     )
 
 
