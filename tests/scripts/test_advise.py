@@ -69,7 +69,7 @@ def advised(tmp_path, snakemake):
             "advise",
             input={"train": str(tmp_path / "train.arrow")},
             output={"advice": tmp_path / "advice.md", "picture": tmp_path / "advice.png"},
-            params={"seed": 0, "device": "cpu", "threads": 1, "precision": "exact", "state": str(tmp_path / "state")},
+            params={},
             wildcards={"dataset": "digits_fg", "ratio": str(ratio)},
         )
         script.main(job)

@@ -5,24 +5,12 @@ import numpy as np
 import pytest
 import torch
 from ddbias.data import store
-from ddbias.distill import write
-from ddbias.distill.engine import Distilled
 from ddbias.evaluation import metrics
 from ddbias.evaluation.calibration import calibration_error
 from ddbias.learning import device
 from ddbias.learning.precision import compiling
 from ddbias.runtime import job
 
-CELL = {
-    "study": "digits",
-    "scale": "quick",
-    "dataset": "digits_fg",
-    "ratio": "0.8",
-    "distiller": "random",
-    "debias": "uniform",
-    "ipc": "5",
-    "seed": "0",
-}
 SETTINGS = {
     "network": "small",
     "networks": 2,
@@ -45,51 +33,30 @@ NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 
 
 @pytest.fixture
-def rule(snakemake, splits, tmp_path):
+def rule(snakemake, splits, cell, distilled, tmp_path):
     def build(name, whole=False, precision="exact", steps=None, **settings):
-        split = splits.train_split
-        rows = torch.arange(60) if whole else torch.arange(0, 60, 4)
-        images = None if whole else split.normalize(torch.from_numpy(split.images[rows.numpy()]))
-        labels = torch.from_numpy(split.labels[rows.numpy()])
-        folder = tmp_path / f"distilled of {name}"
-        names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
-        outputs = type("Outputs", (), {n.split(".")[0]: str(folder / n) for n in names})
-        write.save(
-            Distilled(labels, images, rows, {}),
-            split,
-            cell=CELL,
-            settings={},
-            provenance={"device": "cpu", "device_type": "AVX2"},
-            outputs=outputs,
-            run=write.Run(),
-        )
         return snakemake(
             "evaluate",
-            input={"distilled": outputs.distilled, "test": splits.test, "train": splits.train if whole else []},
-            output={"evaluation": tmp_path / "evaluations" / f"{name}.parquet"},
-            params={
-                "settings": {**SETTINGS, **settings},
-                "network": NETWORK,
-                "steps": steps,
-                "seed": 0,
-                "device": "cpu",
-                "precision": precision,
-                "threads": 1,
-                "state": str(tmp_path / "state.safetensors"),
+            input={
+                "distilled": distilled(name, whole=whole),
+                "test": splits.test,
+                "train": splits.train if whole else [],
             },
-            wildcards={**CELL, "evaluation": "convnet"},
+            output={"evaluation": tmp_path / "evaluations" / f"{name}.parquet"},
+            params={"settings": {**SETTINGS, **settings}, "network": NETWORK, "steps": steps, "precision": precision},
+            wildcards={**cell, "evaluation": "convnet"},
         )
 
     return build
 
 
-def test_outputs(rule, splits):
+def test_outputs(rule, splits, cell):
     given = rule("a")
     script.main(given)
     table, meta = store.read_table(given.output.evaluation)
     rows = table.to_pylist()
     for row in rows:
-        assert {key: row[key] for key in CELL} == {**CELL, "seed": 0}
+        assert {key: row[key] for key in cell} == {**cell, "seed": 0}
         assert row["evaluation"] == "convnet"
     assert {row["repeat"] for row in rows} == {0, 1}
     counts = np.array(meta["counts"])

@@ -1,17 +1,16 @@
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
 import docutils.core
 import jinja2
+import make_table
 from ddbias.data import store
-from snakemake.iocontainers import InputFiles, OutputFiles, Params, Wildcards
 
 WORKFLOW = Path(__file__).parents[2] / "workflow"
 CELL = {"dataset": "digits", "ratio": "0.95", "distiller": "dm", "debias": "kde", "ipc": "10", "evaluation": "net"}
 
 
-def test_the_script_writes_every_output(tmp_path, monkeypatch):
+def test_the_script_writes_every_output(tmp_path, snakemake, monkeypatch):
     columns = {"study": "digits", "scale": "quick", **CELL, "seed": 0, "repeat": 0, "metric": "accuracy"}
     file = tmp_path / "net.parquet"
     columns |= {"value": 0.5, "support": 360}
@@ -19,17 +18,15 @@ def test_the_script_writes_every_output(tmp_path, monkeypatch):
     outputs = {form: str(tmp_path / "tables" / f"main.{form}") for form in ("csv", "md", "tex", "html")}
     published = str(WORKFLOW / "resources" / "published_results.csv")
     rows = [{**CELL, "metric": "accuracy", "published": None}]
-    snakemake = SimpleNamespace(
-        input=InputFiles(fromdict={"published": published, "evaluations": [str(file)]}),
-        output=OutputFiles(fromdict=outputs),
-        params=Params(fromdict={"rows": rows, "caption": "Main", "spread": "interval"}),
-        wildcards=Wildcards(fromdict={"study": "digits", "scale": "quick", "table": "main"}),
+    job = snakemake(
+        "make_table",
+        input={"published": published, "evaluations": [str(file)]},
+        output=outputs,
+        params={"rows": rows, "caption": "Main", "spread": "interval"},
+        wildcards={"study": "digits", "scale": "quick", "table": "main"},
     )
     monkeypatch.setenv("DDBIAS_COMMIT", "abc123")
-    spec = importlib.util.spec_from_file_location("make_table", WORKFLOW / "scripts" / "make_table.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    module.main(snakemake)
+    make_table.main(job)
     assert "0.95,dm,kde,10,net,accuracy,50.00,,,1,1,,,,,,,,,,0,quick" in Path(outputs["csv"]).read_text()
     assert all("abc123" in Path(outputs[form]).read_text() for form in ("md", "tex", "html"))
 

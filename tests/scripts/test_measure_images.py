@@ -3,24 +3,11 @@ from pathlib import Path
 import measure_images as script
 import numpy as np
 import pytest
-import torch
 import train_surrogate
 from ddbias.data import store
-from ddbias.distill import write
-from ddbias.distill.engine import Distilled
 from ddbias.evaluation.images import attribute_model
 from ddbias.runtime import job
 
-CELL = {
-    "study": "digits",
-    "scale": "quick",
-    "dataset": "digits_fg",
-    "ratio": "0.8",
-    "distiller": "random",
-    "debias": "uniform",
-    "ipc": "5",
-    "seed": "0",
-}
 SETTINGS = {
     "kind": "images",
     "network": "small",
@@ -37,47 +24,26 @@ INHERITED = {"aligned_share", "attribute_entropy", "attribute_classifier_accurac
 
 
 @pytest.fixture
-def rule(snakemake, splits, tmp_path):
+def rule(snakemake, splits, cell, distilled, tmp_path):
     def build(name, *, whole=False, known=True, surrogate=None, formation=1, **settings):
-        split = splits.train_split
-        rows = torch.arange(60) if whole else torch.arange(0, 60, 4)
-        images = None if whole else split.normalize(torch.from_numpy(split.images[rows.numpy()]))
-        folder = tmp_path / f"distilled of {name}"
-        names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
-        outputs = type("Outputs", (), {n.split(".")[0]: str(folder / n) for n in names})
-        write.save(
-            Distilled(torch.from_numpy(split.labels)[rows], images, rows, {}, formation=formation),
-            split,
-            cell=CELL,
-            settings={},
-            provenance={"device": "cpu", "device_type": "AVX2"},
-            outputs=outputs,
-            run=write.Run(),
-        )
+        path = tmp_path / f"attributes of {name}.safetensors"
         model = None
         if known:
             network = attribute_model.build(NETWORK, splits.test_split)
             model = attribute_model.AttributeModel(network, 0.8, 12)
-        attribute_model.save(folder / "attribute.safetensors", model, {})
+        attribute_model.save(path, model, {})
         return snakemake(
             "measure_images",
             input={
-                "distilled": outputs.distilled,
+                "distilled": distilled(name, whole=whole, formation=formation),
                 "train": splits.train,
                 "test": splits.test,
-                "attribute_model": str(folder / "attribute.safetensors"),
+                "attribute_model": str(path),
                 "surrogate": surrogate or [],
             },
             output={"evaluation": tmp_path / "evaluations" / f"{name}.parquet"},
-            params={
-                "settings": {**SETTINGS, **settings},
-                "network": NETWORK,
-                "seed": 0,
-                "device": "cpu",
-                "threads": 1,
-                "precision": "exact",
-            },
-            wildcards={**CELL, "evaluation": "look"},
+            params={"settings": {**SETTINGS, **settings}, "network": NETWORK},
+            wildcards={**cell, "evaluation": "look"},
         )
 
     return build
@@ -89,11 +55,11 @@ def written(given):
     return table.to_pylist(), meta
 
 
-def test_outputs(rule):
+def test_outputs(rule, cell):
     given, again = rule("a"), rule("b")
     rows, meta = written(given)
     for row in rows:
-        assert {key: row[key] for key in CELL} == {**CELL, "seed": 0}
+        assert {key: row[key] for key in cell} == {**cell, "seed": 0}
         assert row["evaluation"] == "look"
         assert row["support"] == (12 if row["metric"] == "attribute_classifier_accuracy" else 15)
     assert {row["metric"] for row in rows if row["repeat"] == 0} == DIVERSE | INHERITED
@@ -151,15 +117,7 @@ def test_a_surrogate_embeds_the_images_instead(rule, snakemake, splits, tmp_path
             "embeddings": tmp_path / "e.arrow",
             "history": tmp_path / "h.parquet",
         },
-        params={
-            "settings": settings,
-            "network": NETWORK,
-            "seed": 3,
-            "device": "cpu",
-            "threads": 1,
-            "precision": "exact",
-            "state": str(tmp_path / "state.safetensors"),
-        },
+        params={"settings": settings, "network": NETWORK, "seed": 3},
         wildcards={"dataset": "digits_fg", "ratio": "0.8", "surrogate": "supcon", "seed": "3"},
     )
     train_surrogate.main(trained)

@@ -49,13 +49,12 @@ def test_the_study_evaluates_the_file(study, snakemake, tmp_path, monkeypatch):
     )
     (cell,) = study.select(distiller="theirs", ratio=0.95)
     wildcards = {"study": study.name, "scale": study.scale, **{name: getattr(cell, name) for name in cell.fields}}
-    common = {"seed": 0, "device": "cpu", "precision": "exact", "threads": 1}
     settings = study.distiller(cell)
     assert settings["file"] == "theirs_0.95.pt"
     files = {
         name.split(".")[0]: name for name in ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
     }
-    params = {**common, "settings": settings, "network": None, "debias": {"kind": "uniform"}, "ipc": 10, "state": "s"}
+    params = {"settings": settings, "network": None, "debias": {"kind": "uniform"}, "ipc": 10}
     given = snakemake(
         "distill",
         input={"train": str(paths["train"]), "weights": [], "models": []},
@@ -69,13 +68,7 @@ def test_the_study_evaluates_the_file(study, snakemake, tmp_path, monkeypatch):
     facts = store.read_json("run.json")["distillation"]
     assert facts["files"] == [{"name": "theirs_0.95.pt", "sha256": store.file_sha256("theirs_0.95.pt")}]
     evaluation = {**study.config["evaluations"]["convnet"], "networks": 1, "epochs": 5}
-    params = {
-        **common,
-        "settings": evaluation,
-        "network": study.config["networks"]["small"],
-        "steps": None,
-        "state": "e",
-    }
+    params = {"settings": evaluation, "network": study.config["networks"]["small"], "steps": None}
     evaluate.main(
         snakemake(
             "evaluate",

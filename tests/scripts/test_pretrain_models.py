@@ -34,10 +34,6 @@ def rule(tmp_path, snakemake, splits):
                 "network": {"kind": "convnet", "width": 4, "depth": 2},
                 "debias": debias,
                 "member": member,
-                "device": "cpu",
-                "threads": 1,
-                "precision": "exact",
-                "state": str(tmp_path / "state.safetensors"),
             },
             wildcards={"dataset": "digits", "ratio": "0.8", "models": "pool", "debias": "uniform"},
         )

@@ -16,13 +16,7 @@ def rule(snakemake, splits, tmp_path):
             "train_attribute_model",
             input={"train": splits.train, "test": splits.test},
             output={"model": tmp_path / "attribute_models" / f"{name}.safetensors"},
-            params={
-                "settings": {**SETTINGS, **settings},
-                "network": NETWORK,
-                "device": "cpu",
-                "threads": 1,
-                "precision": "exact",
-            },
+            params={"settings": {**SETTINGS, **settings}, "network": NETWORK},
             wildcards={"dataset": "digits_fg", "ratio": "0.8", "evaluation": "look"},
         )
 
