@@ -1,6 +1,7 @@
 import logging
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,21 @@ def pytest_collection_modifyitems(items):
         if workflow in item.path.parents:
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: workflow not in item.path.parents)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def told_in_one_line():
+    """Every message for a user that any test meets is one line; only the mistakes of a study file are a list."""
+    from ddbias.base.errors import DdbiasError
+
+    def check(error, *words):
+        Exception.__init__(error, *words)
+        of_study = hasattr(error, "lines") or hasattr(sys.exception(), "lines")
+        assert of_study or "\n" not in str(error), f"more than one line: {words}"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DdbiasError, "__init__", check)
+        yield
 
 
 @pytest.fixture(autouse=True)

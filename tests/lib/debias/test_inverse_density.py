@@ -20,8 +20,7 @@ from hypothesis.extra import numpy as arrays
 LATTICE = st.integers(-64, 64).map(lambda k: k / 16)
 CLOUDS = st.tuples(st.integers(1, 25), st.integers(1, 4)).flatmap(
     lambda s: st.tuples(
-        arrays.arrays(np.float64, s, elements=LATTICE),
-        arrays.arrays(np.int64, s[0], elements=st.integers(0, 2)),
+        arrays.arrays(np.float64, s, elements=LATTICE), arrays.arrays(np.int64, s[0], elements=st.integers(0, 2))
     )
 )
 

@@ -38,10 +38,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ("text", "said"),
     [
         ("study: a\n\tscale: fast\n", "line 2, column 1: .*; indent with spaces"),
-        (
-            "caption: a: b\n",
-            "line 1, column 11: mapping values are not allowed here; put a text with a colon in",
-        ),
+        ("caption: a: b\n", "line 1, column 11: mapping values are not allowed here; put a text with a colon in"),
         ("study: [a, b\nscale: fast\n", "line 2, column 6: while parsing a flow sequence, expected"),
         ("study: a\nstudy: b\n", "line 2, column 1: 'study' is already in line 1; remove or rename one"),
         ("tables:\n  main: {}\n  main: {}\n", "line 3, column 3: 'main' is already in line 2"),
@@ -64,7 +61,6 @@ def test_mistakes_have_their_place(tmp_path, text, said):
     started = time.monotonic()
     with pytest.raises(DdbiasError, match=said) as error:
         read(tmp_path, text)
-    assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400
     assert time.monotonic() - started < 5
 

@@ -414,9 +414,8 @@ def test_a_folder_that_holds_something_else_is_left_alone(results, tmp_path, nam
     out = tmp_path / "out"
     (out / name).mkdir(parents=True)
     (out / name / "README.md").write_text("mine")
-    with pytest.raises(DdbiasError, match="holds something that is no export; move it away") as caught:
+    with pytest.raises(DdbiasError, match="holds something that is no export; move it away"):
         export(results, out)
-    assert "\n" not in str(caught.value)
     assert content(out) == {f"{name}/README.md": b"mine"}
 
 
