@@ -3,6 +3,11 @@ from ddbias.base import plugins
 
 
 @pytest.fixture
+def split(few_digits):
+    return few_digits()
+
+
+@pytest.fixture
 def unprobed(monkeypatch):
     """Nobody looks whether a run has converged: most of the time of a short one; test_convergence.py is about it."""
     for kind in ("dm", "dc", "idc"):

@@ -152,10 +152,7 @@ def test_a_distiller_that_returns_no_rows_is_told_with_its_place(rows, said, spl
     [
         ("        return loss\n", "gives Tensor, not the pair of the loss and its gradient"),
         ("        return loss.item(), gradient\n", "gives float for the loss, not float32 or float64 ()"),
-        (
-            "        return loss, gradient[:1]\n",
-            "gives float32 (1, 3, 8, 8) for the gradient, not float32 (6, 3",
-        ),
+        ("        return loss, gradient[:1]\n", "gives float32 (1, 3, 8, 8) for the gradient, not float32 (6, 3"),
         ("        return loss, gradient.double()\n", "gives float64 (6, 3, 8, 8) for the gradient, not float32"),
         ("        return loss.detach(), gradient / None\n", "TypeError: unsupported operand type(s) for /: "),
     ],

@@ -19,11 +19,6 @@ MODULES = {"herding": herding, "kcenter": kcenter}
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def split(few_digits):
-    return few_digits()
-
-
 def side_of(split, weights=None):
     weights = np.ones(len(split)) if weights is None else weights
     return RealSide(split.labels, RealSettings(weights), batch_size=1, seed=0)

@@ -29,11 +29,6 @@ DM = {
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def split(few_digits):
-    return few_digits()
-
-
 def run(split, weights=None, *, real=None, network=NETWORK, ipc=2, seed=3, checkpoint=None, **changes):
     return engine.run(
         split,

@@ -26,11 +26,6 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 2])
 
 
 @pytest.fixture
-def split(few_digits):
-    return few_digits()
-
-
-@pytest.fixture
 def images(split):
     """Real images of the classes in `LABELS`, uint8."""
     seen = [np.flatnonzero(split.labels == label)[i // 3] for i, label in enumerate(LABELS.tolist())]
@@ -157,9 +152,8 @@ BAD = {
 def test_bad_files(split, images, tmp_path, capsys, name):
     content, settings, message = BAD[name]
     torch.save(content(images), tmp_path / "set.pt")
-    with pytest.raises(DdbiasError, match=message) as error:
+    with pytest.raises(DdbiasError, match=message):
         made(split, tmp_path / "set.pt", **settings)
-    assert "\n" not in str(error.value)
     assert "this ran" not in capsys.readouterr().out
 
 

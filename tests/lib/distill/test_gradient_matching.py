@@ -30,11 +30,6 @@ SMALL = {"iterations": 2, "outer_loop": 3, "inner_loop": 2, "real_batch": 12, "n
 pytestmark = pytest.mark.usefixtures("one_thread", "unprobed")
 
 
-@pytest.fixture
-def split(few_digits):
-    return few_digits()
-
-
 def published(kind):
     """The defaults of the config's schema."""
     properties = load_schema()["$defs"]["distiller"][kind]["properties"]
@@ -61,13 +56,7 @@ def made(split, weights=None, *, draw="proportional", ipc=2, seed=0, network=NET
 
 def distiller(split, images, *, network=NETWORK, seed=0, precision="exact", **changes):
     return Distiller(
-        split,
-        settings=settings(**changes),
-        network=network,
-        images=images,
-        seed=seed,
-        device=CPU,
-        precision=precision,
+        split, settings=settings(**changes), network=network, images=images, seed=seed, device=CPU, precision=precision
     )
 
 

@@ -36,11 +36,6 @@ STEPS = 3 * 4  # 60 images in batches of 16, the last one of 12
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def split(few_digits):
-    return few_digits()
-
-
 def trained(split, weights=None, *, member=0, network=NETWORK, checkpoint=None, precision="exact", **changes):
     return train_member(
         split,

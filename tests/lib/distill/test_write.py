@@ -34,11 +34,6 @@ NAMES = {
 }
 
 
-@pytest.fixture
-def split(few_digits):
-    return few_digits()
-
-
 def learnt(split, **options):
     images = torch.randn(6, *split.shape, generator=torch.Generator().manual_seed(0))
     return Distilled(torch.arange(3).repeat_interleave(2), images, None, {"loss": [3.0, 2.0, 1.5]}, **options)
@@ -121,9 +116,8 @@ def test_rows_come_back_as_raw_images_of_the_training_split(tmp_path, split):
     np.testing.assert_array_equal(images, split.images)
     np.testing.assert_array_equal(labels, split.labels)
     images[0] = 0  # a copy, not the file's pages
-    with pytest.raises(DdbiasError, match="holds only indices of training samples") as error:
+    with pytest.raises(DdbiasError, match="holds only indices of training samples"):
         load_distilled(tmp_path / "whole")
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("known", [True, False])
