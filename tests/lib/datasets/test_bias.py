@@ -320,9 +320,8 @@ def test_order_and_subset_of_a_bias(kind):
     ],
 )
 def test_wrong_settings_of_a_bias(settings_, message):
-    with pytest.raises(DdbiasError, match=message) as error:
+    with pytest.raises(DdbiasError, match=message):
         bias.build(settings_)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(0.0, 0.0), (0.1, 0.1), (1.0, 1.0)])

@@ -42,11 +42,7 @@ def test_who_gets_what_is_drawn():
     assert abs(np.mean(aligned % 100) - 49.5) < 5  # not the first ones of each class
 
 
-@given(
-    labels=st.lists(st.integers(0, 9), max_size=300),
-    ratio=st.floats(0, 1),
-    attributes=st.integers(10, 14),
-)
+@given(labels=st.lists(st.integers(0, 9), max_size=300), ratio=st.floats(0, 1), attributes=st.integers(10, 14))
 def test_margins(labels, ratio, attributes):
     labels = np.array(labels, np.int64)
     found = assign_shuffled(labels, ratio, attributes, np.random.default_rng(0))

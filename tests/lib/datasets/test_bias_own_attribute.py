@@ -87,7 +87,6 @@ def test_a_ratio_out_of_reach(cells, ratio, said):
     with pytest.raises(DdbiasError) as error:
         drawn(part_of(cells), made, ratio=ratio)
     assert said in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 @given(
@@ -149,7 +148,6 @@ def test_wrong_settings(settings, part, test, said):
     with pytest.raises(DdbiasError) as error:
         made.assign(part, bias.Context("test", None, test))
     assert said in str(error.value)
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,11 @@
 """CIFAR-10 from torchvision's files, from their archive, from JPEG copies, by download; and never by running code."""
 
-import functools
 import hashlib
-import http.server
 import io
 import json
-import os
 import pickle
 import struct
 import tarfile
-import threading
 
 import numpy as np
 import pyarrow as pa
@@ -30,16 +26,13 @@ PER_BATCH = 20
 
 
 @pytest.fixture(autouse=True)
-def only_named_places(monkeypatch):
-    monkeypatch.delenv("DDBIAS_DATA", raising=False)
-    monkeypatch.setenv("no_proxy", "*")
+def no_download(monkeypatch):
     monkeypatch.setattr(torchvision.datasets.CIFAR10, "url", "http://127.0.0.1:9/cifar-10-python.tar.gz")
 
 
 def fails(message, data):
     with pytest.raises(DdbiasError, match=message) as error:
         sources.load(SOURCE, data=data)
-    assert "\n" not in str(error.value)
     return str(error.value)
 
 
@@ -162,19 +155,11 @@ def test_damaged_batch(publish, tmp_path, damage):
     assert str(path) in fails("is damaged .*not the published MD5", {"root": str(tmp_path)})
 
 
-class Malicious:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
 @pytest.mark.parametrize("protocol", [2, 5])
-def test_a_batch_that_would_run_code_is_refused_and_not_run(publish, tmp_path, protocol):
+def test_a_batch_that_would_run_code_is_refused_and_not_run(publish, tmp_path, trap, protocol):
     trace = tmp_path / "trace"
     contents = {name: python3_pickle(*batch(i)) for i, name in enumerate(BATCHES)}
-    contents["data_batch_1"] = pickle.dumps({"data": Malicious(trace), "labels": []}, protocol=protocol)
+    contents["data_batch_1"] = pickle.dumps({"data": trap(trace), "labels": []}, protocol=protocol)
     publish(tmp_path, contents)
     fails("data_batch_1 is refused: it asks for posix.system, which could run code", {"root": str(tmp_path)})
     assert not trace.exists()
@@ -202,9 +187,8 @@ def test_nothing_but_arrays_is_allowed(content, tmp_path):
     "content", [b"", b"\x80\x02}", b"not a pickle", b"\x80\x02K\x01R.", b"c_codecs\nencode\n(Vx\nVhex\ntR."]
 )
 def test_damaged_pickle(content, tmp_path):
-    with pytest.raises(DdbiasError, match="batch is not a readable pickle") as error:
+    with pytest.raises(DdbiasError, match="batch is not a readable pickle"):
         read_plain_pickle(content, tmp_path / "batch")
-    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -294,20 +278,10 @@ def test_the_real_copies(data_home, tmp_path):
 
 
 @pytest.fixture
-def server(publish, tmp_path):
+def server(publish, serving, tmp_path):
     publish(tmp_path / "www", archive=True)
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            return
-
-    handler = functools.partial(Quiet, directory=str(tmp_path / "www"))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
-        thread = threading.Thread(target=running.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_port}/{ARCHIVE}"
-        running.shutdown()
-        thread.join()
+    with serving(tmp_path / "www") as address:
+        yield address + ARCHIVE
 
 
 def test_download(server, tmp_path, monkeypatch):

@@ -17,12 +17,6 @@ NAME = {"from": "name", "pattern": r".*_(?P<attribute>[a-z]+)\.png"}
 CSV = {"from": "csv", "file": "list.csv", "path": "path", "attribute": "sex"}
 
 
-@pytest.fixture(autouse=True)
-def only_named_places(monkeypatch, tmp_path_factory):
-    monkeypatch.delenv("DDBIAS_DATA", raising=False)
-    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
-
-
 def load(root, attribute=None, size=None, **options):
     return sources.load({**SOURCE, "attribute": attribute, **options}, data={"root": str(root)}, size=size)
 
@@ -30,7 +24,6 @@ def load(root, attribute=None, size=None, **options):
 def fails(message, root, attribute=None, **options):
     with pytest.raises(DdbiasError, match=message) as error:
         load(root, attribute, **options)
-    assert "\n" not in str(error.value)
     return str(error.value)
 
 
@@ -307,10 +300,7 @@ def test_a_pattern_that_would_take_years(good, monkeypatch):
         (lambda text: text.replace("dog/b_night.png,x\n", "dog/b_night.png\n", 1), "line 3 of .* has no attribute"),
         (lambda text: text + "./test/cat/a_day.png,y\n", "line 6 of .* names 'test/cat/a_day.png' a second time"),
         (lambda text: text.replace("test/", "").replace("train/", ""), "names 'cat/a_day.png' a second time"),
-        (
-            lambda text: text[: text.index("test/")].replace("train/", ""),
-            "'cat/a_day.png' in .* may mean .*test/ in",
-        ),
+        (lambda text: text[: text.index("test/")].replace("train/", ""), "'cat/a_day.png' in .* may mean .*test/ in"),
         (lambda text: text + '"open,x\n', "cannot be read as a CSV file"),
         (lambda text: "", "has no column 'path'; it has: "),
     ],

@@ -84,9 +84,8 @@ def test_all_bad_images_are_named_at_once(size, log_lines, monkeypatch):
     good = encoded(Image.new("RGB", (4, 4)))
     cut = encoded(Image.fromarray(RNG.integers(0, 256, (64, 64, 3), np.uint8)).resize((4, 4)))[:-30]
     blobs = [good, b"no image", good, cut, b""]
-    with pytest.raises(DdbiasError, match=r"3 images cannot be used: image 1 .*; image 3 .*; image 4 ") as error:
+    with pytest.raises(DdbiasError, match=r"3 images cannot be used: image 1 .*; image 3 .*; image 4 "):
         decoded(*blobs, size=size)
-    assert "\n" not in str(error.value)
     monkeypatch.setattr(images, "MOST_NAMED", 2)
     with pytest.raises(DdbiasError, match=r"image 3 .*; and 1 more, named in the log") as error:
         decoded(*blobs, size=size)

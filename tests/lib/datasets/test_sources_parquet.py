@@ -11,15 +11,9 @@ from PIL import Image
 from pyarrow import parquet
 
 
-@pytest.fixture(autouse=True)
-def only_named_places(monkeypatch):
-    monkeypatch.delenv("DDBIAS_DATA", raising=False)
-
-
 def fails(message, settings, data, size=None):
     with pytest.raises(DdbiasError, match=message) as error:
         sources.load(settings, data=data, size=size)
-    assert "\n" not in str(error.value)
     return str(error.value)
 
 
@@ -151,29 +145,14 @@ def with_images(values):
 @pytest.mark.parametrize(
     ("train", "test", "options", "message"),
     [
-        (
-            GOOD,
-            None,
-            {"label": "lable"},
-            "no column 'lable'; it has: image, label.*Did you mean 'label'",
-        ),
+        (GOOD, None, {"label": "lable"}, "no column 'lable'; it has: image, label.*Did you mean 'label'"),
         (GOOD, None, {"attribute": "sex"}, "no column 'sex'"),
-        (
-            table(THREE, [0, 1, 1], attribute=[0, 0, 1]),
-            GOOD,
-            {},
-            "test.parquet has no column 'attribute'",
-        ),
+        (table(THREE, [0, 1, 1], attribute=[0, 0, 1]), GOOD, {}, "test.parquet has no column 'attribute'"),
         (with_images(JUNK), None, {}, "image in row 1 of .*train.parquet cannot be decoded"),
         (with_images(HALF), None, {"size": 6}, "image in row 1 of .*train.parquet cannot be decoded.*truncated"),
         (with_images(CUT), None, {"size": 6}, "image in row 1 of .*train.parquet cannot be decoded"),
         (with_images([JUNK[0], None, JUNK[0]]), None, {}, "row 1 of column 'image'.*no image bytes"),
-        (
-            with_images(["a.png", "b.png", "c.png"]),
-            None,
-            {},
-            "column 'image' .* is string; it must hold",
-        ),
+        (with_images(["a.png", "b.png", "c.png"]), None, {}, "column 'image' .* is string; it must hold"),
         (table(THREE, [0, 2, 2]), None, {"label_names": ["a", "b"]}, "row 1 .*is 2, and the label names \\(a, b\\)"),
         (table(THREE, [1, 0, 0]), None, {"label_names": ["1", "0"]}, "may be the values of .* or names for 0 to 1"),
         (

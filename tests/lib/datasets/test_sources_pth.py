@@ -1,7 +1,6 @@
 """The published .pth files: exact pixels, both layouts, and files that are damaged or would run code."""
 
 import json
-import os
 import zipfile
 
 import numpy as np
@@ -11,12 +10,6 @@ from ddbias.base.errors import DdbiasError
 from ddbias.datasets import sources
 
 SOURCE = {"kind": "pth", "file": "set.pth"}
-
-
-@pytest.fixture(autouse=True)
-def only_named_places(monkeypatch, tmp_path_factory):
-    monkeypatch.delenv("DDBIAS_DATA", raising=False)
-    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
 
 
 def content(train=300, test=4, shape=(3, 16, 16)):
@@ -43,7 +36,6 @@ def load(tmp_path, **options):
 def fails(message, tmp_path, **options):
     with pytest.raises(DdbiasError, match=message) as error:
         load(tmp_path, **options)
-    assert "\n" not in str(error.value)
     assert str(tmp_path / "set.pth") in str(error.value)
 
 
@@ -170,18 +162,10 @@ def test_another_zip_file(tmp_path):
     fails("is damaged", tmp_path)
 
 
-class Malicious:
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
-
-
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path, zipped):
+def test_a_file_that_would_run_code_is_refused_and_not_run(tmp_path, trap, zipped):
     trace = tmp_path / "trace"
-    save(tmp_path, changed(training_labs=Malicious(trace)), _use_new_zipfile_serialization=zipped)
+    save(tmp_path, changed(training_labs=trap(trace)), _use_new_zipfile_serialization=zipped)
     fails("holds more than tensors, which could run code", tmp_path)
     assert not trace.exists()
     torch.load(tmp_path / "set.pth", weights_only=False)  # the trap does work

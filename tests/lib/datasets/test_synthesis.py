@@ -165,9 +165,8 @@ def test_unknown_attributes_stay_unknown(toy):
     ],
 )
 def test_wrong_settings(changes, message):
-    with pytest.raises(DdbiasError, match=message) as error:
+    with pytest.raises(DdbiasError, match=message):
         made(**changes)
-    assert "\n" not in str(error.value)
 
 
 def test_colour_bias_of_a_colour_source_is_refused(toy):
