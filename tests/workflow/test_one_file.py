@@ -128,13 +128,8 @@ debias: { doubted: { kind: doubted, surrogate: brier } }
 distillers: { firsts: firsts }
 evaluations: { small: { network: small, networks: 1, epochs: { quick: 2 } } }
 grid:
-  - dataset: turned
-    ratios: [0.95]
-    distillers: [firsts]
-    debias: [doubted]
-    ipc: [2]
-    seeds: [0]
-    evaluations: [small]
+  - { dataset: turned, ratios: [0.95], distillers: [firsts], debias: [doubted], ipc: [2], seeds: [0],
+      evaluations: [small] }
 tables: { main: {} }
 figures: { counted: { kind: counted, dataset: turned } }
 """

@@ -18,12 +18,7 @@ def with_plugin(checkout, **options):
     study["grid"][0] |= {"distillers": ["mine"], "debias": ["uniform"]}
     study["grid"][1] |= {"evaluations": ["convnet"]}
     study["distillers"]["mine"] = {"kind": "pixel_moments", "iterations": {"quick": 3}, **options}
-    return checkout.study(
-        plugins=["../my method.py"],
-        grid=study["grid"],
-        distillers=study["distillers"],
-        figures={},
-    )
+    return checkout.study(plugins=["../my method.py"], grid=study["grid"], distillers=study["distillers"], figures={})
 
 
 @pytest.mark.thorough

@@ -148,11 +148,7 @@ def hosted(pristine, folder):
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "first"], ["tag", "v1"]):
         subprocess.run([*git, *words], cwd=repository.folder, check=True)
     key = f"url.file://{folder}.insteadOf"
-    return {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": key,
-        "GIT_CONFIG_VALUE_0": "https://github.com/owner/ddbias",
-    }
+    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": "https://github.com/owner/ddbias"}
 
 
 def test_what_snakedeploy_writes_makes_the_same_results(bare, pristine, elsewhere, tmp_path):

@@ -34,13 +34,8 @@ distillers:
 evaluations:
   convnet: { network: small }
 grid:
-  - dataset: digits_fg
-    ratios: [0.95]
-    distillers: [mine]
-    debias: [uniform]
-    ipc: [10]
-    seeds: [0]
-    evaluations: [convnet]
+  - { dataset: digits_fg, ratios: [0.95], distillers: [mine], debias: [uniform], ipc: [10], seeds: [0],
+      evaluations: [convnet] }
 """)
 SELECTOR = """
 import torch

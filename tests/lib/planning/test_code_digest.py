@@ -26,10 +26,7 @@ DM = [("distiller", "dm"), ("debias", "uniform"), ("network", "convnet")]
 # What jobs call while they work is compared with their inputs in tests/workflow/test_reruns.py.
 JOBS = {
     "synthesize_dataset": ([("source", "digits"), ("bias", "foreground")], []),
-    "train_surrogate": (
-        [("surrogate", "lff"), ("network", "convnet")],
-        ["ddbias.debias.surrogate.lff"],
-    ),
+    "train_surrogate": ([("surrogate", "lff"), ("network", "convnet")], ["ddbias.debias.surrogate.lff"]),
     "estimate_weights": ([("debias", "kde")], ["ddbias.debias.kinds.kde"]),
     "distill": (DM, ["ddbias.distill.distribution_matching", "ddbias.debias.kinds.uniform"]),
     "evaluate": ([("network", "resnet18")], []),

@@ -33,13 +33,8 @@ distillers:
 evaluations:
   convnet: { network: small }
 grid:
-  - dataset: digits_fg
-    ratios: [0.95]
-    distillers: [dm]
-    debias: [uniform, kde]
-    ipc: [10]
-    seeds: [0]
-    evaluations: [convnet]
+  - { dataset: digits_fg, ratios: [0.95], distillers: [dm], debias: [uniform, kde], ipc: [10], seeds: [0],
+      evaluations: [convnet] }
 tables:
   main: {}
 figures:
@@ -118,11 +113,7 @@ def mistakes(config):
         ("grid.0.ratios", [1.2], "grid[0].ratios[0] = 1.2: must be at most 1"),
         ("grid.0.ratios", [-0.1], "grid[0].ratios[0] = -0.1: must be at least 0"),
         ("grid.0.ratios", [float("nan")], "grid[0].ratios[0] = .nan: must be a finite number"),
-        (
-            "grid.0.ratios",
-            ["0.5"],
-            "grid[0].ratios[0] = '0.5': must be a number * without quotes, or natural",
-        ),
+        ("grid.0.ratios", ["0.5"], "grid[0].ratios[0] = '0.5': must be a number * without quotes, or natural"),
         ("grid.0.ratios", [0.5, 0.9, 0.50], "grid[0].ratios = [0.5, 0.9, 0.5]: must not name 0.5 twice"),
         ("grid.0.ratios", 0.5, "grid[0].ratios = 0.5: must be a list"),
         ("grid.0.ipc", [0], "grid[0].ipc[0] = 0: must be at least 1"),
@@ -131,31 +122,19 @@ def mistakes(config):
         ("grid.0.seeds", [-1], "grid[0].seeds[0] = -1: must be at least 0"),
         ("grid.0.seeds", [0, 0], "grid[0].seeds = [0, 0]: must not name 0 twice"),
         ("grid.0.distillers", ["dm", "dm"], "*: must not name 'dm' twice"),
-        (
-            "datasets.a/b",
-            {"source": "digits", "bias": "none"},
-            "datasets.'a/b': a name may have letters, *",
-        ),
+        ("datasets.a/b", {"source": "digits", "bias": "none"}, "datasets.'a/b': a name may have letters, *"),
         ("networks.small.norm", "instanse", "networks.small.norm = 'instanse': must be one of none, * 'instance'?"),
         ("networks.small.width", "wide", "networks.small.width = 'wide': must be a whole number"),
         ("distillers.dm.learning_rate", "1e-3", "*learning_rate = '1e-3': must be a number; YAML * write 0.001"),
         ("distillers.dm.learning_rate", 0, "distillers.dm.learning_rate = 0: must be above 0"),
         ("distillers.dm.momentum", 1, "distillers.dm.momentum = 1: must be below 1"),
-        (
-            "distillers.dm.augment",
-            "color_blur",
-            '*augment = *color_blur*: must be none, or pieces * joined by "_"',
-        ),
+        ("distillers.dm.augment", "color_blur", '*augment = *color_blur*: must be none, or pieces * joined by "_"'),
         ("distillers.dm.iterations", 0, "distillers.dm.iterations = 0: must be at least 1"),
         ("distillers.dm.iterations", "many", "distillers.dm.iterations = 'many': must be a whole number or a mapping"),
         ("distillers.dm.iterations", {"quick": 5}, "distillers.dm.iterations: has no value for the scale 'fast' *"),
         ("distillers.dm.iterations", {"fast": 5, "paper": 0}, "distillers.dm.iterations.paper = 0: must be at least 1"),
         ("distillers.dm.iterations", {"fast": 0}, "distillers.dm.iterations.fast = 0: must be at least 1"),
-        (
-            "distillers.dm.iterations",
-            {"fast": 5, "fats": 5},
-            "*.iterations.fats: is not a scale; * 'fast'?",
-        ),
+        ("distillers.dm.iterations", {"fast": 5, "fats": 5}, "*.iterations.fats: is not a scale; * 'fast'?"),
         ("debias.kde.clip", 2, "debias.kde.clip = 2: must be at most 1"),
         ("debias.kde.leave_one_out", "yes", "debias.kde.leave_one_out = 'yes': must be true or false"),
         ("datasets.digits_fg.pad", [1, 2, 3], "datasets.digits_fg.pad = [1, 2, 3]: must have at least 4 entries"),

@@ -34,30 +34,16 @@ distillers:
 evaluations:
   convnet: { network: small }
 grid:
-  - dataset: digits_fg
-    ratios: [0.95, 0.1]
-    distillers: [dm]
-    debias: [uniform, kde]
-    ipc: [1, 10]
-    seeds: [0, 1]
-    evaluations: [convnet]
-  - dataset: digits_fg
-    ratios: [0.95]
-    distillers: [whole]
-    debias: [uniform]
-    ipc: [all]
-    seeds: [0]
-    evaluations: [convnet]
+  - { dataset: digits_fg, ratios: [0.95, 0.1], distillers: [dm], debias: [uniform, kde], ipc: [1, 10], seeds: [0, 1],
+      evaluations: [convnet] }
+  - { dataset: digits_fg, ratios: [0.95], distillers: [whole], debias: [uniform], ipc: [all], seeds: [0],
+      evaluations: [convnet] }
 tables:
   main:
     metrics: [accuracy, unbiased_accuracy]
     cells:
-      - dataset: digits_fg
-        ratios: [0.95]
-        distillers: [dm]
-        debias: [uniform, kde]
-        ipc: [10]
-        evaluations: [convnet]
+      - { dataset: digits_fg, ratios: [0.95], distillers: [dm], debias: [uniform, kde], ipc: [10],
+          evaluations: [convnet] }
     published:
       - cell:
           dataset: digits_fg
@@ -440,14 +426,8 @@ LOOK = {"kind": "images", "network": "small"}
             {"grid__0__ipc": [1, 10, "all"]},
             "grid[0].ipc[2] = all: the distiller dm takes a number; give it its own entry",
         ),
-        (
-            {"grid__1__ipc": [5]},
-            "grid[1].ipc[0] = 5: the distiller whole takes only all; give it its own entry",
-        ),
-        (
-            {"grid__0__ipc": [10, 117]},
-            "grid[0].ipc[1] = 117: must be at most 116, the smallest class of digits_fg",
-        ),
+        ({"grid__1__ipc": [5]}, "grid[1].ipc[0] = 5: the distiller whole takes only all; give it its own entry"),
+        ({"grid__0__ipc": [10, 117]}, "grid[0].ipc[1] = 117: must be at most 116, the smallest class of digits_fg"),
         (
             {"tables__main__cells__0__ipc": [10, 50]},
             "tables.main: asks for dataset=digits_fg ratio=0.95 distiller=dm debias=uniform ipc=50 "
@@ -472,10 +452,7 @@ LOOK = {"kind": "images", "network": "small"}
             {"figures__accuracy__ipc": 100},
             "figures.accuracy.ipc = 100: not in the grid; there: 1, 10, all. Did you mean '10'?",
         ),
-        (
-            {"figures__weights__seed": 7},
-            "figures.weights.seed = 7: not in the grid; there: 0, 1.",
-        ),
+        ({"figures__weights__seed": 7}, "figures.weights.seed = 7: not in the grid; there: 0, 1."),
         (
             {"figures__weights__debias": "uniform"},
             "figures.weights.debias = 'uniform': has no weights file; those that have one: kde",
@@ -580,10 +557,7 @@ def test_the_figure_of_the_split_shows_what_the_grid_makes_all_of():
             {**SEPARATION, "surrogates": ["supcon", "spare"]},
             "figures.new.surrogates[1] = 'spare': no debias of these cells uses it; used there: supcon",
         ),
-        (
-            {**SEPARATION, "seed": 9},
-            "figures.new.seed = 9: not in the grid; there: 0, 1.",
-        ),
+        ({**SEPARATION, "seed": 9}, "figures.new.seed = 9: not in the grid; there: 0, 1."),
         (
             {**EMBEDDING, "surrogate": "spare"},
             "figures.new.surrogate = 'spare': no debias of these cells uses it; used there: supcon",

@@ -31,13 +31,8 @@ distillers:
 evaluations:
   dsa: { network: small, networks: { quick: 1, fast: 2, paper: 5 }, epochs: { quick: 10, fast: 150, paper: 1000 } }
 grid:
-  - dataset: photos
-    ratios: [0.9]
-    distillers: [dm]
-    debias: [uniform, fairdd]
-    ipc: [10]
-    seeds: [0, 1]
-    evaluations: [dsa]
+  - { dataset: photos, ratios: [0.9], distillers: [dm], debias: [uniform, fairdd], ipc: [10], seeds: [0, 1],
+      evaluations: [dsa] }
 tables:
   main: &main
     metrics: [accuracy, deo_max]
