@@ -7,8 +7,7 @@ LABELS, ATTRIBUTES = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 0, 0])
 
 
 @pytest.mark.parametrize(
-    ("pairing", "expected"),
-    [("identity", [0, 1, 0, 1, 1]), ([1, 0, 0], [1, 0, 1, 0, 0]), (None, None)],
+    ("pairing", "expected"), [("identity", [0, 1, 0, 1, 1]), ([1, 0, 0], [1, 0, 1, 0, 0]), (None, None)]
 )
 def test_conflicting(pairing, expected):
     found = groups.conflicting(LABELS, ATTRIBUTES, pairing)

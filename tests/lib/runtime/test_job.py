@@ -49,8 +49,7 @@ def test_what_a_user_can_mend_is_one_line(error, line):
 
 
 @pytest.mark.parametrize(
-    "error",
-    [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), OutOfMemoryError("CUDA out of memory.")],
+    "error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), OutOfMemoryError("CUDA out of memory.")]
 )
 def test_memory(error):
     line = "not enough memory; run fewer jobs at once (--cores 1) or a smaller batch"
