@@ -88,14 +88,23 @@ def test_every_file_that_a_job_calls_counts(traced_run):
     assert {f"{LIBRARY}/{name}.py" for name in works} <= seen  # the tracer sees what surely was called
 
 
-def test_edit_of_a_method_reruns_that_method_and_what_follows(finished):
-    finished.append(f"{LIBRARY}/distill/distribution_matching.py")
-    assert finished.planned("tiny.yaml") == {"distill": 2, "evaluate": 2, **SHOWN}
-
-
-def test_edit_of_the_loop_reruns_all_distillers(finished):
-    finished.append(f"{LIBRARY}/distill/engine.py")
-    assert finished.planned("tiny.yaml") == {"distill": 4, "evaluate": 4, "measure_images": 1, **SHOWN}
+@pytest.mark.parametrize(
+    ("edited", "reruns"),
+    [
+        ([f"{LIBRARY}/distill/distribution_matching.py"], {"distill": 2, "evaluate": 2, **SHOWN}),
+        ([f"{LIBRARY}/distill/engine.py"], {"distill": 4, "evaluate": 4, "measure_images": 1, **SHOWN}),
+        ([f"{LIBRARY}/learning/networks/vgg.py", f"{LIBRARY}/results/figures/images.py"], {}),  # not used
+        ([f"{LIBRARY}/results/figures/accuracy.py"], {"plot": 1, "write_report": 1}),
+        pytest.param(
+            ["workflow/scripts/make_table.py"], {"make_table": 1, "write_report": 1}, marks=pytest.mark.thorough
+        ),
+    ],
+    ids=["method", "loop", "nothing", "figure", "script"],
+)
+def test_an_edit_reruns_what_it_is_part_of_and_what_follows(finished, edited, reruns):
+    for path in edited:
+        finished.append(path)
+    assert finished.planned("tiny.yaml") == reruns
 
 
 def test_edit_of_how_images_are_looked_at_trains_nothing_again(finished):
@@ -105,23 +114,6 @@ def test_edit_of_how_images_are_looked_at_trains_nothing_again(finished):
     assert planned == {"evaluate": 4, "measure_images": 1, **SHOWN}
     changed(finished, lambda study: study["evaluations"]["look"].update(repeats=3))
     assert finished.planned("tiny.yaml") == planned
-
-
-def test_edit_of_a_network_that_is_not_used_reruns_nothing(finished):
-    finished.append(f"{LIBRARY}/learning/networks/vgg.py")
-    finished.append(f"{LIBRARY}/results/figures/images.py")
-    assert finished.planned("tiny.yaml") == {}
-
-
-def test_edit_of_a_figure_reruns_that_figure(finished):
-    finished.append(f"{LIBRARY}/results/figures/accuracy.py")
-    assert finished.planned("tiny.yaml") == {"plot": 1, "write_report": 1}
-
-
-@pytest.mark.thorough
-def test_edit_of_a_script_reruns_its_rule(finished):
-    finished.append("workflow/scripts/make_table.py")
-    assert finished.planned("tiny.yaml") == {"make_table": 1, "write_report": 1}
 
 
 def test_edit_of_what_is_only_said_reruns_nothing(finished):

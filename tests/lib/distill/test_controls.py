@@ -101,23 +101,16 @@ def test_integer_weights_are_repeated_samples():
 # ---- whole selections -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-def test_herding_of_a_split_works_in_the_trained_embedding(split, weighted):
+@pytest.mark.parametrize(("kind", "weighted"), [("herding", False), ("herding", True), ("kcenter", False)])
+def test_a_selection_of_a_split_works_in_the_trained_embedding(split, kind, weighted):
     weights = uneven(len(split)) if weighted else np.ones(len(split))
     embed = trained_embedding(split, settings=SETTINGS, network=NETWORK, seed=0, device=CPU)
-    rows = chosen("herding", split, weights)
-    for label, part in enumerate(rows.split(4)):
+    for label, part in enumerate(chosen(kind, split, weights).split(4)):
         members = np.flatnonzero(split.labels == label)
         points = embed(torch.from_numpy(members)).numpy()
-        assert part.tolist() == members[plain_herding(points, weights[members], 4)].tolist()
-
-
-def test_kcenter_of_a_split_covers_its_classes_in_the_trained_embedding(split):
-    embed = trained_embedding(split, settings=SETTINGS, network=NETWORK, seed=0, device=CPU)
-    for label, part in enumerate(chosen("kcenter", split).split(4)):
-        members = np.flatnonzero(split.labels == label)
-        points = embed(torch.from_numpy(members)).numpy()
-        assert part.tolist() == members[plain_kcenter(points, points.mean(0), 4)].tolist()
+        herded = kind == "herding"
+        wanted = plain_herding(points, weights[members], 4) if herded else plain_kcenter(points, points.mean(0), 4)
+        assert part.tolist() == members[wanted].tolist()
 
 
 @pytest.mark.parametrize("kind", MODULES)
