@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ddbias.base.terminal import visible
+from ddbias.results.tables.pool import by_size
 
 NONE = "–"  # in a cell of the table of rows: nothing to say; report.js sorts it last
 
@@ -57,14 +58,7 @@ def trusted(text: str):
 
 def values(texts: Iterable[str]) -> list[str]:
     """Return the different texts, numbers in numerical order: what can be chosen in a filter."""
-
-    def order(text: str) -> tuple:
-        try:
-            return 0, float(text), text
-        except ValueError:
-            return 1, 0.0, text
-
-    return sorted(set(texts), key=order)
+    return sorted(set(texts), key=by_size)
 
 
 def _breakable(text: str):

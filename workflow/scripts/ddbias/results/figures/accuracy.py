@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ddbias.results.figures import names, style
-from ddbias.results.tables.pool import half_interval, why_undefined
+from ddbias.results.tables.pool import by_size, half_interval, why_undefined
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -51,7 +51,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     frame = every[every["metric"] == metric]
     if frame.empty:
         return style.no_value(metric, why_undefined(every, metric))
-    groups = sorted(frame.groupby(PANEL), key=lambda item: _panel_order(item[0]))
+    groups = sorted(frame.groupby(PANEL), key=lambda part: (part[0][0], by_size(part[0][1]), part[0][2:]))
     titles, common = style.describe(dict(zip(PANEL, key, strict=True)) for key, _ in groups)
     looks = style.debias_styles(frame["debias"])
     slots = _slots(frame)
@@ -70,14 +70,6 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     figure.set_figheight(figure.get_figheight() + 0.19 * max(0, -(-len(labels) // ncols) - 2))  # room for its lines
     figure.legend(handles, labels, loc="outside lower center", ncols=ncols, title="debias")
     return figure
-
-
-def _panel_order(key: tuple) -> tuple:
-    dataset, ratio, *others = key
-    try:
-        return dataset, 0, float(ratio), *others
-    except ValueError:
-        return dataset, 1, ratio, *others
 
 
 def _slots(frame) -> list[tuple[str, str]]:

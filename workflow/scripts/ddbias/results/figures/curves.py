@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ddbias.base.cell import WHOLE
 from ddbias.results.figures import names, style
-from ddbias.results.tables.pool import by_cell, summarise
+from ddbias.results.tables.pool import by_cell, by_size, summarise
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -76,7 +76,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     for cell in cells:
         if cell.key["ipc"] == WHOLE:
             whole.setdefault(cell.key["distiller"], []).append(cell)
-    places = sorted({cell.key[field] for cell in cells if cell.key[field] != WHOLE}, key=_number)
+    places = sorted({cell.key[field] for cell in cells if cell.key[field] != WHOLE}, key=by_size)
     looks = style.debias_styles(cell.key["debias"] for cell in cells)
     distillers = sorted({cell.key["distiller"] for cell in cells if cell.key["ipc"] != WHOLE})
     legend = 0.4 + style.LETTER * max(
@@ -121,14 +121,6 @@ def _common(cells: list, field: str) -> str:
     same = [cell for cell in cells if cell.key["ipc"] != WHOLE] or cells
     fields = ["dataset", "ipc" if field == "ratio" else "ratio", "evaluation"]
     return style.describe([{name: same[0].key[name] for name in fields}])[1]
-
-
-def _number(text: str) -> tuple:
-    """Sort numbers by size, before ``natural``."""
-    try:
-        return 0, float(text)
-    except ValueError:
-        return 1, 0.0
 
 
 def _line(axis, cells: list, places: list[str], field: str, shift: float, **look) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ddbias.results.figures import style
 from ddbias.results.tables.formats import DIVERGED, MARK, MARKS
-from ddbias.results.tables.pool import half_interval, why_undefined
+from ddbias.results.tables.pool import by_size, half_interval, why_undefined
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -62,8 +62,8 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     frame = every[every["metric"] == metric]
     if frame.empty:
         return style.no_value(metric, why_undefined(every, metric))
-    variances, temperatures = (sorted({kernel[i] for kernel in kernels.values()}, key=_order) for i in range(2))
-    parts = sorted(frame.groupby(PANEL), key=lambda part: (part[0][0], _ratio(part[0][1]), part[0][2:]))
+    variances, temperatures = (sorted({kernel[i] for kernel in kernels.values()}, key=by_size) for i in range(2))
+    parts = sorted(frame.groupby(PANEL), key=lambda part: (part[0][0], by_size(part[0][1]), part[0][2:]))
     titles, common = style.describe(dict(zip([*PANEL[:-1], "test"], key, strict=True)) for key, _ in parts)
     grids = [_grid(rows, kernels, variances, temperatures) for _, rows in parts]
     width, height = max(2.6, 0.9 + 0.62 * len(temperatures)), max(2.4, 1.2 + 0.5 * len(variances))
@@ -81,15 +81,6 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     shown = {mark for *_, marks in grids for text in marks.flat for mark in text.split()}
     style.title(figure, ", ".join([common, *(f"{mark} {text}" for mark, text in MARKS.items() if mark in shown)]))
     return figure
-
-
-def _order(value: object) -> tuple:
-    """Sort numbers by size, before any names."""
-    return (0, float(value), "") if isinstance(value, int | float) else (1, 0.0, str(value))
-
-
-def _ratio(text: str) -> tuple:
-    return (1, 0.0) if text == "natural" else (0, float(text))
 
 
 def _text(value: object) -> str:

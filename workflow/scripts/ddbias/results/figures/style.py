@@ -83,21 +83,17 @@ def marker(colour: object, *, hollow: bool = False) -> dict:
     return {"markerfacecolor": colour, "markeredgecolor": "black", "markeredgewidth": 0.6}
 
 
-def hollow_handle(axis):
-    """Return the handle of `HOLLOW` in a legend."""
-    return axis.plot([], [], "o", markersize=6, linestyle="none", **marker(".4", hollow=True))[0]
-
-
-def cross(axis, x, y, size: float = 10):
+def cross(axis, x, y):
     """Draw a cross over a value with a diverged network; return the handle for a legend."""
-    look = {"markersize": size, "markeredgecolor": "black", "markeredgewidth": 1.2, "zorder": 5}
+    look = {"markersize": 10, "markeredgecolor": "black", "markeredgewidth": 1.2, "zorder": 5}
     return axis.plot(x, y, "x", linestyle="none", **look)[0]
 
 
 def legend(axis, handles: list, labels: list[str], *, hollow: bool, crossed: bool) -> tuple[list, list[str]]:
     """Return handles and labels of a legend, with those of hollow and crossed markers if there are any."""
     if hollow:
-        handles, labels = [*handles, hollow_handle(axis)], [*labels, HOLLOW]
+        (handle,) = axis.plot([], [], "o", markersize=6, linestyle="none", **marker(".4", hollow=True))
+        handles, labels = [*handles, handle], [*labels, HOLLOW]
     if crossed:
         handles, labels = [*handles, cross(axis, [], [])], [*labels, CROSSED]
     return handles, labels

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from ddbias.data import store
 from ddbias.results.figures import names, style
+from ddbias.results.tables.pool import by_size
 
 PLUGIN = {
     "figure": {
@@ -60,7 +61,7 @@ def draw(*, histories: Sequence[str | Path], settings: dict, **_: object) -> Fig
         panels.setdefault((dataset, ratio, seed.removeprefix("seed")), {})[surrogate] = _read(path)
     if not panels:
         return style.nothing_yet("surrogate")
-    keys = sorted(panels, key=_order)
+    keys = sorted(panels, key=lambda key: (key[0], by_size(key[1]), key[2]))
     titles, common = style.describe(dict(zip(("dataset", "ratio", "seed"), key, strict=True)) for key in keys)
     known = any(np.isfinite(values["auc"]).any() for runs in panels.values() for values in runs.values())
     rows = list(ROWS) if known else ["separation"]
@@ -88,11 +89,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     columns = {name: table[name].to_numpy().astype(float) for name in COLUMNS}
     measured = np.isfinite(columns["separation"])
     return {name: values[measured] for name, values in columns.items()}
-
-
-def _order(key: tuple[str, str, str]) -> tuple:
-    dataset, ratio, seed = key
-    return dataset, (1, 0.0) if ratio == "natural" else (0, float(ratio)), seed
 
 
 def _looks(surrogates: Sequence[str]) -> dict[str, dict]:

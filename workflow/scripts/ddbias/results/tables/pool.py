@@ -172,3 +172,11 @@ def half_interval(values: Iterable[float]) -> float | None:
     if len(values) < 2:
         return None
     return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def by_size(value: object) -> tuple[int, float, str]:
+    """Return a key that sorts numbers, also as texts, by size, and then names such as ``natural``."""
+    try:
+        return 0, float(value), str(value)
+    except ValueError:
+        return 1, 0.0, str(value)
