@@ -133,10 +133,7 @@ class _Completion:
         return value
 
     def _resolve(self, schema: Mapping) -> Mapping:
-        while "$ref" in schema:
-            target = self.defs[schema["$ref"].removeprefix("#/$defs/")]
-            schema = {**target, **{k: v for k, v in schema.items() if k != "$ref"}}
-        return schema
+        return plugin_options.followed(schema, {"$defs": self.defs})
 
     def _kind(self, value: object, schema: Mapping, path: str) -> tuple[object, Mapping | None]:
         value = {"kind": value} if isinstance(value, str) else value

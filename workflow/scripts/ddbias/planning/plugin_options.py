@@ -93,10 +93,17 @@ def _check_keywords(plugin: Plugin, name: str, option: Mapping, schema: Mapping)
         one_of("$ref", option["$ref"], [f"{REFERENCE}{key}" for key in usable])
 
 
+def followed(option: Mapping, schema: Mapping) -> Mapping:
+    """Return an option with the keys of what it refers to; its own come first."""
+    while "$ref" in option:
+        target = schema["$defs"][option["$ref"].removeprefix(REFERENCE)]
+        option = {**target, **{key: value for key, value in option.items() if key != "$ref"}}
+    return option
+
+
 def _resolved(option: Mapping, schema: Mapping) -> dict:
     """Return an option with what it refers to filled in, parts of lists and mappings included."""
-    target = _resolved(schema["$defs"][option["$ref"].removeprefix(REFERENCE)], schema) if "$ref" in option else {}
-    whole = {**target, **{key: value for key, value in option.items() if key != "$ref"}}
+    whole = dict(followed(option, schema))
     if isinstance(whole.get("items"), dict):
         whole["items"] = _resolved(whole["items"], schema)
     if isinstance(whole.get("properties"), dict):

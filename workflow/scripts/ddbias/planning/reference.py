@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ddbias.base import paths, plugins
 from ddbias.base.plugins.declarations import CODE
+from ddbias.planning.plugin_options import followed
 
 HEAD = """# Every key of a study file
 
@@ -42,7 +43,7 @@ def _sections(schema: Mapping) -> Iterator[str]:
             yield f"### `{name}`\n\n{_sentence(key)}\n"
             yield from _table(key["properties"], [], schema)
     for name, key in sections.items():
-        entry = _resolved(key.get("additionalProperties") or key["items"], schema)
+        entry = followed(key.get("additionalProperties") or key["items"], schema)
         yield f"## `{name}`\n\n{_sentence(key)}\n"
         if "x-kinds" in entry:
             yield from _kinds(entry["x-kinds"], schema)
@@ -53,9 +54,9 @@ def _sections(schema: Mapping) -> Iterator[str]:
                 yield f"### Kinds of {option['x-kinds']}\n"
                 yield from _kinds(option["x-kinds"], schema)
         for option, value in entry["properties"].items():
-            parts = _resolved(_resolved(value, schema).get("items", value), schema).get("properties")
+            parts = followed(followed(value, schema).get("items", value), schema).get("properties")
             if parts:
-                yield f"### `{name}`: {option}\n\n{_sentence(_resolved(value, schema))}\n"
+                yield f"### `{name}`: {option}\n\n{_sentence(followed(value, schema))}\n"
                 yield from _table(parts, [], schema)
 
 
@@ -81,17 +82,10 @@ def _table(options: Mapping, required: list, schema: Mapping) -> Iterator[str]:
     yield "| key | takes | default | |"
     yield "|---|---|---|---|"
     for name, option in options.items():
-        option = _resolved(option, schema)
+        option = followed(option, schema)
         cells = [f"`{name}`", _takes(option), _default(name, option, required), _sentence(option)]
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield ""
-
-
-def _resolved(option: Mapping, schema: Mapping) -> Mapping:
-    while "$ref" in option:
-        target = schema["$defs"][option["$ref"].removeprefix("#/$defs/")]
-        option = {**target, **{key: value for key, value in option.items() if key != "$ref"}}
-    return option
 
 
 def _sentence(option: Mapping) -> str:
