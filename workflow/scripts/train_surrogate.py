@@ -19,19 +19,9 @@ def main(snakemake):
     checkpoint = Checkpoint(params.state, fingerprint(dict(params), list(snakemake.input), provenance))
     split = load_split(snakemake.input.train, "train")
     objective, history = surrogate.train_surrogate(
-        split,
-        network=params.network,
-        settings=params.settings,
-        seed=params.seed,
-        device=where,
-        checkpoint=checkpoint,
+        split, network=params.network, settings=params.settings, seed=params.seed, device=where, checkpoint=checkpoint
     )
-    meta = {
-        "settings": params.settings,
-        "network": params.network,
-        "seed": params.seed,
-        "provenance": provenance,
-    }
+    meta = {"settings": params.settings, "network": params.network, "seed": params.seed, "provenance": provenance}
     store.write_tensors(snakemake.output.model, objective.model.state_dict(), meta)
     with plugins.calling("surrogate", params.settings["kind"]):
         columns = surrogate.embed(objective, split, device=where)

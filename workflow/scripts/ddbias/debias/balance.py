@@ -84,12 +84,7 @@ def balanced_truth(split: Split, debias: str) -> np.ndarray:
 
 
 def balanced_estimate(
-    columns: Mapping[str, np.ndarray],
-    debias: str,
-    *,
-    smoothing: float = 0.0,
-    min_cell: int = 1,
-    **options: object,
+    columns: Mapping[str, np.ndarray], debias: str, *, smoothing: float = 0.0, min_cell: int = 1, **options: object
 ) -> Estimate | list[Estimate]:
     """Return pseudo-groups, small ones merged, and weights that balance them; see `pseudo_groups`.
 

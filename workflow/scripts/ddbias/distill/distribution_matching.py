@@ -201,8 +201,8 @@ PLUGIN = {
                     "description": "A further loss from pre-trained models, or null.",
                 },
             },
-        },
-    },
+        }
+    }
 }
 
 STEPS = ("published", "scaled")
@@ -367,12 +367,7 @@ class Distiller(Learner):
         return [(first, min(first + size, self.classes)) for first in range(0, self.classes, size)]
 
     def _match(
-        self,
-        images: torch.Tensor,
-        seeds: list[int],
-        targets: torch.Tensor,
-        classes: torch.Tensor,
-        scale: torch.Tensor,
+        self, images: torch.Tensor, seeds: list[int], targets: torch.Tensor, classes: torch.Tensor, scale: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return loss and gradient for the images of some classes; target r is for class ``classes[r]`` of these."""
         leaf = images.requires_grad_(True)

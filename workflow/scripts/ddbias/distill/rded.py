@@ -43,10 +43,7 @@ PLUGIN = {
             "seconds": "0",
             "seconds_once": "0.4 * network * classes * candidates * crops",
             "options": {
-                "models": {
-                    "type": "string",
-                    "description": "Name under `models`: the observer, and its network.",
-                },
+                "models": {"type": "string", "description": "Name under `models`: the observer, and its network."},
                 "candidates": {
                     "type": "integer",
                     "minimum": 1,
@@ -79,8 +76,8 @@ PLUGIN = {
                     "description": "Of soft labels (RDED; 20).",
                 },
             },
-        },
-    },
+        }
+    }
 }
 
 AT_ONCE = 256  # images; memory only

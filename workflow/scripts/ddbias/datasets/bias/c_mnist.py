@@ -29,22 +29,16 @@ PLUGIN = {
                 "C-MNIST of FairDD (arXiv 2411.19623); binarised digits in ten pure colours, or before them."
             ),
             "use": "CMnist",
-            "options": {
-                "where": {"$ref": "#/$defs/where"},
-                "variant": {"$ref": "#/$defs/variant"},
-            },
+            "options": {"where": {"$ref": "#/$defs/where"}, "variant": {"$ref": "#/$defs/variant"}},
         },
         "c_fmnist": {
             "description": (
                 "C-FMNIST of FairDD (arXiv 2411.19623); garments in shades of ten pure colours, or before them."
             ),
             "use": "CFmnist",
-            "options": {
-                "where": {"$ref": "#/$defs/where"},
-                "variant": {"$ref": "#/$defs/variant"},
-            },
+            "options": {"where": {"$ref": "#/$defs/where"}, "variant": {"$ref": "#/$defs/variant"}},
         },
-    },
+    }
 }
 
 PALETTE = np.array(

@@ -42,14 +42,11 @@ PLUGIN = {
                 "Nothing is injected; the source has its own attribute, or none is known. The ratio is natural."
             ),
             "use": "Unchanged",
-            "options": {
-                "pairs": {"$ref": "#/$defs/pairs"},
-                "pair_positions": {"$ref": "#/$defs/pair_positions"},
-            },
+            "options": {"pairs": {"$ref": "#/$defs/pairs"}, "pair_positions": {"$ref": "#/$defs/pair_positions"}},
             "natural": True,
             "own_attribute": True,
         },
-    },
+    }
 }
 
 

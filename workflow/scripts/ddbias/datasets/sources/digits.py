@@ -15,16 +15,9 @@ PLUGIN = {
                 "The 1,797 real handwritten digits of 8x8 pixels that ship with scikit-learn; 1,200 train, 597 test."
             ),
             "use": "load_digits",
-            "facts": {
-                "train": 1200,
-                "test": 597,
-                "classes": 10,
-                "channels": 1,
-                "side": 8,
-                "smallest_class": 116,
-            },
-        },
-    },
+            "facts": {"train": 1200, "test": 597, "classes": 10, "channels": 1, "side": 8, "smallest_class": 116},
+        }
+    }
 }
 
 TRAIN_SIZE = 1200

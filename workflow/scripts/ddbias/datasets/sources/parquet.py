@@ -35,11 +35,7 @@ PLUGIN = {
                     "default": "image",
                     "description": "Column: encoded bytes, or struct{bytes, path}.",
                 },
-                "label": {
-                    "type": "string",
-                    "default": "label",
-                    "description": "Column: integers, or strings.",
-                },
+                "label": {"type": "string", "default": "label", "description": "Column: integers, or strings."},
                 "attribute": {
                     "type": "string",
                     "default": "attribute",
@@ -50,8 +46,8 @@ PLUGIN = {
             },
             "files": ["train", "test"],
             "seconds": 2e-4,
-        },
-    },
+        }
+    }
 }
 
 BINARY = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)

@@ -23,13 +23,7 @@ __all__ = ["embed", "load_embeddings", "save_embeddings", "train_surrogate"]
 
 
 def train_surrogate(
-    split: Split,
-    *,
-    network: Mapping,
-    settings: Mapping,
-    seed: int,
-    device: torch.device,
-    checkpoint: Checkpoint,
+    split: Split, *, network: Mapping, settings: Mapping, seed: int, device: torch.device, checkpoint: Checkpoint
 ) -> tuple[Objective, dict[str, np.ndarray]]:
     """Train a surrogate on the labels of a split.
 

@@ -66,11 +66,7 @@ def embed(objective: Objective, split: Split, *, device: torch.device, batch_siz
 
 
 def save_embeddings(
-    path: str | Path,
-    embeddings: np.ndarray,
-    split: Split,
-    meta: Mapping,
-    **columns: np.ndarray,
+    path: str | Path, embeddings: np.ndarray, split: Split, meta: Mapping, **columns: np.ndarray
 ) -> None:
     """Write embeddings with the index, label and, where known, attribute of every sample.
 

@@ -23,13 +23,7 @@ COLUMNS = ("loss", "separation", "auc", "conflicting_share")  # of the history
 
 
 def train(
-    objective: Objective,
-    split: Split,
-    *,
-    settings: Mapping,
-    seed: int,
-    device: torch.device,
-    checkpoint: Checkpoint,
+    objective: Objective, split: Split, *, settings: Mapping, seed: int, device: torch.device, checkpoint: Checkpoint
 ) -> dict[str, np.ndarray]:
     """Train the network of an objective in place; see `ddbias.debias.surrogate.train_surrogate`.
 

@@ -25,12 +25,9 @@ PLUGIN = {
                 "Learning from failure (LfF, arXiv 2007.02561): a second network that is biased on purpose; the"
                 " samples at which it fails count more. By the recipe of the evaluation, where LfF uses Adam."
             ),
-            "options": {
-                "q": {"$ref": "#/$defs/debiasing_q"},
-                "decay": {"$ref": "#/$defs/debiasing_decay"},
-            },
-        },
-    },
+            "options": {"q": {"$ref": "#/$defs/debiasing_q"}, "decay": {"$ref": "#/$defs/debiasing_decay"}},
+        }
+    }
 }
 
 

@@ -43,11 +43,7 @@ PLUGIN = {
                     "default": "relu",
                     "description": "Activation (DC; relu).",
                 },
-                "pooling": {
-                    "enum": ["none", "max", "avg"],
-                    "default": "avg",
-                    "description": "Pooling (DC; avg).",
-                },
+                "pooling": {"enum": ["none", "max", "avg"], "default": "avg", "description": "Pooling (DC; avg)."},
             },
         },
         "convnet_bn": {
@@ -56,7 +52,7 @@ PLUGIN = {
             "fixed": {"norm": "batch"},
             "like": "convnet",
         },
-    },
+    }
 }
 
 

@@ -6,11 +6,7 @@ from torch import nn
 
 from ddbias.learning.networks.layers import Network, convolved, require_size
 
-PLUGIN = {
-    "network": {
-        "lenet": {"description": "As in DC.", "use": "LeNet", "counts": [0.65, 6.5]},
-    },
-}
+PLUGIN = {"network": {"lenet": {"description": "As in DC.", "use": "LeNet", "counts": [0.65, 6.5]}}}
 
 
 class LeNet(Network):

@@ -16,16 +16,11 @@ PLUGIN = {
                 "norm": {
                     "enum": ["none", "batch", "layer", "instance", "group"],
                     "description": "Normalisation; by default as in DC.",
-                },
+                }
             },
         },
-        "vgg11_bn": {
-            "description": "As in DC.",
-            "use": "VGG11",
-            "counts": [152.77, 151.6],
-            "fixed": {"norm": "batch"},
-        },
-    },
+        "vgg11_bn": {"description": "As in DC.", "use": "VGG11", "counts": [152.77, 151.6], "fixed": {"norm": "batch"}},
+    }
 }
 
 # Maps of the convolutions of each block; a max-pooling ends a block.

@@ -72,10 +72,7 @@ def front_matter(
         "size_categories": [next((name for limit, name in SIZES if images < limit), "n>1M")],
         "tags": TAGS,
         "configs": [
-            {
-                "config_name": entry.name,
-                "data_files": [{"split": "train", "path": data_file.format(name=entry.name)}],
-            }
+            {"config_name": entry.name, "data_files": [{"split": "train", "path": data_file.format(name=entry.name)}]}
             for entry in sets
         ],
         "dataset_info": [_info(entry, sizes[entry.name]) for entry in sets],

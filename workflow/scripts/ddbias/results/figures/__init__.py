@@ -15,10 +15,7 @@ from ddbias.base.plugins.given import need_kind
 from ddbias.data import store
 
 FILES = ("evaluations", "weights", "histories", "embeddings", "datasets", "distilled")
-FORMATS = {
-    "png": {"dpi": 150, "metadata": {"Software": None}},
-    "svg": {"metadata": {"Date": None, "Creator": None}},
-}
+FORMATS = {"png": {"dpi": 150, "metadata": {"Software": None}}, "svg": {"metadata": {"Date": None, "Creator": None}}}
 
 
 def plot(
