@@ -14,8 +14,8 @@ rule check_data:
         runtime=minutes("check_data"),
     params:
         code=code("check_data", dataset_kinds),
-        source=dataset_param("source"),
-        size=dataset_param("size"),
+        source=part(dataset_settings, "source"),
+        size=part(dataset_settings, "size"),
         ipc=largest_ipc,
     message:
         "Check {wildcards.dataset} with aligned ratio {wildcards.ratio}"

@@ -28,7 +28,7 @@ def network_kind(name):
 
 
 def dataset_kinds(wildcards):
-    settings = study.config["datasets"][wildcards.dataset]
+    settings = dataset_settings(wildcards)
     return ("source", settings["source"]["kind"]), ("bias", settings["bias"]["kind"])
 
 
@@ -89,4 +89,4 @@ def image_kinds(wildcards):
 
 
 def figure_kinds(wildcards):
-    return (("figure", figure_kind(wildcards)),)
+    return (("figure", figure_settings(wildcards)["kind"]),)

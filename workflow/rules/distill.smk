@@ -30,7 +30,7 @@ rule distill:
         code=code("distill", distiller_kinds),
         files=source_digests,
         settings=distiller_settings,
-        network=distiller_network,
+        network=network_of(distiller_settings),
         debias=debias_settings,
         ipc=ipc,
         seed=seed,

@@ -21,7 +21,7 @@ rule evaluate:
     params:
         code=code("evaluate", training_kinds),
         settings=evaluation_settings,
-        network=evaluation_network,
+        network=network_of(evaluation_settings),
         steps=whole_steps,
         seed=seed,
         device=study.config["device"],

@@ -25,8 +25,8 @@ rule make_table:
     params:
         code=code("make_table"),
         rows=table_rows,
-        caption=table_caption,
-        spread=table_spread,
+        caption=part(table_settings, "caption"),
+        spread=part(table_settings, "spread"),
     message:
         "Make the table {wildcards.table}"
     script:

@@ -24,7 +24,7 @@ rule measure_images:
     params:
         code=code("measure_images", image_kinds),
         settings=evaluation_settings,
-        network=evaluation_network,
+        network=network_of(evaluation_settings),
         seed=seed,
         device=study.config["device"],
         precision=study.config["precision"],

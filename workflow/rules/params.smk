@@ -1,6 +1,30 @@
 # The parameters of each stage: what changes a result, and nothing else.
-def dataset_param(key):
-    return lambda wildcards: study.config["datasets"][wildcards.dataset][key]
+def entry(section, wildcard):
+    """Return the parameter function of what a section of the study says of the name in a wildcard."""
+    return lambda wildcards: study.config[section][getattr(wildcards, wildcard)]
+
+
+def part(settings, key):
+    """Return the parameter function of a key of other settings."""
+    return lambda wildcards: settings(wildcards)[key]
+
+
+def network_of(settings):
+    """Return the parameter function of the network that settings name, None where they name none."""
+
+    def network(wildcards):
+        name = settings(wildcards).get("network")
+        return study.config["networks"][name] if name else None
+
+    return network
+
+
+dataset_settings = entry("datasets", "dataset")
+surrogate_settings = entry("surrogates", "surrogate")
+debias_settings = entry("debias", "debias")
+pool_settings = entry("models", "models")
+evaluation_settings = entry("evaluations", "evaluation")
+table_settings = entry("tables", "table")
 
 
 def ratio(wildcards):
@@ -21,26 +45,6 @@ def largest_ipc(wildcards):
     return max((int(cell.ipc) for cell in cells if cell.ipc != WHOLE), default=1)
 
 
-def surrogate_settings(wildcards):
-    return study.config["surrogates"][wildcards.surrogate]
-
-
-def surrogate_network(wildcards):
-    return study.config["networks"][surrogate_settings(wildcards)["network"]]
-
-
-def debias_settings(wildcards):
-    return study.config["debias"][wildcards.debias]
-
-
-def pool_settings(wildcards):
-    return study.config["models"][wildcards.models]
-
-
-def pool_network(wildcards):
-    return study.config["networks"][pool_settings(wildcards)["network"]]
-
-
 def pool_debias(wildcards):
     return None if pool_settings(wildcards)["domain"] else debias_settings(wildcards)
 
@@ -51,15 +55,6 @@ def member(wildcards):
 
 def distiller_settings(wildcards):
     return study.distiller(wildcards)
-
-
-def distiller_network(wildcards):
-    name = distiller_settings(wildcards).get("network")
-    return study.config["networks"][name] if name else None
-
-
-def evaluation_settings(wildcards):
-    return study.config["evaluations"][wildcards.evaluation]
 
 
 def attribute_settings(wildcards):
@@ -75,24 +70,8 @@ def whole_steps(wildcards):
     return settings["steps"] or evaluation_settings(wildcards)["whole_steps"]
 
 
-def evaluation_network(wildcards):
-    return study.config["networks"][evaluation_settings(wildcards)["network"]]
-
-
-def table_settings(wildcards):
-    return study.config["tables"][wildcards.table]
-
-
 def table_rows(wildcards):
     return study.table_rows(wildcards.table)
-
-
-def table_spread(wildcards):
-    return table_settings(wildcards)["spread"]
-
-
-def table_caption(wildcards):
-    return table_settings(wildcards)["caption"]
 
 
 def figure_settings(wildcards):
@@ -102,11 +81,3 @@ def figure_settings(wildcards):
     if "compare" in settings:
         return settings | {"rows": study.figure_rows(wildcards.figure)}
     return settings
-
-
-def figure_kind(wildcards):
-    return figure_settings(wildcards)["kind"]
-
-
-def figure_caption(wildcards):
-    return figure_settings(wildcards)["caption"]

@@ -21,9 +21,9 @@ rule plot:
         "../../envs/plot.yaml"
     params:
         code=code("plot", figure_kinds),
-        kind=figure_kind,
+        kind=part(figure_settings, "kind"),
         settings=figure_settings,
-        caption=figure_caption,
+        caption=part(figure_settings, "caption"),
     message:
         "Draw the figure {wildcards.figure}"
     script:

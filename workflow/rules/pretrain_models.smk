@@ -18,7 +18,7 @@ rule pretrain_models:
     params:
         code=code("pretrain_models", pool_kinds),
         settings=pool_settings,
-        network=pool_network,
+        network=network_of(pool_settings),
         debias=pool_debias,
         member=member,
         device=study.config["device"],

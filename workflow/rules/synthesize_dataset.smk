@@ -17,15 +17,15 @@ rule synthesize_dataset:
     params:
         code=code("synthesize_dataset", dataset_kinds),
         files=source_digests,
-        source=dataset_param("source"),
-        bias=dataset_param("bias"),
+        source=part(dataset_settings, "source"),
+        bias=part(dataset_settings, "bias"),
         ratio=ratio,
-        test=dataset_param("test"),
-        channels=dataset_param("channels"),
-        size=dataset_param("size"),
-        pad=dataset_param("pad"),
-        normalise=dataset_param("normalise"),
-        seed=dataset_param("seed"),
+        test=part(dataset_settings, "test"),
+        channels=part(dataset_settings, "channels"),
+        size=part(dataset_settings, "size"),
+        pad=part(dataset_settings, "pad"),
+        normalise=part(dataset_settings, "normalise"),
+        seed=part(dataset_settings, "seed"),
     message:
         "Make {wildcards.dataset} with aligned ratio {wildcards.ratio}"
     script:

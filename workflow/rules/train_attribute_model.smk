@@ -20,7 +20,7 @@ rule train_attribute_model:
     params:
         code=code("train_attribute_model", attribute_kinds),
         settings=attribute_settings,
-        network=evaluation_network,
+        network=network_of(evaluation_settings),
         device=study.config["device"],
         precision=study.config["precision"],
         threads=study.config["threads"],

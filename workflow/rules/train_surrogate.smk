@@ -19,7 +19,7 @@ rule train_surrogate:
     params:
         code=code("train_surrogate", surrogate_kinds),
         settings=surrogate_settings,
-        network=surrogate_network,
+        network=network_of(surrogate_settings),
         seed=seed,
         device=study.config["device"],
         precision=study.config["precision"],
