@@ -34,7 +34,7 @@ def die_with_run(run_pid: int) -> None:
         except ProcessLookupError:
             pass
         except (AttributeError, OSError):
-            while _alive(run_pid):
+            while progress.alive(run_pid):
                 time.sleep(1)
         else:
             import select
@@ -43,16 +43,6 @@ def die_with_run(run_pid: int) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="die-with-run", daemon=True).start()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def explain(error: BaseException) -> str | None:

@@ -141,7 +141,8 @@ def _read(path: Path) -> Told | None:
         about = json.loads(path.read_text())
         seconds = max(0.0, time.time() - path.stat().st_mtime)
         state, log, left = about["state"], str(about["log"]), about.get("left")
-        if state == RUNNING and (seconds > SILENT or _gone(about)):
+        here = about.get("host") == socket.gethostname()
+        if state == RUNNING and (seconds > SILENT or (here and not alive(int(about["pid"])))):
             state = STOPPED
         if state not in (RUNNING, FAILED, STOPPED):
             return None
@@ -152,16 +153,15 @@ def _read(path: Path) -> Told | None:
         return None
 
 
-def _gone(about: dict) -> bool:
-    if about.get("host") != socket.gethostname():
-        return False
+def alive(pid: int) -> bool:
+    """Tell whether there is a process of this machine."""
     try:
-        os.kill(int(about["pid"]), 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
+        return False
     except OSError:
         pass
-    return False
+    return True
 
 
 def _inside(log: str) -> tuple[Path, str]:
