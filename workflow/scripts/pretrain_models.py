@@ -20,25 +20,11 @@ def main(snakemake):
     weights = None
     if params.debias is not None:
         weights = real_settings(params.debias, split, snakemake.input.weights).weights
+    how = {"network": params.network, "settings": params.settings, "member": params.member}
     snapshots = pretraining.train_member(
-        split,
-        network=params.network,
-        settings=params.settings,
-        weights=weights,
-        member=params.member,
-        device=where,
-        precision=params.precision,
-        checkpoint=checkpoint,
+        split, weights=weights, device=where, precision=params.precision, checkpoint=checkpoint, **how
     )
-    pretraining.save_member(
-        snakemake.output.member,
-        snapshots,
-        split,
-        network=params.network,
-        settings=params.settings,
-        member=params.member,
-        provenance=provenance,
-    )
+    pretraining.save_member(snakemake.output.member, snapshots, split, provenance=provenance, **how)
     checkpoint.remove()
 
 

@@ -335,19 +335,11 @@ def _pools(
     for name, settings in study["models"].items():
         network = study["networks"][settings["network"]]
         for member in range(settings["count"]):
-            snapshots = pretraining.train_member(
-                split,
-                network=network,
-                settings=settings,
-                weights=weights,
-                member=member,
-                device=where,
-                precision=precision,
-                checkpoint=Checkpoint(None),
-            )
             path = folder / f"{name}{member}.safetensors"
-            how = {"network": network, "settings": settings, "member": member, "provenance": provenance}
-            pretraining.save_member(path, snapshots, split, **how)
+            how = {"network": network, "settings": settings, "member": member}
+            given = {"weights": weights, "device": where, "precision": precision, "checkpoint": Checkpoint(None)}
+            snapshots = pretraining.train_member(split, **how, **given)
+            pretraining.save_member(path, snapshots, split, **how, provenance=provenance)
             files.setdefault(name, []).append(path)
     return files
 
