@@ -65,7 +65,7 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
         axis.set_ylabel(f"{metric.replace('_', ' ')} (%)")
     style.title(figure, common)
     marks = {"hollow": (frame["converged"] == "false").any(), "crossed": frame["diverged"].any()}
-    handles, labels = style.legend(axes[0], *_legend(looks, axes[0]), **marks)
+    handles, labels = style.legend(axes[0], *style.points(axes[0], looks), **marks)
     ncols = min(4, style.columns(figure, labels))
     figure.set_figheight(figure.get_figheight() + 0.19 * max(0, -(-len(labels) // ncols) - 2))  # room for its lines
     figure.legend(handles, labels, loc="outside lower center", ncols=ncols, title="debias")
@@ -108,12 +108,3 @@ def _slot(distiller: str, ipc: str) -> str:
 
 def _same(rows, distiller: str, ipc: str):
     return (rows["distiller"] == distiller) & (rows["ipc"] == ipc)
-
-
-def _legend(looks: dict[str, dict], axis) -> tuple[list, list[str]]:
-    """Return handles and labels: one per debias, in the order of the points."""
-    handles = [
-        axis.plot([], [], linestyle="none", markersize=6, **style.marker(look["color"]), **look)[0]
-        for look in looks.values()
-    ]
-    return handles, list(map(names.text, looks))

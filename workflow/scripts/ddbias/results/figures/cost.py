@@ -87,12 +87,8 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
     axes[0].set_xscale("log")
     axes[0].xaxis.set_major_formatter("{x:g}")
     axes[0].set_ylabel(f"{metric.replace('_', ' ')} (%)")
-    handles = [
-        axes[0].plot([], [], markersize=6, linestyle="none", **style.marker(look["color"]), **look)[0]
-        for look in looks.values()
-    ]
     marks = {"hollow": points["hollow"].any(), "crossed": points["diverged"].any()}
-    handles, labels = style.legend(axes[0], handles, list(map(names.text, looks)), **marks)
+    handles, labels = style.legend(axes[0], *style.points(axes[0], looks), **marks)
     style.title(figure, style.describe(dict(zip(SET[:2], key, strict=True)) for key, _ in frame.groupby(SET[:2]))[1])
     figure.legend(handles, labels, loc="outside lower center", ncols=style.columns(figure, labels), title="debias")
     return figure

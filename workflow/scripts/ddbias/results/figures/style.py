@@ -89,6 +89,14 @@ def cross(axis, x, y):
     return axis.plot(x, y, "x", linestyle="none", **look)[0]
 
 
+def points(axis, looks: dict[str, dict]) -> tuple[list, list[str]]:
+    """Return handles and labels of a legend: a marker for each debias, in the order of the looks."""
+    handles = [
+        axis.plot([], [], linestyle="none", markersize=6, **marker(look["color"]), **look)[0] for look in looks.values()
+    ]
+    return handles, list(map(names.text, looks))
+
+
 def legend(axis, handles: list, labels: list[str], *, hollow: bool, crossed: bool) -> tuple[list, list[str]]:
     """Return handles and labels of a legend, with those of hollow and crossed markers if there are any."""
     if hollow:
