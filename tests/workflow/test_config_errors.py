@@ -27,15 +27,6 @@ def test_every_mistake_is_one_line_that_names_the_file(checkout):
     ]
 
 
-def test_too_many_images_per_class_stop_the_run(checkout):
-    study = yaml.safe_load((checkout / checkout.study()).read_text())
-    study["grid"][0]["ipc"] = [1, 200]
-    checkout.study(grid=study["grid"])
-    assert said(checkout, "tiny.yaml") == [
-        "ddbias: tiny.yaml: grid[0].ipc[1] = 200: must be at most 116, the smallest class of digits_fg"
-    ]
-
-
 def test_a_mistake_on_the_command_line_names_it(pristine):
     (line,) = said(pristine, "", "--config", "devise=cpu")
     assert line.startswith("ddbias: config.yaml, --config devise: devise = 'cpu': unknown key; known: study, scale, ")

@@ -69,14 +69,3 @@ def test_every_distiller_comes_to_the_table(checkout):
         rows = list(csv.DictReader(file))
     assert {row["distiller"] for row in rows} == set(STUDY["distillers"])
     assert all(row["n"] == "1" for row in rows)
-
-
-def test_a_missing_pool_is_one_line(checkout):
-    wrong = {**STUDY["distillers"], "mtt": {**STUDY["distillers"]["mtt"], "models": "expert"}}
-    wrong["guided"] = {**wrong["guided"], "guidance": {"kind": "clom", "models": ["guide"]}}
-    checkout.study(**{**STUDY, "distillers": wrong}, grid=cells(list(STUDY["distillers"]), "uniform"))
-    status, output = checkout.run("tiny.yaml", "--dry-run")
-    assert status != 0
-    assert "distillers.mtt.models = 'expert': not defined under models" in output
-    assert "distillers.guided.guidance.models[0] = 'guide': not defined under models" in output
-    assert "Did you mean 'experts'" in output

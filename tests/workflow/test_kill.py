@@ -88,6 +88,13 @@ def complete(checkout, undisturbed, target="tables"):
     assert checkout.planned("long.yaml", target) == {}
 
 
+def script(checkout):
+    """Return the id of the interpreter of the running script, not of the shell that Snakemake puts around it."""
+    scripts = [pid for pid, command in processes(checkout).items() if ".snakemake/scripts/" in command]
+    (job,) = [pid for pid in scripts if "python" in os.readlink(f"/proc/{pid}/exe")]
+    return job
+
+
 @pytest.mark.thorough
 def test_jobs_end_with_a_killed_snakemake(running, undisturbed):
     checkout, process = running
@@ -104,13 +111,6 @@ def test_killed_group(running, undisturbed):
     complete(checkout, undisturbed)
 
 
-def script(checkout):
-    """Return the id of the interpreter of the running script, not of the shell that Snakemake puts around it."""
-    scripts = [pid for pid, command in processes(checkout).items() if ".snakemake/scripts/" in command]
-    (job,) = [pid for pid in scripts if "python" in os.readlink(f"/proc/{pid}/exe")]
-    return job
-
-
 @pytest.mark.thorough
 def test_killed_job(running, undisturbed):
     checkout, process = running
@@ -122,8 +122,12 @@ def test_killed_job(running, undisturbed):
     complete(checkout, undisturbed, DISTILLED)
 
 
-def stopped(checkout, process, undisturbed):
-    """A run whose job got SIGTERM ends at once and says so; the last state is kept."""
+@pytest.mark.thorough
+@pytest.mark.parametrize("group", [False, True])
+def test_a_job_that_is_stopped_ends_at_once_and_says_so(running, undisturbed, group):
+    """The last state is kept."""
+    checkout, process = running
+    os.killpg(process.pid, signal.SIGTERM) if group else os.kill(script(checkout), signal.SIGTERM)
     began = time.monotonic()
     status, output = checkout.finish(process)
     assert status != 0
@@ -133,20 +137,6 @@ def stopped(checkout, process, undisturbed):
     assert SAID in output  # without opening a log
     assert "Traceback" not in (checkout / LOG).read_text()
     complete(checkout, undisturbed, DISTILLED)
-
-
-@pytest.mark.thorough
-def test_stopped_job(running, undisturbed):
-    checkout, process = running
-    os.kill(script(checkout), signal.SIGTERM)
-    stopped(checkout, process, undisturbed)
-
-
-@pytest.mark.thorough
-def test_stopped_group(running, undisturbed):
-    checkout, process = running
-    os.killpg(process.pid, signal.SIGTERM)
-    stopped(checkout, process, undisturbed)
 
 
 @pytest.mark.thorough

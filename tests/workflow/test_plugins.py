@@ -45,18 +45,6 @@ def test_a_plug_in_outside_the_checkout_runs_to_the_table_and_an_edit_reruns_its
     assert f"ddbias: {said}" in output
 
 
-def test_a_mistake_in_its_options_is_one_line(checkout):
-    status, output = checkout.run(with_plugin(checkout, secnd=0.3))
-    assert status == 1
-    assert "Traceback" not in output
-    assert not (checkout / "results").exists()
-    known = "kind, iterations, real_batch, learning_rate, momentum, init, second"
-    last = output.splitlines()[-1]
-    assert last == (
-        f"ddbias: tiny.yaml: distillers.mine.secnd = 0.3: unknown key; known: {known}. Did you mean 'second'?"
-    )
-
-
 def test_a_plug_in_that_is_not_there_is_one_line(checkout):
     config = with_plugin(checkout)
     (checkout.folder.parent / "my method.py").unlink()

@@ -128,12 +128,6 @@ def test_a_dry_run_says_what_the_study_takes_however_it_is_spelled(pristine):
     assert "ddbias: together about " in output
 
 
-def test_workflow_passes_the_linter(pristine):
-    status, output = pristine.run("", "--lint")
-    assert status == 0, output
-    assert "Congratulations" in output
-
-
 def test_rules_are_formatted(pristine):
     pytest.importorskip("snakefmt")
     status, output = pristine.finish(pristine.start("-m", "snakefmt", "--check", "Snakefile", "workflow"))

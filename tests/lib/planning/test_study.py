@@ -238,6 +238,7 @@ def test_a_metric_has_rows_for_the_evaluations_that_measure_it():
 
 
 LOOK = {"kind": "images", "network": "small"}
+POOL = {"experts": {"kind": "experts", "network": "small"}}
 
 
 @pytest.mark.parametrize(
@@ -295,6 +296,15 @@ LOOK = {"kind": "images", "network": "small"}
         (
             {"distillers__dm__network": "big"},
             "distillers.dm.network = 'big': not defined under networks; defined: small.",
+        ),
+        (
+            {"models": POOL, "distillers__mtt": {"kind": "mtt", "models": "expert"}},
+            "distillers.mtt.models = 'expert': not defined under models; defined: experts. Did you mean 'experts'?",
+        ),
+        (
+            {"models": POOL, "distillers__dm__guidance": {"kind": "clom", "models": ["expert"]}},
+            "distillers.dm.guidance.models[0] = 'expert': not defined under models; defined: experts. Did you mean "
+            "'experts'?",
         ),
         (
             {"surrogates__supcon__network": "big"},
