@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import torch
 from ddbias import testing
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
@@ -29,12 +28,12 @@ class Selection(Selector):
 """
 
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def nothing_stays():
     yield
-    torch.set_num_threads(before)
     plugins.use([])
 
 

@@ -20,11 +20,6 @@ STEP = 3
 pytestmark = pytest.mark.usefixtures("one_thread", "unprobed")
 
 
-@pytest.fixture(scope="module")
-def split(few_digits):
-    return few_digits()
-
-
 def real_side(split, how):
     weights = np.random.default_rng(0).exponential(size=len(split)) ** 2
     given = {

@@ -32,11 +32,6 @@ by_debias = pytest.mark.parametrize("how", KINDS, ids=NAMES)
 pytestmark = pytest.mark.usefixtures("one_thread", "unprobed")
 
 
-@pytest.fixture(scope="module")
-def split(few_digits):
-    return few_digits()
-
-
 def real_side(split, how, size=BATCH):
     return RealSide(split.labels, real_settings(how, split, None), batch_size=size, seed=0)
 

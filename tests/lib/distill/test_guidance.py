@@ -27,11 +27,6 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def split(few_digits):
-    return few_digits("train", per_class=20)
-
-
-@pytest.fixture(scope="module")
 def pools(split, tmp_path_factory):
     """Two pools of two members each, narrow and wide."""
     folder = tmp_path_factory.mktemp("pools")

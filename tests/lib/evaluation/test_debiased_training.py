@@ -26,13 +26,7 @@ from torch.nn.functional import cross_entropy
 CPU = torch.device("cpu")
 LEARNERS = {"lff": lff.Learner, "selecmix": selecmix.Learner, "dfa": dfa.Learner}
 
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def builder(name="convnet", *, size=8, classes=3, **options):
