@@ -157,71 +157,49 @@ def selector(option):
         ("PLUGIN = dict(a=1)\n", "plug-in mine.py: PLUGIN in line 1 must be written out: only mappings, lists, "),
         ("PLUGIN = ['distiller']\n", "plug-in mine.py: PLUGIN must be a mapping from names"),
         ("PLUGIN = {1: {}}\n", "plug-in mine.py: PLUGIN must be a mapping from names"),
-        (
-            "PLUGIN = {'distillers': {}}\n",
-            "plug-in mine.py: PLUGIN has the unknown section 'distillers'; known: source, bias, network, "
-            "surrogate, debias, distiller, guidance, debiasing, figure. Did you mean 'distiller'?",
-        ),
+        ("PLUGIN = {'distillers': {}}\n",
+         "plug-in mine.py: PLUGIN has the unknown section 'distillers'; known: source, bias, network, surrogate, "
+         "debias, distiller, guidance, debiasing, figure. Did you mean 'distiller'?"),
         ("PLUGIN = {'distiller': 'mine'}\n", "plug-in mine.py: PLUGIN['distiller'] must be a mapping from names"),
         ("PLUGIN = {'distiller': {'a': []}}\n", "plug-in mine.py: distiller 'a' must be a mapping from names"),
-        (
-            "PLUGIN = {'distiller': {'a b': {}}}\n",
-            "distiller 'a b' must have a name of letters, digits and underscores",
-        ),
-        (
-            "PLUGIN = {'distiller': {'a': {'option': {}}}}\n",
-            "plug-in mine.py: distiller 'a' has the unknown key 'option'; known: description, use, like, "
-            "required, options, files, seconds, seconds_fast, seconds_once, megabytes. Did you mean 'options'?",
-        ),
+        ("PLUGIN = {'distiller': {'a b': {}}}\n",
+         "distiller 'a b' must have a name of letters, digits and underscores"),
+        ("PLUGIN = {'distiller': {'a': {'option': {}}}}\n",
+         "plug-in mine.py: distiller 'a' has the unknown key 'option'; known: description, use, like, required, "
+         "options, files, seconds, seconds_fast, seconds_once, megabytes. Did you mean 'options'?"),
         ("PLUGIN = {'distiller': {'a': {'required': 'x'}}}\n", "must have a list under 'required', not 'x'"),
         ("PLUGIN = {'distiller': {'a': {'required': ['x']}}}\n", "requires 'x', which is none of its options: none"),
-        (
-            "PLUGIN = {'distiller': {'a': {'options': {'kind': {}}}}}\n",
-            "the option 'kind', which must be a JSON schema",
-        ),
+        ("PLUGIN = {'distiller': {'a': {'options': {'kind': {}}}}}\n",
+         "the option 'kind', which must be a JSON schema"),
         (DECLARED, "distiller 'firsts' needs a class Distiller, Selection or Assembly, and the file defines none"),
         (DECLARED + LEARNER, "'firsts' learns images, so it needs the option 'iterations', with a default or required"),
-        (
-            "PLUGIN = {'debias': {'a': {}}}\n",
-            "needs a function sample_weights or estimate, and the file defines neither",
-        ),
-        (
-            "PLUGIN = {'debias': {'a': {}}}\ndef estimate(): pass\n",
-            "debias 'a' has estimate only, so it must require the option 'surrogate'",
-        ),
-        (
-            "PLUGIN = {'debias': {'a': {'options': {'surrogate': {}}}}}\ndef sample_weights(): pass\n",
-            "debias 'a' has the option 'surrogate', but no function estimate that reads it",
-        ),
+        ("PLUGIN = {'debias': {'a': {}}}\n",
+         "needs a function sample_weights or estimate, and the file defines neither"),
+        ("PLUGIN = {'debias': {'a': {}}}\ndef estimate(): pass\n",
+         "debias 'a' has estimate only, so it must require the option 'surrogate'"),
+        ("PLUGIN = {'debias': {'a': {'options': {'surrogate': {}}}}}\ndef sample_weights(): pass\n",
+         "debias 'a' has the option 'surrogate', but no function estimate that reads it"),
         ("PLUGIN = {'source': {'a': {}}}\n", "source 'a' needs the key 'use': the name of its function or class"),
-        (
-            "PLUGIN = {'source': {'a': {'use': 'laod'}}}\ndef load(): pass\n",
-            "source 'a' needs laod, which the file does not define. Did you mean 'load'?",
-        ),
+        ("PLUGIN = {'source': {'a': {'use': 'laod'}}}\ndef load(): pass\n",
+         "source 'a' needs laod, which the file does not define. Did you mean 'load'?"),
         ("PLUGIN = {'distiller': {'a': {'use': 'x'}}}\n", "distiller 'a' takes no 'use'; that is for source, bias, "),
         ("PLUGIN = {'guidance': {'a': {}}}\n", "guidance 'a' needs Guidance, which the file does not define"),
         (SELECTOR.replace("firsts", "dm") % "{}", "plug-in mine.py: distiller 'dm' is built in; choose another name"),
         (selector('"integer"'), "has the option 'x', which must be a JSON schema"),
-        (
-            selector('{"typ": "integer"}'),
-            "option 'x' with the unknown keyword 'typ'; known: type, *Did you mean 'type'?",
-        ),
+        (selector('{"typ": "integer"}'),
+         "option 'x' with the unknown keyword 'typ'; known: type, *Did you mean 'type'?"),
         (selector('{"type": "int"}'), "'x' with the unknown type 'int'; known: string, *"),
         (selector('{"type": ["number", "nul"]}'), "'x' with the unknown type 'nul'; *Did you mean 'null'?"),
         (selector('{"x-scale": "epoch"}'), "'x' with the unknown x-scale 'epoch'; *Did you mean 'epochs'?"),
         (selector('{"$ref": "#/$defs/augmen"}'), "unknown $ref '#/$defs/augmen'; *Did you mean '#/$defs/augment'?"),
         (selector('{"minimum": "low"}'), "option 'x', which is no JSON schema: 'low' is not of type 'number'"),
-        (
-            selector('{"type": "integer", "default": 0.5}'),
-            "option 'x' with a wrong default: 0.5 is not of type 'integer'",
-        ),
+        (selector('{"type": "integer", "default": 0.5}'),
+         "option 'x' with a wrong default: 0.5 is not of type 'integer'"),
         (selector('{"type": "array", "items": {"typ": 1}}'), "has the option 'x[]' with the unknown keyword 'typ'"),
-        (
-            selector('{"$ref": "#/$defs/augment", "default": "colour"}'),
-            "option 'x' with a wrong default: 'colour' does",
-        ),
+        (selector('{"$ref": "#/$defs/augment", "default": "colour"}'),
+         "option 'x' with a wrong default: 'colour' does"),
     ],
-)
+)  # fmt: skip
 def test_a_broken_file_is_one_line(write, content, said):
     line = mistake(study(write(content), kind="firsts"))
     parts = said.split("*")

@@ -244,46 +244,27 @@ POOL = {"experts": {"kind": "experts", "network": "small"}}
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (
-            {"grid__0__dataset": "digts_fg"},
-            "grid[0].dataset = 'digts_fg': not defined under datasets; defined: digits_fg, mnist_own. "
-            "Did you mean 'digits_fg'?",
-        ),
-        (
-            {"grid__0__distillers": ["dn"]},
-            "grid[0].distillers[0] = 'dn': not defined under distillers; defined: dm, whole. Did you mean 'dm'?",
-        ),
-        (
-            {"grid__0__debias": ["uniform", "kde", "kd"]},
-            "grid[0].debias[2] = 'kd': not defined under debias; defined: uniform, kde. Did you mean 'kde'?",
-        ),
-        (
-            {"grid__1__evaluations": ["resnet"]},
-            "grid[1].evaluations[0] = 'resnet': not defined under evaluations; defined: convnet.",
-        ),
-        (
-            {"evaluations__convnet__network": "smal"},
-            "evaluations.convnet.network = 'smal': not defined under networks; defined: small. Did you mean 'small'?",
-        ),
-        (
-            {"evaluations__look": {**LOOK, "network": "smal"}},
-            "evaluations.look.network = 'smal': not defined under networks; defined: small. Did you mean 'small'?",
-        ),
-        (
-            {"evaluations__look": {**LOOK, "surrogate": "supcn"}},
-            "evaluations.look.surrogate = 'supcn': not defined under surrogates; defined: supcon. "
-            "Did you mean 'supcon'?",
-        ),
-        (
-            {"tables__main__metrics": ["accuracy", "coverage"]},
-            "tables.main.metrics[1] = 'coverage': not measured by convnet, needs an evaluation of kind images; "
-            "defined: none",
-        ),
-        (
-            {"evaluations__look": LOOK, "figures__accuracy__metric": "aligned_share"},
-            "figures.accuracy.metric = 'aligned_share': not measured by convnet, needs an evaluation of kind images; "
-            "defined: look",
-        ),
+        ({"grid__0__dataset": "digts_fg"},
+         "grid[0].dataset = 'digts_fg': not defined under datasets; defined: digits_fg, mnist_own. Did you mean "
+         "'digits_fg'?"),
+        ({"grid__0__distillers": ["dn"]},
+         "grid[0].distillers[0] = 'dn': not defined under distillers; defined: dm, whole. Did you mean 'dm'?"),
+        ({"grid__0__debias": ["uniform", "kde", "kd"]},
+         "grid[0].debias[2] = 'kd': not defined under debias; defined: uniform, kde. Did you mean 'kde'?"),
+        ({"grid__1__evaluations": ["resnet"]},
+         "grid[1].evaluations[0] = 'resnet': not defined under evaluations; defined: convnet."),
+        ({"evaluations__convnet__network": "smal"},
+         "evaluations.convnet.network = 'smal': not defined under networks; defined: small. Did you mean 'small'?"),
+        ({"evaluations__look": {**LOOK, "network": "smal"}},
+         "evaluations.look.network = 'smal': not defined under networks; defined: small. Did you mean 'small'?"),
+        ({"evaluations__look": {**LOOK, "surrogate": "supcn"}},
+         "evaluations.look.surrogate = 'supcn': not defined under surrogates; defined: supcon. Did you mean 'supcon'?"),
+        ({"tables__main__metrics": ["accuracy", "coverage"]},
+         "tables.main.metrics[1] = 'coverage': not measured by convnet, needs an evaluation of kind images; defined: "
+         "none"),
+        ({"evaluations__look": LOOK, "figures__accuracy__metric": "aligned_share"},
+         "figures.accuracy.metric = 'aligned_share': not measured by convnet, needs an evaluation of kind images; "
+         "defined: look"),
         (
             {
                 "evaluations__look": LOOK,
@@ -293,77 +274,43 @@ POOL = {"experts": {"kind": "experts", "network": "small"}}
             "figures.accuracy.metric = 'unbiased_accuracy': not measured by look, needs an evaluation of kind "
             "training; defined: convnet",
         ),
-        (
-            {"distillers__dm__network": "big"},
-            "distillers.dm.network = 'big': not defined under networks; defined: small.",
-        ),
-        (
-            {"models": POOL, "distillers__mtt": {"kind": "mtt", "models": "expert"}},
-            "distillers.mtt.models = 'expert': not defined under models; defined: experts. Did you mean 'experts'?",
-        ),
-        (
-            {"models": POOL, "distillers__dm__guidance": {"kind": "clom", "models": ["expert"]}},
-            "distillers.dm.guidance.models[0] = 'expert': not defined under models; defined: experts. Did you mean "
-            "'experts'?",
-        ),
-        (
-            {"surrogates__supcon__network": "big"},
-            "surrogates.supcon.network = 'big': not defined under networks; defined: small.",
-        ),
-        (
-            {"debias__kde__surrogate": "supcn"},
-            "debias.kde.surrogate = 'supcn': not defined under surrogates; defined: supcon. Did you mean 'supcon'?",
-        ),
-        (
-            {"debias__kde": {"kind": "fairdd", "groups": "clusters"}, "figures": {}},
-            "debias.kde.groups = clusters: needs a surrogate; defined: supcon",
-        ),
-        (
-            {"debias__kde": {"kind": "cobra", "surrogate": "supcon"}},
-            "debias.kde.surrogate = 'supcon': not used with groups: attribute; leave it out or choose other groups",
-        ),
-        (
-            {"debias__kde": {"kind": "group_balanced", "groups": "predicted", "surrogate": "supcon"}},
-            "debias.kde.surrogate = 'supcon': groups: predicted needs one of kind cross_entropy or "
-            "cross_fitted or generalised_ce or lff, not supcon",
-        ),
-        (
-            {"debias__kde": {"kind": "dpr", "surrogate": "supcon"}},
-            "debias.kde.surrogate = 'supcon': dpr needs one of kind cross_entropy or cross_fitted or "
-            "generalised_ce or lff, not supcon",
-        ),
-        (
-            {"debias__kde": {"kind": "dpr", "surrogate": "supcon", "temperature": 0}},
-            "debias.kde.temperature = 0: must be above 0",
-        ),
-        (
-            {"debias__kde": {"kind": "spare", "surrogate": "supcon", "max_clusters": 1}},
-            "debias.kde.max_clusters = 1: must be at least 2",
-        ),
-        (
-            {"debias__kde": {"kind": "fairdd", "clusters": 3}, "figures": {}},
-            "debias.kde.clusters = 3: only used with groups: clusters",
-        ),
-        (
-            {"debias__kde": {"kind": "fairdd", "known": 0.1}, "figures": {}},
-            "debias.kde.known = 0.1: only used with groups: clusters or dbscan or predicted",
-        ),
-        (
-            {"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "known": 1.5}},
-            "debias.kde.known = 1.5: must be at most 1",
-        ),
-        (
-            {"debias__kde": {"kind": "cobra", "groups": "dbscan"}, "figures": {}},
-            "debias.kde.groups = dbscan: needs a surrogate; defined: supcon",
-        ),
-        (
-            {"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "eps": 0.2}},
-            "debias.kde.eps = 0.2: only used with groups: dbscan",
-        ),
-        (
-            {"debias__kde": {"kind": "cobra", "groups": "dbscan", "surrogate": "supcon", "eps": 2.5}},
-            "debias.kde.eps = 2.5: must be at most 2",
-        ),
+        ({"distillers__dm__network": "big"},
+         "distillers.dm.network = 'big': not defined under networks; defined: small."),
+        ({"models": POOL, "distillers__mtt": {"kind": "mtt", "models": "expert"}},
+         "distillers.mtt.models = 'expert': not defined under models; defined: experts. Did you mean 'experts'?"),
+        ({"models": POOL, "distillers__dm__guidance": {"kind": "clom", "models": ["expert"]}},
+         "distillers.dm.guidance.models[0] = 'expert': not defined under models; defined: experts. Did you mean "
+         "'experts'?"),
+        ({"surrogates__supcon__network": "big"},
+         "surrogates.supcon.network = 'big': not defined under networks; defined: small."),
+        ({"debias__kde__surrogate": "supcn"},
+         "debias.kde.surrogate = 'supcn': not defined under surrogates; defined: supcon. Did you mean 'supcon'?"),
+        ({"debias__kde": {"kind": "fairdd", "groups": "clusters"}, "figures": {}},
+         "debias.kde.groups = clusters: needs a surrogate; defined: supcon"),
+        ({"debias__kde": {"kind": "cobra", "surrogate": "supcon"}},
+         "debias.kde.surrogate = 'supcon': not used with groups: attribute; leave it out or choose other groups"),
+        ({"debias__kde": {"kind": "group_balanced", "groups": "predicted", "surrogate": "supcon"}},
+         "debias.kde.surrogate = 'supcon': groups: predicted needs one of kind cross_entropy or cross_fitted or "
+         "generalised_ce or lff, not supcon"),
+        ({"debias__kde": {"kind": "dpr", "surrogate": "supcon"}},
+         "debias.kde.surrogate = 'supcon': dpr needs one of kind cross_entropy or cross_fitted or generalised_ce or "
+         "lff, not supcon"),
+        ({"debias__kde": {"kind": "dpr", "surrogate": "supcon", "temperature": 0}},
+         "debias.kde.temperature = 0: must be above 0"),
+        ({"debias__kde": {"kind": "spare", "surrogate": "supcon", "max_clusters": 1}},
+         "debias.kde.max_clusters = 1: must be at least 2"),
+        ({"debias__kde": {"kind": "fairdd", "clusters": 3}, "figures": {}},
+         "debias.kde.clusters = 3: only used with groups: clusters"),
+        ({"debias__kde": {"kind": "fairdd", "known": 0.1}, "figures": {}},
+         "debias.kde.known = 0.1: only used with groups: clusters or dbscan or predicted"),
+        ({"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "known": 1.5}},
+         "debias.kde.known = 1.5: must be at most 1"),
+        ({"debias__kde": {"kind": "cobra", "groups": "dbscan"}, "figures": {}},
+         "debias.kde.groups = dbscan: needs a surrogate; defined: supcon"),
+        ({"debias__kde": {"kind": "cobra", "groups": "clusters", "surrogate": "supcon", "eps": 0.2}},
+         "debias.kde.eps = 0.2: only used with groups: dbscan"),
+        ({"debias__kde": {"kind": "cobra", "groups": "dbscan", "surrogate": "supcon", "eps": 2.5}},
+         "debias.kde.eps = 2.5: must be at most 2"),
         (
             {
                 "tables__main__metrics": ["accuracy", "conflicting_amplification"],
@@ -380,99 +327,58 @@ POOL = {"experts": {"kind": "experts", "network": "small"}}
             "evaluation=convnet, which the grid does not make. Nearest: dataset=digits_fg ratio=0.95 distiller=whole "
             "debias=uniform ipc=all evaluation=convnet",
         ),
-        (
-            {"tables__main__against": "kd"},
-            "tables.main.against = 'kd': not defined under debias; defined: uniform, kde. Did you mean 'kde'?",
-        ),
-        (
-            {"grid__0__debias": ["uniform"], "tables__main": {"against": "kde"}, "figures": {}},
-            "tables.main.against = 'kde': the grid makes no row of the table with this debias and with another one",
-        ),
-        (
-            {"evaluations__convnet": {"network": "small", "cutmix": 0.5, "debiasing": "lff"}},
-            "evaluations.convnet.cutmix = 0.5: debiasing lff has a loss of its own; choose one of them",
-        ),
-        (
-            {"evaluations__convnet": {"network": "small", "augment_rule": "dc", "augment": "color_crop"}},
-            "evaluations.convnet.augment = color_crop: the rule dc has crop, scale, rotate only, not color",
-        ),
-        (
-            {"evaluations__convnet": {"network": "small", "augment_rule": "idc"}},
-            "evaluations.convnet.augment_rule = idc: augment is none; name its pieces, or leave the rule out",
-        ),
-        (
-            {"debias__kde": {"kind": "lff_weights", "surrogate": "supcon"}},
-            "debias.kde.surrogate = 'supcon': lff_weights needs one of kind lff, not supcon",
-        ),
-        (
-            {"debias__kde": {"kind": "loss_weighted", "surrogate": "supcon"}},
-            "debias.kde.surrogate = 'supcon': loss_weighted needs one of kind "
-            "cross_entropy or cross_fitted or generalised_ce or lff, "
-            "not supcon",
-        ),
-        (
-            {"debias__kde": {"kind": "loss_weighted", "surrogate": "supcn"}},
-            "debias.kde.surrogate = 'supcn': not defined under surrogates; defined: supcon. Did you mean 'supcon'?",
-        ),
-        (
-            {"tables__main__cells__0__distillers": ["dmm"], "tables__main__published": []},
-            "tables.main.cells[0].distillers[0] = 'dmm': not defined under distillers; defined: dm, whole. "
-            "Did you mean 'dm'?",
-        ),
-        (
-            {"figures__accuracy__evaluation": "covnet"},
-            "figures.accuracy.evaluation = 'covnet': not defined under evaluations; defined: convnet. "
-            "Did you mean 'convnet'?",
-        ),
-        (
-            {"grid__0__ratios": [0.95, 0.1, "natural"]},
-            "grid[0].ratios[2] = natural: must be a number, since a bias is injected in digits_fg",
-        ),
-        (
-            {"grid__1__dataset": "mnist_own"},
-            "grid[1].ratios[0] = 0.95: must be 'natural', since its bias is none in mnist_own",
-        ),
-        (
-            {"grid__0__ipc": [1, 10, "all"]},
-            "grid[0].ipc[2] = all: the distiller dm takes a number; give it its own entry",
-        ),
+        ({"tables__main__against": "kd"},
+         "tables.main.against = 'kd': not defined under debias; defined: uniform, kde. Did you mean 'kde'?"),
+        ({"grid__0__debias": ["uniform"], "tables__main": {"against": "kde"}, "figures": {}},
+         "tables.main.against = 'kde': the grid makes no row of the table with this debias and with another one"),
+        ({"evaluations__convnet": {"network": "small", "cutmix": 0.5, "debiasing": "lff"}},
+         "evaluations.convnet.cutmix = 0.5: debiasing lff has a loss of its own; choose one of them"),
+        ({"evaluations__convnet": {"network": "small", "augment_rule": "dc", "augment": "color_crop"}},
+         "evaluations.convnet.augment = color_crop: the rule dc has crop, scale, rotate only, not color"),
+        ({"evaluations__convnet": {"network": "small", "augment_rule": "idc"}},
+         "evaluations.convnet.augment_rule = idc: augment is none; name its pieces, or leave the rule out"),
+        ({"debias__kde": {"kind": "lff_weights", "surrogate": "supcon"}},
+         "debias.kde.surrogate = 'supcon': lff_weights needs one of kind lff, not supcon"),
+        ({"debias__kde": {"kind": "loss_weighted", "surrogate": "supcon"}},
+         "debias.kde.surrogate = 'supcon': loss_weighted needs one of kind cross_entropy or cross_fitted or "
+         "generalised_ce or lff, not supcon"),
+        ({"debias__kde": {"kind": "loss_weighted", "surrogate": "supcn"}},
+         "debias.kde.surrogate = 'supcn': not defined under surrogates; defined: supcon. Did you mean 'supcon'?"),
+        ({"tables__main__cells__0__distillers": ["dmm"], "tables__main__published": []},
+         "tables.main.cells[0].distillers[0] = 'dmm': not defined under distillers; defined: dm, whole. Did you mean "
+         "'dm'?"),
+        ({"figures__accuracy__evaluation": "covnet"},
+         "figures.accuracy.evaluation = 'covnet': not defined under evaluations; defined: convnet. Did you mean "
+         "'convnet'?"),
+        ({"grid__0__ratios": [0.95, 0.1, "natural"]},
+         "grid[0].ratios[2] = natural: must be a number, since a bias is injected in digits_fg"),
+        ({"grid__1__dataset": "mnist_own"},
+         "grid[1].ratios[0] = 0.95: must be 'natural', since its bias is none in mnist_own"),
+        ({"grid__0__ipc": [1, 10, "all"]},
+         "grid[0].ipc[2] = all: the distiller dm takes a number; give it its own entry"),
         ({"grid__1__ipc": [5]}, "grid[1].ipc[0] = 5: the distiller whole takes only all; give it its own entry"),
         ({"grid__0__ipc": [10, 117]}, "grid[0].ipc[1] = 117: must be at most 116, the smallest class of digits_fg"),
-        (
-            {"tables__main__cells__0__ipc": [10, 50]},
-            "tables.main: asks for dataset=digits_fg ratio=0.95 distiller=dm debias=uniform ipc=50 "
-            "evaluation=convnet, which the grid does not make. Nearest: dataset=digits_fg ratio=0.95 distiller=dm "
-            "debias=uniform ipc=10 evaluation=convnet",
-        ),
-        (
-            {"tables__main__published__0__cell__ipc": 1},
-            "tables.main.published[0].cell: dataset=digits_fg ratio=0.95 distiller=dm debias=kde ipc=1 "
-            "evaluation=convnet is not a row of the table. Nearest: dataset=digits_fg ratio=0.95 distiller=dm "
-            "debias=kde ipc=10 evaluation=convnet",
-        ),
-        (
-            {"tables__main__published__0__cell__metric": "deo_max"},
-            "tables.main.published[0].cell.metric = 'deo_max': must be one of the table's: accuracy, unbiased_accuracy",
-        ),
-        (
-            {"tables__main__published__0__value__method": {"debias": {"uniform": "DM"}}},
-            "tables.main.published[0].value.method: has no value for debias = kde of the cell; add one",
-        ),
-        (
-            {"figures__accuracy__ipc": 100},
-            "figures.accuracy.ipc = 100: not in the grid; there: 1, 10, all. Did you mean '10'?",
-        ),
+        ({"tables__main__cells__0__ipc": [10, 50]},
+         "tables.main: asks for dataset=digits_fg ratio=0.95 distiller=dm debias=uniform ipc=50 evaluation=convnet, "
+         "which the grid does not make. Nearest: dataset=digits_fg ratio=0.95 distiller=dm debias=uniform ipc=10 "
+         "evaluation=convnet"),
+        ({"tables__main__published__0__cell__ipc": 1},
+         "tables.main.published[0].cell: dataset=digits_fg ratio=0.95 distiller=dm debias=kde ipc=1 "
+         "evaluation=convnet is not a row of the table. Nearest: dataset=digits_fg ratio=0.95 distiller=dm "
+         "debias=kde ipc=10 evaluation=convnet"),
+        ({"tables__main__published__0__cell__metric": "deo_max"},
+         "tables.main.published[0].cell.metric = 'deo_max': must be one of the table's: accuracy, unbiased_accuracy"),
+        ({"tables__main__published__0__value__method": {"debias": {"uniform": "DM"}}},
+         "tables.main.published[0].value.method: has no value for debias = kde of the cell; add one"),
+        ({"figures__accuracy__ipc": 100},
+         "figures.accuracy.ipc = 100: not in the grid; there: 1, 10, all. Did you mean '10'?"),
         ({"figures__weights__seed": 7}, "figures.weights.seed = 7: not in the grid; there: 0, 1."),
-        (
-            {"figures__weights__debias": "uniform"},
-            "figures.weights.debias = 'uniform': has no weights file; those that have one: kde",
-        ),
-        (
-            {"figures": {"images": {"kind": "images", "dataset": "digits_fg", "ratio": 0.1, "ipc": "all", "seed": 0}}},
-            "figures.images: no cell of the grid has dataset=digits_fg ratio=0.1 ipc=all seed=0 together",
-        ),
+        ({"figures__weights__debias": "uniform"},
+         "figures.weights.debias = 'uniform': has no weights file; those that have one: kde"),
+        ({"figures": {"images": {"kind": "images", "dataset": "digits_fg", "ratio": 0.1, "ipc": "all", "seed": 0}}},
+         "figures.images: no cell of the grid has dataset=digits_fg ratio=0.1 ipc=all seed=0 together"),
     ],
-)
+)  # fmt: skip
 def test_one_mistake_is_one_line(changes, said):
     lines = mistakes(**changes)
     assert lines[0] == said
@@ -543,10 +449,8 @@ def test_the_figure_of_the_split_shows_what_the_grid_makes_all_of():
 @pytest.mark.parametrize(
     ("figure", "said"),
     [
-        (
-            {"kind": "against_ratio", "dataset": "digits_fg", "evaluation": "convnet", "ipc": 50},
-            "figures.new.ipc = 50: not in the grid; there: 1, 10, all. Did you mean '10'?",
-        ),
+        ({"kind": "against_ratio", "dataset": "digits_fg", "evaluation": "convnet", "ipc": 50},
+         "figures.new.ipc = 50: not in the grid; there: 1, 10, all. Did you mean '10'?"),
         (
             {
                 "kind": "against_ipc",
@@ -558,53 +462,33 @@ def test_the_figure_of_the_split_shows_what_the_grid_makes_all_of():
             },
             "figures.new.compare.unbiased: is missing, and the metric worst_group_amplification needs it",
         ),
-        (
-            {**SEPARATION, "surrogates": ["supcon", "supcn"]},
-            "figures.new.surrogates[1] = 'supcn': not defined under surrogates; defined: supcon, spare. "
-            "Did you mean 'supcon'?",
-        ),
-        (
-            {**SEPARATION, "surrogates": ["supcon", "spare"]},
-            "figures.new.surrogates[1] = 'spare': no debias of these cells uses it; used there: supcon",
-        ),
+        ({**SEPARATION, "surrogates": ["supcon", "supcn"]},
+         "figures.new.surrogates[1] = 'supcn': not defined under surrogates; defined: supcon, spare. Did you mean "
+         "'supcon'?"),
+        ({**SEPARATION, "surrogates": ["supcon", "spare"]},
+         "figures.new.surrogates[1] = 'spare': no debias of these cells uses it; used there: supcon"),
         ({**SEPARATION, "seed": 9}, "figures.new.seed = 9: not in the grid; there: 0, 1."),
-        (
-            {**EMBEDDING, "surrogate": "spare"},
-            "figures.new.surrogate = 'spare': no debias of these cells uses it; used there: supcon",
-        ),
-        (
-            {**EMBEDDING, "surrogate": "other"},
-            "figures.new.surrogate = 'other': not defined under surrogates; defined: supcon, spare.",
-        ),
-        (
-            {**EMBEDDING, "ratio": 0.5},
-            "figures.new.ratio = 0.5: not in the grid; there: 0.95, 0.1. Did you mean '0.95'?",
-        ),
-        (
-            {**HEATMAP, "debias": ["kde", "uniform"]},
-            "figures.new.debias[1] = 'uniform': has no variance and temperature; those that have them: kde, warm, "
-            "same, cut",
-        ),
-        (
-            {**HEATMAP, "debias": ["kde", "same"]},
-            "figures.new.debias[1] = 'same': has the variance and temperature of 'kde'",
-        ),
-        (
-            {**HEATMAP, "debias": ["kde", "warm", "cut"]},
-            "figures.new.debias[2] = 'cut': differs from 'kde' in clip, too; a heatmap shows variance and temperature",
-        ),
-        (
-            {**HEATMAP, "debias": ["kde", "warn"]},
-            "figures.new.debias[1] = 'warn': not defined under debias; defined: uniform, kde, warm, same, cut. "
-            "Did you mean 'warm'?",
-        ),
-        (
-            {**HEATMAP, "distiller": "whole", "debias": ["kde"]},
-            "figures.new: no cell of the grid has dataset=digits_fg distiller=whole ipc=10 evaluation=convnet "
-            "debias=kde together",
-        ),
+        ({**EMBEDDING, "surrogate": "spare"},
+         "figures.new.surrogate = 'spare': no debias of these cells uses it; used there: supcon"),
+        ({**EMBEDDING, "surrogate": "other"},
+         "figures.new.surrogate = 'other': not defined under surrogates; defined: supcon, spare."),
+        ({**EMBEDDING, "ratio": 0.5},
+         "figures.new.ratio = 0.5: not in the grid; there: 0.95, 0.1. Did you mean '0.95'?"),
+        ({**HEATMAP, "debias": ["kde", "uniform"]},
+         "figures.new.debias[1] = 'uniform': has no variance and temperature; those that have them: kde, warm, same, "
+         "cut"),
+        ({**HEATMAP, "debias": ["kde", "same"]},
+         "figures.new.debias[1] = 'same': has the variance and temperature of 'kde'"),
+        ({**HEATMAP, "debias": ["kde", "warm", "cut"]},
+         "figures.new.debias[2] = 'cut': differs from 'kde' in clip, too; a heatmap shows variance and temperature"),
+        ({**HEATMAP, "debias": ["kde", "warn"]},
+         "figures.new.debias[1] = 'warn': not defined under debias; defined: uniform, kde, warm, same, cut. Did you "
+         "mean 'warm'?"),
+        ({**HEATMAP, "distiller": "whole", "debias": ["kde"]},
+         "figures.new: no cell of the grid has dataset=digits_fg distiller=whole ipc=10 evaluation=convnet "
+         "debias=kde together"),
     ],
-)
+)  # fmt: skip
 def test_a_figure_that_cannot_be_drawn_is_one_line(figure, said):
     with pytest.raises(ConfigErrors) as caught:
         load(with_figure(figure, **OTHERS))
