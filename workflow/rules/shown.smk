@@ -43,10 +43,6 @@ def drawn_from(files, pattern):
     return paths
 
 
-def distilled_folders(wildcards):
-    return [os.path.dirname(path) for path in distilled_files()]
-
-
 # ---- what is exported: the finished sets, whatever is still missing -----------------------------------------------
 
 
@@ -56,24 +52,9 @@ def finished_cells():
     return [cell for cell, path in paths.items() if os.path.exists(path)]
 
 
-def finished_distilled(wildcards):
-    return expand_cells(rules.distill.output.distilled, finished_cells())
-
-
-def finished_runs(wildcards):
-    return finished(expand_cells(rules.distill.output.run, finished_cells()))
-
-
-def finished_datasets(wildcards):
-    return finished(expand_cells(rules.synthesize_dataset.output.train, finished_cells()))
-
-
-def finished_evaluations(wildcards):
-    return finished(expand_cells(rules.evaluate.output.evaluation, finished_cells()))
-
-
-def planned_sets(wildcards):
-    return len(distilled_files())
+def of_finished(pattern):
+    """Return the input function for the files of a pattern that there are of these cells."""
+    return lambda wildcards: finished(expand_cells(pattern, finished_cells()))
 
 
 def export_folder(wildcards):

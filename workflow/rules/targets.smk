@@ -30,51 +30,18 @@ def evaluation_files():
     return expand_cells(rules.evaluate.output.evaluation, study.cells)
 
 
-def table_files():
-    return [
-        path.format(study=study.name, scale=study.scale, table=table)
-        for table in study.config["tables"]
-        for path in rules.make_table.output
-    ]
+def table_files(ending=""):
+    return expand_names("tables", "table", rules.make_table.output, ending)
 
 
-def figure_files():
-    return [
-        path.format(study=study.name, scale=study.scale, figure=figure)
-        for figure in study.config["figures"]
-        for path in rules.plot.output
-    ]
+def figure_files(ending=""):
+    return expand_names("figures", "figure", rules.plot.output, ending)
 
 
-def only(paths, ending):
-    return [path for path in paths if path.endswith(ending)]
-
-
-def report_tables(wildcards):
-    return only(table_files(), ".html")
-
-
-def report_figures(wildcards):
-    return only(figure_files(), ".png")
-
-
-def report_evaluations(wildcards):
-    """Return all that the grid names, so that the page comes last even where no table asks for a cell."""
-    return shown(evaluation_files())
-
-
-def report_weights(wildcards):
-    return shown(weights_files())
-
-
-def report_advice(wildcards):
-    """Return the advice that was asked for; the page shows it, and asks for none."""
-    return finished(advice_files())
-
-
-def report_sets(wildcards):
-    """Return the sets that the page shows, so that one more makes it again even before its evaluation."""
-    return shown(distilled_files())
+def expand_names(section, wildcard, patterns, ending):
+    """Fill the wildcards of the output patterns with an ending with every name of a section."""
+    fields = [{"study": study.name, "scale": study.scale, wildcard: name} for name in study.config[section]]
+    return [path.format(**names) for names in fields for path in patterns if path.endswith(ending)]
 
 
 def report_files():

@@ -2,10 +2,10 @@ rule write_export:
     input:
         card=resource("dataset_card.md"),
         readme=resource("dd_ranking.md"),
-        distilled=finished_distilled,
-        runs=finished_runs,
-        trains=finished_datasets,
-        evaluations=finished_evaluations,
+        distilled=of_finished(rules.distill.output.distilled),
+        runs=of_finished(rules.distill.output.run),
+        trains=of_finished(rules.synthesize_dataset.output.train),
+        evaluations=of_finished(rules.evaluate.output.evaluation),
     output:
         # The folders are not outputs: Snakemake would empty them first, whatever they hold.
         summary="results/{study}/{scale}/export/summary.md",
@@ -17,7 +17,7 @@ rule write_export:
     params:
         code=code("write_export"),
         folder=export_folder,
-        planned=planned_sets,
+        planned=lambda wildcards: len(distilled_files()),
         lost=export_is_lost,
     message:
         "Export the finished distilled sets"
