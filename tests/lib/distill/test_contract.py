@@ -64,9 +64,9 @@ def test_learned_soft_labels_keep_the_contract(split, tmp_path, monkeypatch):
     assert testing.check_distiller("mtt", soft_labels=True, split=split, folder=tmp_path).soft_labels is not None
 
 
-@pytest.mark.parametrize("how", plugins.kinds("debias"))
-def test_the_example_plug_in_keeps_the_contract(how, split, tmp_path):
-    result = testing.check_distiller("pixel_moments", debias=how, paths=[EXAMPLE], split=split, folder=tmp_path)
+def test_the_example_plug_in_keeps_the_contract(split, tmp_path):
+    """With every debias: on the command line, below."""
+    result = testing.check_distiller("pixel_moments", debias="kde", paths=[EXAMPLE], split=split, folder=tmp_path)
     assert result.images.shape == (6, 3, 8, 8)
     assert len(result.history["loss"]) == testing.STEPS
 
