@@ -168,11 +168,3 @@ def test_a_users_mistake_is_one_line_and_leaves_no_output(rule, tmp_path, capsys
     assert end.value.code == 1
     assert capsys.readouterr().err == message
     assert not (tmp_path / "a").exists()
-
-
-def test_weights_of_another_split_are_refused(rule, splits, capsys, log_lines):
-    given = rule("a", debias=KDE, weights=np.ones(60))
-    store.write_table(given.input.weights, {"index": np.arange(60), "weight": np.ones(60)}, {})
-    with pytest.raises(SystemExit):
-        job.run(script.main, given)
-    assert "belongs to another training split; delete it and run again\n" in capsys.readouterr().err

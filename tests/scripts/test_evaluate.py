@@ -122,16 +122,6 @@ def test_the_precision_that_was_had_is_written(rule, monkeypatch):
     assert written("d", "exact")[0] == exact
 
 
-def test_more_networks_extend(rule):
-    tables = []
-    for networks in (1, 3):
-        given = rule(f"n{networks}", networks=networks)
-        script.main(given)
-        tables.append(store.read_table(given.output.evaluation)[0].to_pylist())
-    assert tables[1][: len(tables[0])] == tables[0]
-    assert len(tables[1]) == 3 * len(tables[0])
-
-
 def test_the_whole_set_is_trained_for_a_stated_number_of_steps(rule, monkeypatch):
     from ddbias.learning.training import train
 

@@ -129,11 +129,3 @@ def test_a_diverging_surrogate_is_one_line_and_leaves_no_output(rule, tmp_path, 
     assert "not finite" in message
     assert message.count("\n") == 1
     assert not (tmp_path / "a").exists()
-
-
-def test_an_unknown_embedding_is_one_line(rule, capsys, log_lines):
-    with pytest.raises(SystemExit):
-        job.run(script.main, rule("a", embedding="feature"))
-    assert (
-        "unknown embedding 'feature'; known: features, projection. Did you mean 'features'?" in capsys.readouterr().err
-    )
