@@ -106,31 +106,6 @@ def test_the_weights_are_used(rule, splits, tmp_path):
     assert losses[0] != losses[1]
 
 
-def test_a_killed_job_goes_on_to_the_same_bytes(rule, tmp_path, monkeypatch):
-    whole = rule("whole", state="whole.safetensors")
-    script.main(whole)
-    monkeypatch.setenv(STATE_SECONDS, "0")
-    step, done = distribution_matching.Distiller.step, []
-
-    def dies(self, number, *rest):
-        if number == 3 and 3 not in done and len(done) < 4:
-            done.append("killed")
-            raise KeyboardInterrupt
-        done.append(number)
-        return step(self, number, *rest)
-
-    monkeypatch.setattr(distribution_matching.Distiller, "step", dies)
-    given = rule("killed")
-    with pytest.raises(KeyboardInterrupt):
-        script.main(given)
-    assert not (tmp_path / "killed").exists()
-    assert len(list((tmp_path / "state").iterdir())) == 1
-    script.main(given)
-    assert done == [0, 1, 2, "killed", 3, 4]
-    assert contents(given) == contents(whole)
-    assert list((tmp_path / "state").iterdir()) == []
-
-
 def test_a_changed_job_starts_over(rule, tmp_path, monkeypatch):
     monkeypatch.setenv(STATE_SECONDS, "0")
     step, done = distribution_matching.Distiller.step, []

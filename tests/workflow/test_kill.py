@@ -1,7 +1,6 @@
 """Killing is expected: nothing outlives its run, nothing is lost, and the result is the same to the last bit."""
 
 import os
-import re
 import signal
 import time
 from pathlib import Path
@@ -157,39 +156,3 @@ def test_interrupt_ends_the_jobs_and_keeps_the_state(running):
     assert gone(checkout, 2), processes(checkout)
     assert not (checkout / RESULTS / FOLDER / "distilled.safetensors").exists()
     assert (checkout / STATE).exists()
-
-
-@pytest.mark.thorough
-def test_stopped_evaluation_goes_on_with_its_next_network(finished):
-    """Its state is written between two networks; one that is being trained is lost."""
-    checkout = prepare(finished)
-    study = yaml.safe_load((checkout / "long.yaml").read_text())
-    study["evaluations"]["convnet"] |= {"networks": {"quick": 3}, "epochs": {"quick": 1000}}
-    checkout.study("long.yaml", **study)
-    cell = FOLDER.removeprefix("distilled/")
-    state = checkout / RESULTS / "state/evaluations" / f"{cell}/convnet.safetensors"
-    log = checkout / RESULTS / "logs/evaluate" / f"{cell}/convnet.log"
-    target = RESULTS / "evaluations" / f"{cell}/convnet.parquet"
-    result = checkout / target
-    status, output = checkout.run("long.yaml", str(target))
-    assert status == 0, output
-    expected = result.read_bytes()
-    result.unlink()
-    process = checkout.start_run("long.yaml", str(target), DDBIAS_STATE_SECONDS="0.2")
-    deadline = time.monotonic() + 120
-    while not state.exists():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "no state was saved"
-        time.sleep(0.02)
-    os.kill(script(checkout), signal.SIGTERM)
-    began = time.monotonic()
-    status, output = checkout.finish(process)
-    assert status != 0
-    assert time.monotonic() - began < 10
-    assert SAID in output
-    assert not result.exists()
-    status, output = checkout.run("long.yaml", str(target))
-    assert status == 0, output
-    assert re.search(r"resuming from step [12]\n", log.read_text())
-    assert result.read_bytes() == expected
-    assert not state.exists()
