@@ -117,14 +117,8 @@ def test_a_call_gives_the_bits_of_the_files(few_digits, files, tmp_path, method,
     written = files(split, study({debias: named}, {method: distiller}, models), method, debias)
 
     normalise = split.meta["mean"], split.meta["std"]
-    same = {
-        "network": NETWORK,
-        "attributes": split.attributes,
-        "pairing": "identity",
-        "normalise": normalise,
-        "seed": SEED,
-        "device": "cpu",
-    }
+    same = {"network": NETWORK, "attributes": split.attributes, "pairing": "identity", "normalise": normalise}
+    same |= {"seed": SEED, "device": "cpu"}
     weights = ddbias.estimate_weights(
         split.images.transpose(0, 2, 3, 1),  # (N, H, W, C)
         torch.from_numpy(split.labels),

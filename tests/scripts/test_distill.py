@@ -10,16 +10,8 @@ from ddbias.data.distilled import load_distilled
 from ddbias.distill import distribution_matching
 from ddbias.runtime import job
 
-DM = {
-    "kind": "dm",
-    "network": "small",
-    "iterations": 5,
-    "real_batch": 12,
-    "learning_rate": 1.0,
-    "momentum": 0.5,
-    "init": "weighted_real",
-    "augment": "crop_scale",
-}
+DM = {"kind": "dm", "network": "small", "iterations": 5, "real_batch": 12, "learning_rate": 1.0, "momentum": 0.5}
+DM |= {"init": "weighted_real", "augment": "crop_scale"}
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 KDE = {"kind": "kde", "surrogate": "supcon", "draw": "weighted_mean", "variance": 0.1, "temperature": 1.0}
 

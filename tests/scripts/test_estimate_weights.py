@@ -10,16 +10,8 @@ from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.kinds import kde
 from ddbias.runtime import job
 
-SETTINGS = {
-    "kind": "kde",
-    "surrogate": "supcon",
-    "draw": "proportional",
-    "variance": 0.1,
-    "temperature": 1.0,
-    "leave_one_out": False,
-    "clip": None,
-    "chunk_size": 16,
-}
+SETTINGS = {"kind": "kde", "surrogate": "supcon", "draw": "proportional", "variance": 0.1, "temperature": 1.0}
+SETTINGS |= {"leave_one_out": False, "clip": None, "chunk_size": 16}
 
 
 @pytest.fixture

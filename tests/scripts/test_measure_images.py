@@ -8,16 +8,8 @@ from ddbias.data import store
 from ddbias.evaluation.images import attribute_model
 from ddbias.runtime import job
 
-SETTINGS = {
-    "kind": "images",
-    "network": "small",
-    "surrogate": None,
-    "reference": "train",
-    "repeats": 2,
-    "steps": 3,
-    "batch_size": 8,
-    "learning_rate": 0.01,
-}
+SETTINGS = {"kind": "images", "network": "small", "surrogate": None, "reference": "train", "repeats": 2, "steps": 3}
+SETTINGS |= {"batch_size": 8, "learning_rate": 0.01}
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 DIVERSE = {"pixel_distance", "embedding_distance", "coverage", "density"}
 INHERITED = {"aligned_share", "attribute_entropy", "attribute_classifier_accuracy"}
@@ -96,19 +88,9 @@ def test_images_in_one_stored_image_are_looked_at_one_by_one(rule):
 
 
 def test_a_surrogate_embeds_the_images_instead(rule, snakemake, splits, tmp_path):
-    settings = {
-        "kind": "supcon",
-        "steps": 2,
-        "batch_size": 16,
-        "learning_rate": 0.05,
-        "momentum": 0.9,
-        "weight_decay": 1e-4,
-        "temperature": 0.1,
-        "dimensions": 12,
-        "augment": "none",
-        "embedding": "features",
-        "early_stopping": False,
-    }
+    settings = {"kind": "supcon", "steps": 2, "batch_size": 16, "learning_rate": 0.05, "momentum": 0.9}
+    settings |= {"weight_decay": 1e-4, "temperature": 0.1, "dimensions": 12, "augment": "none", "embedding": "features"}
+    settings |= {"early_stopping": False}
     trained = snakemake(
         "train_surrogate",
         input={"train": splits.train},

@@ -6,20 +6,8 @@ from ddbias.data import store
 from ddbias.debias.apply import real_settings
 from ddbias.distill import pretraining
 
-SETTINGS = {
-    "kind": "classifiers",
-    "network": "small",
-    "count": 2,
-    "epochs": 2,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 0.0,
-    "batch_size": 16,
-    "augment": "none",
-    "drops": [],
-    "domain": None,
-    "seed": 0,
-}
+SETTINGS = {"kind": "classifiers", "network": "small", "count": 2, "epochs": 2, "learning_rate": 0.05, "momentum": 0.9}
+SETTINGS |= {"weight_decay": 0.0, "batch_size": 16, "augment": "none", "drops": [], "domain": None, "seed": 0}
 
 
 @pytest.fixture

@@ -9,24 +9,9 @@ from ddbias.debias import surrogate
 from ddbias.debias.surrogate import training
 from ddbias.runtime import job
 
-SETTINGS = {
-    "kind": "supcon",
-    "network": "small",
-    "epochs": 2,
-    "steps": None,
-    "batch_size": 16,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "temperature": 0.1,
-    "dimensions": 12,
-    "augment": "crop_scale",
-    "embedding": "features",
-    "q": 0.7,
-    "decay": 0.7,
-    "early_stopping": False,
-    "check_every": 3,
-}
+SETTINGS = {"kind": "supcon", "network": "small", "epochs": 2, "steps": None, "batch_size": 16, "learning_rate": 0.05}
+SETTINGS |= {"momentum": 0.9, "weight_decay": 1e-4, "temperature": 0.1, "dimensions": 12, "augment": "crop_scale"}
+SETTINGS |= {"embedding": "features", "q": 0.7, "decay": 0.7, "early_stopping": False, "check_every": 3}
 NETWORK = {"kind": "convnet", "width": 4, "depth": 2}
 STEPS = 8  # 60 images: four batches an epoch
 

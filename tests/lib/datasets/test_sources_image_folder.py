@@ -328,14 +328,8 @@ def test_file_names_that_are_not_text(good, name):
 # --- tables as people have them ----------------------------------------------------------------------------------
 
 BIRDS = [f"{i % 3:03d}.Bird_{i % 3}/Bird_{i:04d}.jpg" for i in range(12)]
-WILDS = {
-    "from": "csv",
-    "file": "birds/metadata.csv",
-    "path": "img_filename",
-    "label": "y",
-    "attribute": "place",
-    "split": "split",
-}
+WILDS = {"from": "csv", "file": "birds/metadata.csv", "path": "img_filename", "label": "y", "attribute": "place"}
+WILDS |= {"split": "split"}
 
 
 def birds(root, text="{i},{name},{y},{split},{place},/o/ocean/{i}.jpg", folder="birds", split=lambda i: i % 3):

@@ -150,24 +150,9 @@ def test_wrong_shapes_and_modes_are_refused():
 
 # ---------------------------------------------------------------------------------------------------------- training
 
-SETTINGS = {
-    "kind": "supcon",
-    "epochs": 1.5,
-    "steps": None,
-    "batch_size": 32,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "temperature": 0.1,
-    "dimensions": 16,
-    "augment": "crop_cutout_scale_rotate",
-    "embedding": "features",
-    "q": 0.7,
-    "decay": 0.7,
-    "folds": 2,
-    "early_stopping": False,
-    "check_every": 2,
-}
+SETTINGS = {"kind": "supcon", "epochs": 1.5, "steps": None, "batch_size": 32, "learning_rate": 0.05, "momentum": 0.9}
+SETTINGS |= {"weight_decay": 1e-4, "temperature": 0.1, "dimensions": 16, "augment": "crop_cutout_scale_rotate"}
+SETTINGS |= {"embedding": "features", "q": 0.7, "decay": 0.7, "folds": 2, "early_stopping": False, "check_every": 2}
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 STEPS = 6  # 1.5 epochs of 120 images in batches of 32
 BEFORE = [5.64497, 5.49826, 5.66703, 4.5823, 4.93374, 5.38499]

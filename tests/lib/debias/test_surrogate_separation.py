@@ -106,18 +106,8 @@ def test_separation_falls_as_the_labels_are_learnt_and_rises_as_the_bias_is():
 # ---------------------------------------------------------------------------------------------------- early stopping
 
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
-SETTINGS = {
-    "kind": "cross_entropy",
-    "epochs": 1,
-    "steps": 25,
-    "batch_size": 16,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 1e-4,
-    "augment": "none",
-    "early_stopping": True,
-    "check_every": 4,
-}
+SETTINGS = {"kind": "cross_entropy", "epochs": 1, "steps": 25, "batch_size": 16, "learning_rate": 0.05, "momentum": 0.9}
+SETTINGS |= {"weight_decay": 1e-4, "augment": "none", "early_stopping": True, "check_every": 4}
 
 
 def fit(split, **changed):

@@ -16,15 +16,8 @@ from ddbias.runtime.checkpoint import Checkpoint
 
 CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
-DM = {
-    "kind": "dm",
-    "iterations": 16,
-    "real_batch": 12,
-    "learning_rate": 1.0,
-    "momentum": 0.5,
-    "init": "real",
-    "augment": "crop_scale",
-}
+DM = {"kind": "dm", "iterations": 16, "real_batch": 12, "learning_rate": 1.0, "momentum": 0.5, "init": "real"}
+DM |= {"augment": "crop_scale"}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -299,18 +299,9 @@ def test_each_iteration_draws_a_network_and_trains_it_between_its_steps(split, m
 
 
 def test_defaults_are_the_published_ones():
-    common = {
-        "iterations": 1000,
-        "outer_loop": None,
-        "inner_loop": None,
-        "real_batch": 256,
-        "learning_rate": 0.1,
-        "momentum": 0.5,
-        "network_learning_rate": 0.01,
-        "network_batch": 256,
-        "distance": "ours",
-        "guidance": None,
-    }
+    common = {"iterations": 1000, "outer_loop": None, "inner_loop": None, "real_batch": 256, "learning_rate": 0.1}
+    common |= {"momentum": 0.5, "network_learning_rate": 0.01, "network_batch": 256, "distance": "ours"}
+    common |= {"guidance": None}
     assert published("dc") == {**common, "init": "noise"}
     assert published("dsa") == {**common, "init": "real", "augment": AUGMENT}
     assert plugins.module("distiller", "dc") is plugins.module("distiller", "dsa")

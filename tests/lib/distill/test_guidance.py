@@ -13,16 +13,8 @@ from ddbias.runtime.checkpoint import Checkpoint
 from torch.nn.functional import cross_entropy
 
 NETWORK = {"kind": "convnet", "width": 4, "depth": 2}
-POOL = {
-    "epochs": 3,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 0.0,
-    "batch_size": 16,
-    "augment": "none",
-    "drops": [],
-    "seed": 0,
-}
+POOL = {"epochs": 3, "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 0.0, "batch_size": 16, "augment": "none"}
+POOL |= {"drops": [], "seed": 0}
 CPU = torch.device("cpu")
 
 

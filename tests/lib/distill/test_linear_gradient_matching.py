@@ -17,14 +17,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SETTINGS = {
-    "models": "pool",
-    "weights_file": None,
-    "learning_rate": 0.1,
-    "views": 2,
-    "augment": "crop_scale",
-    "decay": "none",
-}
+SETTINGS = {"models": "pool", "weights_file": None, "learning_rate": 0.1, "views": 2, "augment": "crop_scale"}
+SETTINGS |= {"decay": "none"}
 CPU = torch.device("cpu")
 
 

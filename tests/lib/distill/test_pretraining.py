@@ -21,16 +21,8 @@ from torch.nn.functional import cross_entropy
 
 CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
-SETTINGS = {
-    "epochs": 3,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "weight_decay": 5e-3,
-    "batch_size": 16,
-    "augment": "color_crop_cutout_flip_scale_rotate",
-    "drops": [1 / 3, 2 / 3],
-    "seed": 4,
-}
+SETTINGS = {"epochs": 3, "learning_rate": 0.05, "momentum": 0.9, "weight_decay": 5e-3, "batch_size": 16}
+SETTINGS |= {"augment": "color_crop_cutout_flip_scale_rotate", "drops": [1 / 3, 2 / 3], "seed": 4}
 STEPS = 3 * 4  # 60 images in batches of 16, the last one of 12
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,16 +16,8 @@ from ddbias.distill.engine import Distilled
 from ddbias.distill.write import Run, save
 from PIL import Image
 
-CELL = {
-    "study": "digits",
-    "scale": "quick",
-    "dataset": "digits_fg",
-    "ratio": "0.95",
-    "distiller": "dm",
-    "debias": "kde",
-    "ipc": "2",
-    "seed": "3",
-}
+CELL = {"study": "digits", "scale": "quick", "dataset": "digits_fg", "ratio": "0.95", "distiller": "dm"}
+CELL |= {"debias": "kde", "ipc": "2", "seed": "3"}
 NAMES = {
     "distilled": "distilled.safetensors",
     "history": "history.parquet",

@@ -11,17 +11,8 @@ from ddbias.evaluation.images.measures import diversity, inheritance, rows, show
 
 CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 1}
-CELL = {
-    "study": "digits",
-    "scale": "quick",
-    "dataset": "digits_fg",
-    "ratio": "0.95",
-    "distiller": "dm",
-    "debias": "kde",
-    "ipc": "10",
-    "seed": 0,
-    "evaluation": "look",
-}
+CELL = {"study": "digits", "scale": "quick", "dataset": "digits_fg", "ratio": "0.95", "distiller": "dm"}
+CELL |= {"debias": "kde", "ipc": "10", "seed": 0, "evaluation": "look"}
 DIVERSE = ["pixel_distance", "embedding_distance", "coverage", "density"]
 
 pytestmark = pytest.mark.usefixtures("one_thread")

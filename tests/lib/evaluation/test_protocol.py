@@ -14,17 +14,8 @@ from torch.nn.functional import one_hot
 
 CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 1}
-CELL = {
-    "study": "digits",
-    "scale": "quick",
-    "dataset": "digits_fg",
-    "ratio": "0.95",
-    "distiller": "dm",
-    "debias": "kde",
-    "ipc": "10",
-    "seed": 0,
-    "evaluation": "convnet",
-}
+CELL = {"study": "digits", "scale": "quick", "dataset": "digits_fg", "ratio": "0.95", "distiller": "dm"}
+CELL |= {"debias": "kde", "ipc": "10", "seed": 0, "evaluation": "convnet"}
 
 DIVERGING = {"recipe": Recipe(learning_rate=1e6, batch_size=16), "network": {**NETWORK, "norm": "none"}, "epochs": 4}
 

@@ -27,15 +27,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 PUBLISHED = Path(__file__).parents[3] / "workflow" / "resources" / "published_results.csv"
-KDE_NUMBER = {
-    "source": "Cui et al. arXiv 2406.06609 (abstract)",
-    "table": "Abstract",
-    "dataset": "CMNIST",
-    "setting": "conflict ratio 5%",
-    "method": "DM+KDE reweighting",
-    "ipc": 50,
-    "metric": "accuracy",
-}
+KDE_NUMBER = {"source": "Cui et al. arXiv 2406.06609 (abstract)", "table": "Abstract", "dataset": "CMNIST"}
+KDE_NUMBER |= {"setting": "conflict ratio 5%", "method": "DM+KDE reweighting", "ipc": 50, "metric": "accuracy"}
 
 
 def evaluation(path, values, *, seed=0, convention="balanced", distillation=None, **cell):
