@@ -124,25 +124,17 @@ def test_conventions_of_the_test_split():
         ({"pairs": ["attribute 0"]}, FACES, "anti", "pairs names 1 attributes for 2 labels"),
         ({"pairs": ["attribute 0", "attribut 1"]}, FACES, "anti", "Did you mean 'attribute 1'"),
         ({"pairs": ["attribute 0", 2]}, FACES, "anti", "pairs holds 2, which is no attribute"),
-        (
-            {"pairs": ["attribute 0", 1]},
-            FACES,
-            "anti",
-            "For the position 1, the value attribute 1, write pair_positions",
-        ),
+        ({"pairs": ["attribute 0", 1]}, FACES, "anti",
+         "For the position 1, the value attribute 1, write pair_positions"),
         ({"pair_positions": [0, 2]}, FACES, "anti", "pair_positions holds 2; the source has the attributes 0 to 1"),
-        (
-            {"pairs": ["attribute 0"] * 2, "pair_positions": [0, 1]},
-            FACES,
-            "anti",
-            "exclude each other; remove one of them",
-        ),
+        ({"pairs": ["attribute 0"] * 2, "pair_positions": [0, 1]}, FACES, "anti",
+         "exclude each other; remove one of them"),
         ({}, part_of([[3, 3], [3, 3], [3, 3]]), "anti", "no attribute is paired with a label"),
         ({}, part_of([[3, 0], [0, 3]]), "anti", "no test image conflicts"),
         ({}, part_of([[3, 0], [2, 3]]), "balanced", "no test image has label 'label 0' and attribute 'attribute 1'"),
         ({}, part_of([[3, 3], [3, 3]], attributes=False), "anti", "the source has no attribute; set test: natural"),
     ],
-)
+)  # fmt: skip
 def test_wrong_settings(settings, part, test, said):
     made = bias.build({"kind": "none", **settings})
     with pytest.raises(DdbiasError) as error:

@@ -155,29 +155,21 @@ def with_images(values):
         (with_images(["a.png", "b.png", "c.png"]), None, {}, "column 'image' .* is string; it must hold"),
         (table(THREE, [0, 2, 2]), None, {"label_names": ["a", "b"]}, "row 1 .*is 2, and the label names \\(a, b\\)"),
         (table(THREE, [1, 0, 0]), None, {"label_names": ["1", "0"]}, "may be the values of .* or names for 0 to 1"),
-        (
-            table(pictures(60), list(range(60))),
-            None,
-            {},
-            "60 different values in 60 rows, so it looks like an image number",
-        ),
+        (table(pictures(60), list(range(60))), None, {},
+         "60 different values in 60 rows, so it looks like an image number"),
         (table(THREE, [0, 0, 0], features={"label": ["cat", "dog"]}), None, {}, "never holds 1 \\('dog'\\)"),
         (table(THREE, [0, None, 1]), None, {}, "row 1 of column 'label' .*is empty"),
         (table(THREE, [0.0, 1.0, 1.0]), None, {}, "column 'label' .*is double; it must hold integers"),
         (GOOD, table(THREE, [0, 5, 1]), {}, "row 1 .*test.parquet is 5, which is not among the labels \\(0, 1\\)"),
         (table(THREE, ["a", "b", "b"]), table(THREE, ["a", "bb", "b"]), {}, "row 1 .* is 'bb', which is not among"),
         (table(THREE, ["a", "b", "b"]), GOOD, {}, "differ in type"),
-        (
-            table(THREE, [0, 1, 1], features={"label": ["a", "b"]}),
-            table(THREE, [0, 1, 1], features={"label": ["b", "a"]}),
-            {},
-            "the label names of .* differ",
-        ),
+        (table(THREE, [0, 1, 1], features={"label": ["a", "b"]}),
+         table(THREE, [0, 1, 1], features={"label": ["b", "a"]}), {}, "the label names of .* differ"),
         (GOOD, table(pictures(3, (6, 6)), [0, 1, 1]), {}, "images of different shape"),
         (GOOD, GOOD.slice(0, 0), {}, "test.parquet is empty"),
         (GOOD, None, {"size": 0}, "size is 0"),
     ],
-)
+)  # fmt: skip
 def test_parquet_errors(write, tmp_path, train, test, options, message):
     options, size = {k: v for k, v in options.items() if k != "size"}, options.get("size")
     fails(message, write(train, test, **options), {"root": str(tmp_path)}, size)

@@ -70,23 +70,14 @@ def mistakes(config):
     ("path", "value", "said"),
     [
         ("figurs", {}, "figurs: unknown key; known: study, scale, device, * Did you mean 'figures'?"),
-        (
-            "evaluations.convnet.epoch",
-            3,
-            "evaluations.convnet.epoch = 3: unknown key; known: kind, network, * 'epochs'?",
-        ),
+        ("evaluations.convnet.epoch", 3,
+         "evaluations.convnet.epoch = 3: unknown key; known: kind, network, * 'epochs'?"),
         ("evaluations.convnet", {}, "evaluations.convnet.network: is missing"),
         ("evaluations.convnet", None, "evaluations.convnet = null: needs a kind, one of training, images"),
-        (
-            "evaluations.convnet",
-            {"kind": "image", "network": "small"},
-            "evaluations.convnet.kind = 'image': must be one of training, images. Did you mean 'images'?",
-        ),
-        (
-            "evaluations.convnet",
-            {"kind": "images", "network": "small", "epochs": 3},
-            "evaluations.convnet.epochs = 3: unknown key; known: kind, network, surrogate, reference, repeats, *",
-        ),
+        ("evaluations.convnet", {"kind": "image", "network": "small"},
+         "evaluations.convnet.kind = 'image': must be one of training, images. Did you mean 'images'?"),
+        ("evaluations.convnet", {"kind": "images", "network": "small", "epochs": 3},
+         "evaluations.convnet.epochs = 3: unknown key; known: kind, network, surrogate, reference, repeats, *"),
         ("distillers.dm.itterations", 9, "distillers.dm.itterations = 9: unknown key; * Did you mean 'iterations'?"),
         ("grid.0.seed", [1], "grid[0].seed: unknown key; known: dataset, ratios, * Did you mean 'seeds'?"),
         ("datasets.digits_fg.source", "digit", "*source.kind = 'digit': must be one of bffhq, celeba, * 'digits'?"),
@@ -144,7 +135,7 @@ def mistakes(config):
         ("tables.main.caption", ["a\nb"], r'tables.main.caption = ["a\nb"]: must be text'),
         ("device", "a\nb", "device = 'a b': must be one of auto, cpu, cuda."),
     ],
-)
+)  # fmt: skip
 def test_one_mistake_is_one_line(path, value, said):
     (line,) = mistakes(changed(path, value))
     start, *rest = said.split("*")
