@@ -2,7 +2,7 @@ import pytest
 from ddbias.base import plugins
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def split(few_digits):
     return few_digits()
 
