@@ -214,7 +214,7 @@ def matrix_rate(dtype: torch.dtype) -> float:
 def row(name: str, seconds: dict[str, float], flop: float | None, where: dict[str, str]) -> dict[str, str]:
     """Return a row of the table as text."""
     found = {"work": name, **{way: f"{took:.4g}" for way, took in seconds.items()}}
-    for way, dtype in ((EXACT, "float32"), (FAST, "bfloat16")):
+    for way, dtype in ((EXACT, "float32"), (FAST, where["fast_multiplies_in"])):
         if way in seconds:
             found[f"{way}_ratio"] = f"{seconds[PLAIN] / seconds[way]:.2f}"
             if flop:
@@ -231,6 +231,7 @@ def machine() -> dict[str, str]:
     commit = subprocess.run(["git", "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
     named = {"processor": f"{model.partition(':')[2].strip()}, {device.kind(CPU).model(CPU)}"}
     named |= {"threads": str(torch.get_num_threads()), "torch": torch.__version__} | rates
+    named["fast_multiplies_in"] = str(device.fast_dtype(CPU)).removeprefix("torch.")
     return named | {"date": str(date.today()), "commit": commit.stdout.strip()}
 
 
