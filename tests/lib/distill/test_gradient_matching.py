@@ -379,9 +379,11 @@ def cosine(a, b):
 
 @pytest.mark.thorough
 @needs_fast
-def test_fast_is_close_to_exact(split, log_lines):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_fast_is_close_to_exact(split, multiply_in, log_lines, dtype):
     """A step, the training after it, and a step of the trained network. Batches do not fill the micro-batches."""
     torch.compiler.reset()
+    multiply_in(dtype)
     batch = real_side(split, size=20).batch(0)
     real, start = pixels(split, batch), noise(split, 3)
     options = {"kind": "dsa", "network_learning_rate": 0.1, "network": {**NETWORK, "depth": 1}}
@@ -391,7 +393,7 @@ def test_fast_is_close_to_exact(split, log_lines):
         results = [method.match(step, real, batch) for method in (exact, fast)]
         (loss, gradient), (fast_loss, fast_gradient) = results
         assert fast_gradient.dtype == torch.float32
-        assert fast_loss != loss
+        assert fast_loss != loss or dtype == torch.float32
         assert fast_loss.item() == pytest.approx(loss.item(), rel=LOSS)
         assert cosine(fast_gradient, gradient) > COSINE
         assert fast_gradient.norm().item() == pytest.approx(gradient.norm().item(), rel=LOSS)
