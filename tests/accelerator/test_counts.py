@@ -66,9 +66,17 @@ def test_a_step_takes_no_more_than(of_a_step, kind, options, kernels, copies, wa
     assert step.total("sync") + step.total("d2h") <= waits, step.places()
 
 
-@pytest.mark.parametrize(("kind", "kernels"), [("dm", 38), ("dc", 21), ("dsa", 28)])
-def test_a_step_of_graphs_starts_no_more_than(of_a_step, emulated, monkeypatch, kind, kernels):
+AS_GRAPHS = [
+    ("dm", {}, 38),
+    ("dc", {"outer_loop": 1}, 21),
+    ("dsa", {"outer_loop": 1}, 28),
+    *(("mtt", {"memory": memory, **TEN}, 700) for memory in ("graph", "replay", "constant")),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "kernels"), AS_GRAPHS)
+def test_a_step_of_graphs_starts_no_more_than(of_a_step, emulated, monkeypatch, kind, options, kernels):
     """As on a GPU, which captures the kernels of ``exact``; each graph is one kernel."""
     monkeypatch.setitem(device.KINDS, emulated.type, device.kind(emulated)._replace(captures=True))
     monkeypatch.setattr(compiling, "graphed", emulated_gpu.as_one_kernel)
-    assert of_a_step(kind, {} if kind == "dm" else {"outer_loop": 1}).launches <= kernels
+    assert of_a_step(kind, options).launches <= kernels

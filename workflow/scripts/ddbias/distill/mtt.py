@@ -28,7 +28,7 @@ images at the start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,9 +47,11 @@ from ddbias.distill.learner import Guidance, Learner
 from ddbias.distill.pretraining import Member, last_network, open_member
 from ddbias.distill.unrolled import WAYS, squared_distance
 from ddbias.learning import networks
+from ddbias.learning.augment.draws import BatchDraws
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.device import transfer
 from ddbias.learning.optimiser import SGD
+from ddbias.learning.precision import compiling
 from ddbias.learning.training import predict, shuffled_batches
 
 PLUGIN = {
@@ -303,6 +305,8 @@ class Distiller(Learner):
         self.names = [name for name, _ in self.network.named_parameters()]
         self.augment = DSA(settings["augment"], align_corners=True)
         self.labels = torch.arange(split.classes, device=device).repeat_interleave(len(images) // split.classes)
+        batch = slice(self.settings["syn_batch"])
+        self.slope = _slope_for(self.network, images[batch], self.labels[batch])
         self.seed = seed
 
     def match(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -310,32 +314,35 @@ class Distiller(Learner):
 
         The real batch is not used.
         """
-        # All parameters in one row: then a step of the network, and its derivative, is few operations.
-        start, target = ([torch.cat([p.flatten() for p in side])] for side in self.segment(step))
         count, steps = len(self.images), self.settings["syn_steps"]
-        size = self.settings["syn_batch"] or count
-        batches = transfer(shuffled_batches(count, size, steps, stream(self.seed, "order", step)), self.images.device)
+        size, shape = self.settings["syn_batch"] or count, self.images.shape[2:]
+        rows = list(shuffled_batches(count, size, steps, stream(self.seed, "order", step)))
+        # Before the steps, of which some ways do each one twice; then all goes to the device in one piece.
+        drawn = [
+            self.augment.drawn(BatchDraws(stream(self.seed, "augment", step, turn), len(batch)), *shape)
+            for turn, batch in enumerate(rows)
+            if self.augment.names
+        ]
+        sides = self.segment(step)
+        there = iter(transfer([*sides[0], *sides[1], *rows, *(p for _, ps in drawn for p in ps)], self.images.device))
+        # All parameters in one row: then a step of the network, and its derivative, is few operations.
+        start, target = ([torch.cat([next(there).flatten() for _ in side])] for side in sides)
+        batches = [next(there) for _ in rows]
+        drawn = [(name, [next(there) for _ in parameters]) for name, parameters in drawn]
 
         def slopes(learned, parameters, turn, create_graph):
-            images, rows = learned[0], batches[turn]
-            # Drawn from the name of the turn, so that a turn that is done again sees the same.
-            inputs = self.augment.per_sample(images[rows], stream(self.seed, "augment", step, turn))
-            logits = functional_call(self.network, self._named(*parameters), (inputs,))
-            targets = self.labels[rows] if self.logits is None else learned[1][rows].softmax(1)
-            loss = cross_entropy(logits, targets)
-            return torch.autograd.grad(loss, parameters, create_graph=create_graph)
+            inputs = learned[0][batches[turn]]
+            if drawn:
+                inputs = self.augment.changed(inputs, *drawn[turn])
+            targets = (self.labels if self.logits is None else learned[1])[batches[turn]]
+            targets = targets if self.logits is None else targets.softmax(1)
+            return [self.slope(inputs, targets, *parameters, create_graph)]
 
         way = WAYS[self.settings["memory"]]
         learned = [self.images] if self.logits is None else [self.images, self.logits]
         loss, (gradient, *more), rate_gradient = way(slopes, learned, self.step_size, start, target, steps)
         self.gradients = [rate_gradient, *more]
         return loss, gradient
-
-    def _named(self, row: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the parameters that a row (P,) of all their values holds."""
-        shapes = [self.network.get_parameter(name).shape for name in self.names]
-        parts = row.split([shape.numel() for shape in shapes])
-        return {name: part.view(shape) for name, part, shape in zip(self.names, parts, shapes, strict=True)}
 
     def segment(self, step: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Return an expert's parameters at the start and at the end of the segment of its training drawn for a step.
@@ -350,8 +357,7 @@ class Distiller(Learner):
         start, target = (self._parameters(member, e) for e in (epoch, epoch + self.settings["expert_epochs"]))
         if not squared_distance(start, target) > 0:
             raise DdbiasError(f"{member.path} does not move after epoch {epoch}; raise the learning rate of the pool")
-        there = transfer([*start, *target], self.images.device)
-        return there[: len(start)], there[len(start) :]
+        return start, target
 
     def window(self, step: int) -> tuple[int, int]:
         """Return the first epoch at which the segment of a step may begin, and the first at which it may not."""
@@ -421,6 +427,80 @@ class Distiller(Learner):
             own = {key.removeprefix(f"{name}."): t for key, t in state.items() if key.startswith(f"{name}.")}
             value.copy_(own["value"])
             optimiser.load_state_dict(own)
+
+
+class Slope:
+    """The gradient of the cross-entropy of a batch with respect to a network's parameters, and its own gradient.
+
+    Parameters
+    ----------
+    network : Module
+    capture : callable or None
+        Captures a function of tensors, such as `ddbias.learning.precision.compiling.graphed`.
+    """
+
+    def __init__(self, network: torch.nn.Module, capture: Callable[[Callable], Callable] | None = None) -> None:
+        self.network = network
+        self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
+        self._captured = None
+        if capture is not None:
+            self._captured = capture(lambda *given: (self._slope(*given),)), capture(self._pulled_back)
+
+    def __call__(
+        self, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor, create_graph: bool
+    ) -> torch.Tensor:
+        """Return the gradient (P,) at parameters `row` (P,), of images (B, C, H, W) and labels (B,) or (B, K)."""
+        if self._captured is None:
+            return self._slope(inputs, targets, row, create_graph)
+        return _Captured.apply(self._captured, inputs, targets, row)
+
+    def _slope(
+        self, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor, create_graph: bool = False
+    ) -> torch.Tensor:
+        with torch.enable_grad():
+            row = row if row.requires_grad else row.detach().requires_grad_(True)
+            parts = row.split([shape.numel() for shape in self.shapes.values()])
+            named = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+            loss = cross_entropy(functional_call(self.network, named, (inputs,)), targets)
+        return torch.autograd.grad(loss, row, create_graph=create_graph)[0]
+
+    def _pulled_back(self, direction: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the gradients of ``direction @ slope`` with respect to images, soft labels if any, and parameters."""
+        with torch.enable_grad():
+            given = [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in given]
+            slope = self._slope(*given, create_graph=True)
+        leaves = [tensor for tensor in given if tensor.requires_grad]
+        return torch.autograd.grad(slope, leaves, direction, materialize_grads=True)
+
+
+class _Captured(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, captured, *given):
+        slope, ctx.pulled_back = captured
+        ctx.save_for_backward(*given)
+        return slope(*(tensor.detach() for tensor in given))[0]
+
+    @staticmethod
+    def backward(ctx, direction):
+        given = [tensor.detach() for tensor in ctx.saved_tensors]
+        found = iter(ctx.pulled_back(direction.detach(), *given))
+        return None, *(next(found) if tensor.is_floating_point() else None for tensor in given)
+
+
+def _slope_for(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Slope:
+    """Return the slope, captured on a GPU if it is then the same; tried with some images and labels."""
+    plain = Slope(network)
+    if not compiling.captures(images.device):
+        return plain
+    row = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    direction = torch.randn(len(row), generator=stream(0, "probe")).to(row)
+
+    def probe(slope: Slope) -> list[torch.Tensor]:
+        leaves = [images.clone().requires_grad_(True), row.clone().requires_grad_(True)]
+        given = slope(leaves[0], labels, leaves[1], True)
+        return [given.detach(), *torch.autograd.grad(given, leaves, direction)]
+
+    return compiling.same_in_graphs(plain, lambda: Slope(network, compiling.graphed), probe)
 
 
 def _labeller(

@@ -10,7 +10,7 @@ Random numbers are drawn on the generator's device, by default the CPU, and move
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +108,11 @@ class DSA:
         name, parameters = self.drawn(draws, *images.shape[2:])
         if isinstance(draws, BatchDraws):
             parameters = transfer(parameters, images.device)
-        grid = {"align_corners": self.align_corners} if name in ("scale", "rotate") else {}
+        return self.changed(images, name, parameters)
+
+    def changed(self, images: torch.Tensor, name: str, parameters: Sequence[Parameter]) -> torch.Tensor:
+        """Return images (B, C, H, W) changed by a strategy with the parameters that `drawn` gave, on their device."""
+        grid = {"align_corners": self.align_corners} if name in MATRICES else {}
         return STRATEGIES[name][1](images, *parameters, **grid)
 
     def drawn(self, draws: Draws, height: int, width: int) -> tuple[str, tuple[Parameter, ...]]:
