@@ -9,6 +9,7 @@ from torch import nn
 
 from ddbias.base.errors import DdbiasError, unknown
 from ddbias.learning.networks.group_norm import GroupNorm
+from ddbias.learning.networks.pooling import AveragePooling
 
 GROUPS = 4
 
@@ -30,7 +31,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 POOLINGS: dict[str, Callable[[], nn.Module]] = {
     "none": nn.Identity,
     "max": lambda: nn.MaxPool2d(2),
-    "avg": lambda: nn.AvgPool2d(2),
+    "avg": AveragePooling,
 }
 
 

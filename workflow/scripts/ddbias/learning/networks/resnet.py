@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddbias.learning.networks.layers import Network, convolved, norm_layer, require_size
+from ddbias.learning.networks.pooling import AveragePooling
 
 PLUGIN = {
     "network": {
@@ -52,7 +53,7 @@ class BasicBlock(nn.Module):
     def __init__(self, maps: int, width: int, sides: tuple[int, int], norm: str, halve: str) -> None:
         super().__init__()
         stride = 2 if halve == "stride" else 1
-        self.pool = nn.AvgPool2d(2) if halve == "pool" else nn.Identity()
+        self.pool = AveragePooling() if halve == "pool" else nn.Identity()
         # Pooling stands behind the first ReLU, so the first normalisation still sees the unpooled maps.
         entering, side = sides
         unpooled_side = entering if halve == "pool" else side
@@ -63,7 +64,7 @@ class BasicBlock(nn.Module):
         self.shortcut = nn.Identity()
         if halve != "no" or maps != width:
             # A 1 x 1 convolution without bias commutes with averaging; pooling first costs a quarter.
-            pool = nn.AvgPool2d(2) if halve == "pool" else nn.Identity()
+            pool = AveragePooling() if halve == "pool" else nn.Identity()
             convolution = nn.Conv2d(maps, width, 1, stride, bias=False)
             self.shortcut = nn.Sequential(pool, convolution, norm_layer(norm, width, side))
 
