@@ -387,9 +387,7 @@ def test_ways_to_the_gradient_of_soft_labels(split, good, syn_batch):
 @pytest.mark.parametrize("memory", WAYS)
 def test_a_captured_slope_is_the_plain_one(split, good, memory, soft):
     """What a GPU would record and start again: here its functions are called instead."""
-    plain, method = (
-        distiller(split, good, memory=memory, syn_batch=4, **(SOFT if soft else {})) for _ in range(2)
-    )
+    plain, method = (distiller(split, good, memory=memory, syn_batch=4, **(SOFT if soft else {})) for _ in range(2))
     method.slope = mtt.Slope(method.network, capture=lambda function: function)
     for ours, theirs in zip(method.match(1, None, None), plain.match(1, None, None), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * theirs.abs().max().item())
