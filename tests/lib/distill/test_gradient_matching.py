@@ -105,6 +105,8 @@ def plain_distance(a, b, metric):
     """The distance in words: row by row, number by number."""
     if metric == "mse":
         return sum(((x - y) ** 2).sum() for x, y in zip(a, b, strict=True))
+    if metric == "l1":
+        return sum(abs(x - y).sum() for x, y in zip(a, b, strict=True))
     if metric == "cos":
         a, b = ([torch.cat([x.reshape(-1) for x in side])[None]] for side in (a, b))
     total = 0.0
@@ -123,7 +125,7 @@ def test_distance_of_any_layers(metric):
     assert torch.equal(gradient_distance(a, b, metric), gradient_distance(b, a, metric))
     assert gradient_distance(a, a, metric).item() == pytest.approx(0, abs=1e-5)
     double = gradient_distance([2 * x for x in a], b, metric)
-    assert (abs(double / gradient_distance(a, b, metric) - 1) < 1e-5) == (metric != "mse")
+    assert (abs(double / gradient_distance(a, b, metric) - 1) < 1e-5) == (metric not in ("mse", "l1"))
 
 
 def test_a_filter_that_does_nothing_has_a_finite_slope():
@@ -357,7 +359,7 @@ def test_batch_norm_uses_fixed_statistics_of_real_images(split):
 
 
 def test_an_unknown_distance_is_one_line(split):
-    message = "unknown gradient distance 'our'; known: cos, mse, ours. Did you mean 'ours'?"
+    message = "unknown gradient distance 'our'; known: cos, l1, mse, ours. Did you mean 'ours'?"
     with pytest.raises(DdbiasError) as error:
         gradient_distance([], [], "our")
     assert str(error.value) == message

@@ -14,8 +14,10 @@ from ddbias.data.formation import mosaic
 from ddbias.data.split import denormalize
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill import engine, idc
-from ddbias.distill.idc import Distiller, first_images, gradient_distance, training_rows
-from ddbias.learning import networks
+from ddbias.distill.gradient_distance import gradient_distance
+from ddbias.distill.idc import Distiller, first_images, training_rows
+from ddbias.distill.precision.class_gradients import FastGradients
+from ddbias.learning import device, networks
 from ddbias.learning.augment.chained import Chain
 from ddbias.learning.augment.dsa import DSA
 from ddbias.planning.config import load_schema
@@ -25,6 +27,9 @@ CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 SMALL = {"outer_loop": 3, "real_batch": 12, "network_images": 30, "network_batch": 8}
 
+needs_fast = pytest.mark.skipif(
+    device.machine_obstacle(CPU) is not None, reason=f"no fast path: {device.machine_obstacle(CPU)}"
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -431,9 +436,23 @@ def test_a_mistake_is_one_line(split, changes, message):
         distiller(split, **changes)
 
 
-def test_precision_fast_says_that_there_is_no_faster_way(split, log_lines):
-    distiller(split, precision="fast")
-    assert log_lines == ["precision fast: idc has no fast implementation, so it stays float32"]
+@needs_fast
+@pytest.mark.thorough
+def test_precision_fast_compiles_the_matching(split, log_lines):
+    assert isinstance(distiller(split, precision="fast").gradients, FastGradients)
+    assert log_lines == []
+
+
+@pytest.mark.parametrize("distance", ["mse", "l1"])
+def test_what_is_compiled_is_the_same(split, distance):
+    plain, method = (distiller(split, distance=distance) for _ in range(2))
+    made = {"dtype": torch.float32, "compiled": lambda function: function}
+    method.gradients = FastGradients(method.network, distance, method.gradients.names, **made)
+    real, batch = real_batch(split, real_side(split), 1)
+    for label in range(split.classes):
+        ours, theirs = (each.match_class(1, label, real, batch) for each in (method, plain))
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
 
 
 def test_the_module_asks_for_the_real_side():

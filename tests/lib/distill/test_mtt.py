@@ -18,8 +18,9 @@ from ddbias.distill.mtt import Distiller, Published, published
 from ddbias.distill.pretraining import last_network, open_member, save_member, train_member
 from ddbias.distill.unrolled import WAYS
 from ddbias.evaluation import protocol
-from ddbias.learning import networks
+from ddbias.learning import device, networks
 from ddbias.learning.augment.dsa import DSA
+from ddbias.learning.precision import compiling
 from ddbias.learning.training import Recipe
 from ddbias.planning.config import load_schema
 from ddbias.runtime.checkpoint import Checkpoint
@@ -53,6 +54,9 @@ SETTINGS = {
     "memory": "replay",
 }
 
+needs_fast = pytest.mark.skipif(
+    device.machine_obstacle(CPU) is not None, reason=f"no fast path: {device.machine_obstacle(CPU)}"
+)
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -80,7 +84,7 @@ def noise(split, ipc=2, seed=0):
     return torch.randn((split.classes * ipc, *split.shape), generator=stream(seed, "test"))
 
 
-def distiller(split, pool, images=None, *, seed=0, **changes):
+def distiller(split, pool, images=None, *, seed=0, precision="exact", **changes):
     return Distiller(
         split,
         settings={**SETTINGS, **changes},
@@ -88,7 +92,7 @@ def distiller(split, pool, images=None, *, seed=0, **changes):
         images=noise(split) if images is None else images,
         seed=seed,
         device=CPU,
-        precision="exact",
+        precision=precision,
         models=pool,
     )
 
@@ -385,14 +389,29 @@ def test_ways_to_the_gradient_of_soft_labels(split, good, syn_batch):
 
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("memory", WAYS)
-def test_a_captured_slope_is_the_plain_one(split, good, memory, soft):
-    """What a GPU would record and start again: here its functions are called instead."""
+@pytest.mark.parametrize("rounded", [False, True])
+def test_a_captured_slope_is_the_plain_one(split, good, memory, soft, rounded):
+    """What a GPU would record and start again, or what is compiled: here its functions are called instead."""
     plain, method = (distiller(split, good, memory=memory, syn_batch=4, **(SOFT if soft else {})) for _ in range(2))
-    method.slope = mtt.Slope(method.network, capture=lambda function: function)
+    network = method.network
+    if rounded:
+        network = compiling.not_in_place(compiling.rounded_copy(network, torch.float32))
+    method.slope = mtt.Slope(network, capture=lambda function: function)
     for ours, theirs in zip(method.match(1, None, None), plain.match(1, None, None), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * theirs.abs().max().item())
     for ours, theirs in zip(method.gradients, plain.gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * theirs.abs().max().item())
+
+
+@needs_fast
+@pytest.mark.thorough
+def test_fast_moves_the_images_as_exact_does(split, good, log_lines):
+    exact, fast = (distiller(split, good, precision=precision) for precision in ("exact", "fast"))
+    assert fast.slope.captured is not None
+    assert log_lines == []
+    (loss, ours), (truth, theirs) = (method.match(1, None, None) for method in (fast, exact))
+    assert loss.item() == pytest.approx(truth.item(), rel=0.03)
+    assert torch.cosine_similarity(ours.flatten(), theirs.flatten(), dim=0) > 0.98  # bfloat16 has 8 bits
 
 
 def test_the_first_images_are_those_that_the_expert_knows(split, good):

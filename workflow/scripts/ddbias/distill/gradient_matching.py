@@ -127,12 +127,12 @@ PLUGIN = {
                     "description": "Images a step of the network (DC; 256).",
                 },
                 "distance": {
-                    "enum": ["ours", "mse", "cos"],
+                    "enum": ["ours", "mse", "cos", "l1"],
                     "default": "ours",
                     "description": (
                         "Distance of two gradients: ours = 1 - cosine, summed over the layers and their outputs"
                         " (DC); mse = squared distance of all values; cos = 1 - cosine of all values as one "
-                        "vector."
+                        "vector; l1 = absolute differences of all values (IDC)."
                     ),
                 },
                 "init": {

@@ -36,18 +36,17 @@ of the decoded synthetic images; for the network one of each of ``network_images
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ddbias.base.errors import DdbiasError, unknown
-from ddbias.base.log import logger
 from ddbias.base.seeding import derive, stream
 from ddbias.data import formation
 from ddbias.data.split import Split
-from ddbias.debias.real_side import RealBatch, RealSettings, RealSide
+from ddbias.debias.real_side import RealBatch, RealSettings, RealSide, Target
 from ddbias.distill.learner import Learner, reported
+from ddbias.distill.precision.gradient_choice import gradients_for
 from ddbias.learning import networks
 from ddbias.learning.augment.chained import Chain
 from ddbias.learning.augment.cutmix import CutMix
@@ -212,11 +211,6 @@ PLUGIN = {
 RATES = {"mse": 5e-3, "l1": 1e-4}
 
 
-def gradient_distance(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], kind: str) -> torch.Tensor:
-    """Return the sum of the squared (``mse``) or absolute (``l1``) differences of all values; a scalar."""
-    return sum((x - y).square().sum() if kind == "mse" else (x - y).abs().sum() for x, y in zip(a, b, strict=True))
-
-
 def first_images(split: Split, side: RealSide, *, factor: int, ipc: int, seed: int) -> torch.Tensor:
     """Return mosaics of real images, class after class, normalised float32 (K * ipc, C, H, W).
 
@@ -269,7 +263,7 @@ class Distiller(Learner):
     seed : int
     device : device
     precision : {"exact", "fast"}
-        Both are computed exactly.
+        Of the matching; the network's training between two steps is exact.
     side : RealSide
         Draws real images as the debias says.
 
@@ -310,15 +304,23 @@ class Distiller(Learner):
         super().__init__(images, {"learning_rate": rate, "momentum": settings["momentum"]}, None)
         if split.whitening is not None:
             raise DdbiasError("idc keeps its images within 0..1, so it takes no normalise: zca; choose own")
-        if precision == "fast":
-            logger.info("precision fast: idc has no fast implementation, so it stays float32")
         self.network = networks.of_settings(network, split.shape, split.classes, seed).to(device)
-        self.matched = [parameter for parameter in self.network.parameters() if parameter.ndim == 4]
-        if not self.matched:
+        matched = [name for name, parameter in self.network.named_parameters() if parameter.ndim == 4]
+        if not matched:
             raise DdbiasError(f"idc matches convolutions, and the network {network['kind']} has none; use convnet")
         self.split, self.side, self.settings, self.seed = split, side, settings, seed
         self.classes, self.steps_per_iteration = split.classes, settings["outer_loop"]
-        self.formation, self.distance = settings["factor"], settings["distance"]
+        self.formation = settings["factor"]
+        networks.matching(self.network)
+        self.gradients = gradients_for(
+            self.network,
+            settings["distance"],
+            matched,
+            shape=split.shape,
+            count=min(settings["synthetic_batch"], ipc * self.formation**2),
+            device=device,
+            precision=precision,
+        )
         self.augment = Chain(settings["augment"])
         self.cutmix = CutMix(settings["cutmix"], settings["cutmix_beta"])
         # The network's training leaves out cutout where CutMix cuts already (published).
@@ -390,35 +392,26 @@ class Distiller(Learner):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the distance of one class, summed over its targets, and its gradient for the class's stored images."""
         # One seed per class and step: real and synthetic images get the same parameters.
-        shared = derive(self.seed, "augment", step, label)
-        targets = [
-            (one.scale, self._target(real, one.images, one.share, label, shared)) for one in batch.of_class(label)
-        ]
+        shared, chosen = derive(self.seed, "augment", step, label), batch.of_class(label)
+        self.gradients.refresh()
+        targets = [self._target(real, one, shared) for one in chosen]
+        scales = torch.stack([real.new_full((), one.scale) for one in chosen])
         stored = self.images.detach().chunk(self.classes)[label].clone().requires_grad_(True)
         synthetic = self.decoded(stored)
         if len(synthetic) > self.settings["synthetic_batch"]:
             order = torch.randperm(len(synthetic), generator=stream(self.seed, "synthetic_batch", step, label))
             synthetic = synthetic[order[: self.settings["synthetic_batch"]].to(synthetic.device)]
-        mean = torch.full((len(synthetic),), 1 / len(synthetic), dtype=synthetic.dtype, device=synthetic.device)
-        given = self._gradients(self.augment(synthetic, shared), label, mean, create_graph=True)
-        distance = sum(scale * gradient_distance(given, target, self.distance) for scale, target in targets)
-        (gradient,) = torch.autograd.grad(distance, stored)
-        return distance.detach(), gradient
+        augmented = self.augment(synthetic, shared)
+        labels = torch.full((len(augmented),), label, device=real.device)
+        distance, slope = self.gradients.match(augmented.detach(), labels, targets, scales)
+        (gradient,) = torch.autograd.grad(augmented, stored, slope)
+        return distance, gradient
 
-    def _target(
-        self, real: torch.Tensor, chosen: torch.Tensor, share: torch.Tensor, label: int, shared: int
-    ) -> tuple[torch.Tensor, ...]:
-        """Return the gradient of the mean loss of the real images `chosen` (m,), weighted by `share` (m,)."""
-        images = self.augment(real[chosen], shared)
-        return self._gradients(images, label, share.to(images), create_graph=False)
-
-    def _gradients(
-        self, images: torch.Tensor, label: int, share: torch.Tensor, *, create_graph: bool
-    ) -> tuple[torch.Tensor, ...]:
-        """Return the gradients of the weighted mean cross-entropy of images of one class."""
-        labels = torch.full((len(images),), label, device=images.device)
-        losses = cross_entropy(self.network(images), labels, reduction="none")
-        return torch.autograd.grad(share @ losses, self.matched, create_graph=create_graph)
+    def _target(self, real: torch.Tensor, target: Target, shared: int) -> tuple[torch.Tensor, ...]:
+        """Return the gradient of the weighted mean loss of the real images of a target."""
+        images = self.augment(real[target.images], shared)
+        labels = torch.full((len(images),), target.label, device=images.device)
+        return self.gradients.real(images, labels, target.share.to(images))
 
     def train(self, step: int) -> None:
         """Train the network on ``network_images`` real images, in whole batches."""

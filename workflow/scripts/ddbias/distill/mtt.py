@@ -38,7 +38,6 @@ from torch.func import functional_call
 from torch.nn.functional import cross_entropy
 
 from ddbias.base.errors import DdbiasError, unknown
-from ddbias.base.log import logger
 from ddbias.base.seeding import stream
 from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split
@@ -49,7 +48,7 @@ from ddbias.distill.unrolled import WAYS, squared_distance
 from ddbias.learning import networks
 from ddbias.learning.augment.draws import BatchDraws
 from ddbias.learning.augment.dsa import DSA
-from ddbias.learning.device import transfer
+from ddbias.learning.device import fast_dtype, transfer
 from ddbias.learning.optimiser import SGD
 from ddbias.learning.precision import compiling
 from ddbias.learning.training import predict, shuffled_batches
@@ -242,7 +241,6 @@ class Distiller(Learner):
     seed : int
     device : device
     precision : {"exact", "fast"}
-        Both are computed exactly.
     models : mapping of str to sequence of path
         Files of the members of every pool.
     guidance : callable or None
@@ -278,8 +276,6 @@ class Distiller(Learner):
     ) -> None:
         if settings["memory"] not in WAYS:
             raise unknown("memory", settings["memory"], WAYS)
-        if precision == "fast":
-            logger.info("precision fast: mtt has no fast implementation, so it stays float32")
         self.members = _open(_files(models, settings), split)
         self.settings = _settled(settings, published(len(images) // split.classes), self.members)
         super().__init__(images, self.settings, guidance)
@@ -306,7 +302,7 @@ class Distiller(Learner):
         self.augment = DSA(settings["augment"], align_corners=True)
         self.labels = torch.arange(split.classes, device=device).repeat_interleave(len(images) // split.classes)
         batch = slice(self.settings["syn_batch"])
-        self.slope = _slope_for(self.network, images[batch], self.labels[batch])
+        self.slope = _slope_for(self.network, images[batch], self.labels[batch], precision)
         self.seed = seed
 
     def match(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -338,7 +334,9 @@ class Distiller(Learner):
             targets = targets if self.logits is None else targets.softmax(1)
             return [self.slope(inputs, targets, *parameters, create_graph)]
 
-        way = WAYS[self.settings["memory"]]
+        # What is compiled or captured keeps the arguments of a step, and no graph that could be given up.
+        held = self.slope.captured is not None and self.settings["memory"] == "replay"
+        way = WAYS["graph" if held else self.settings["memory"]]
         learned = [self.images] if self.logits is None else [self.images, self.logits]
         loss, (gradient, *more), rate_gradient = way(slopes, learned, self.step_size, start, target, steps)
         self.gradients = [rate_gradient, *more]
@@ -435,42 +433,40 @@ class Slope:
     Parameters
     ----------
     network : Module
+        As the steps see it, or rounded (`ddbias.learning.precision.compiling.rounded_copy`).
     capture : callable or None
-        Captures a function of tensors, such as `ddbias.learning.precision.compiling.graphed`.
+        Makes a function of tensors, which returns a tuple of them, faster: it compiles or captures it.
     """
 
     def __init__(self, network: torch.nn.Module, capture: Callable[[Callable], Callable] | None = None) -> None:
         self.network = network
         self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
-        self._captured = None
-        if capture is not None:
-            self._captured = capture(lambda *given: (self._slope(*given),)), capture(self._pulled_back)
+        self.dtype = next(network.parameters()).dtype
+        self.captured = None if capture is None else (capture(self._slope), capture(self._pulled_back))
 
     def __call__(
         self, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor, create_graph: bool
     ) -> torch.Tensor:
         """Return the gradient (P,) at parameters `row` (P,), of images (B, C, H, W) and labels (B,) or (B, K)."""
-        if self._captured is None:
-            return self._slope(inputs, targets, row, create_graph)
-        return _Captured.apply(self._captured, inputs, targets, row)
+        if self.captured is not None:
+            return _Captured.apply(self.captured, inputs, targets, row)
+        return torch.autograd.grad(self._loss(row, inputs, targets), row, create_graph=create_graph)[0]
 
-    def _slope(
-        self, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor, create_graph: bool = False
-    ) -> torch.Tensor:
-        with torch.enable_grad():
-            row = row if row.requires_grad else row.detach().requires_grad_(True)
-            parts = row.split([shape.numel() for shape in self.shapes.values()])
-            named = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
-            loss = cross_entropy(functional_call(self.network, named, (inputs,)), targets)
-        return torch.autograd.grad(loss, row, create_graph=create_graph)[0]
+    def _loss(self, row: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        parts = row.to(self.dtype).split([shape.numel() for shape in self.shapes.values()])
+        named = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
+        return cross_entropy(functional_call(self.network, named, (inputs.to(self.dtype),)).to(row.dtype), targets)
 
-    def _pulled_back(self, direction: torch.Tensor, *given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _slope(self, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor]:
+        return (torch.func.grad(self._loss)(row, inputs, targets),)
+
+    def _pulled_back(
+        self, direction: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
         """Return the gradients of ``direction @ slope`` with respect to images, soft labels if any, and parameters."""
-        with torch.enable_grad():
-            given = [tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in given]
-            slope = self._slope(*given, create_graph=True)
-        leaves = [tensor for tensor in given if tensor.requires_grad]
-        return torch.autograd.grad(slope, leaves, direction, materialize_grads=True)
+        if targets.is_floating_point():
+            return torch.func.vjp(lambda *given: self._slope(*given)[0], inputs, targets, row)[1](direction)
+        return torch.func.vjp(lambda x, p: self._slope(x, targets, p)[0], inputs, row)[1](direction)
 
 
 class _Captured(torch.autograd.Function):
@@ -487,10 +483,11 @@ class _Captured(torch.autograd.Function):
         return None, *(next(found) if tensor.is_floating_point() else None for tensor in given)
 
 
-def _slope_for(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor) -> Slope:
-    """Return the slope, captured on a GPU if it is then the same; tried with some images and labels."""
-    plain = Slope(network)
-    if not compiling.captures(images.device):
+def _slope_for(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str) -> Slope:
+    """Return the slope in a precision, as a GPU captures it; tried with a batch of images (B, C, H, W) and labels."""
+    plain, device = Slope(network), images.device
+    captures = compiling.captures(device)
+    if precision != "fast" and not captures:
         return plain
     row = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
     direction = torch.randn(len(row), generator=stream(0, "probe")).to(row)
@@ -500,7 +497,21 @@ def _slope_for(network: torch.nn.Module, images: torch.Tensor, labels: torch.Ten
         given = slope(leaves[0], labels, leaves[1], True)
         return [given.detach(), *torch.autograd.grad(given, leaves, direction)]
 
-    return compiling.same_in_graphs(plain, lambda: Slope(network, compiling.graphed), probe)
+    if precision != "fast":
+        return compiling.same_in_graphs(plain, lambda: Slope(network, compiling.graphed), probe)
+
+    def fast() -> Slope:
+        rounded = compiling.not_in_place(compiling.rounded_copy(network, fast_dtype(device)))
+        return Slope(rounded.requires_grad_(False), compiling.captured if captures else compiling.compiled)
+
+    return compiling.fast_or_exact(
+        plain,
+        fast,
+        probe,
+        obstacle=compiling.network_obstacle(network, device),
+        instead="the steps of the network are computed exactly",
+        calls=compiling.CAPTURED_CALLS if captures else 1,
+    )
 
 
 def _labeller(

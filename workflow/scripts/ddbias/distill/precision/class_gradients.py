@@ -39,14 +39,17 @@ class ExactGradients:
         Its parameters may change between calls. An image's logits must not depend on the other images.
     distance : str
         A metric of `ddbias.distill.gradient_distance`.
+    names : sequence of str or None
+        Parameters whose gradients are compared; None: all that the distance looks at.
     """
 
     of_mean = None  # training between two steps takes torch's own way
 
-    def __init__(self, network: nn.Module, distance: str) -> None:
+    def __init__(self, network: nn.Module, distance: str, names: Sequence[str] | None = None) -> None:
         self.network, self.distance = network, distance
         # What the distance does not look at needs no gradient.
-        self.names = [name for name, p in network.named_parameters() if p.ndim > 1 or distance != "ours"]
+        looked_at = [name for name, p in network.named_parameters() if p.ndim > 1 or distance != "ours"]
+        self.names = looked_at if names is None else list(names)
 
     def refresh(self) -> None:
         """Copy the network's parameters; call it whenever they have changed."""
@@ -104,7 +107,7 @@ class FastGradients(CompiledNetwork, ExactGradients):
 
     Parameters
     ----------
-    network, distance
+    network, distance, names
         As of `ExactGradients`.
     dtype : dtype or None
         What gradients are computed in, as of `CompiledNetwork`; they are summed and compared in float32.
@@ -116,11 +119,12 @@ class FastGradients(CompiledNetwork, ExactGradients):
         self,
         network: nn.Module,
         distance: str,
+        names: Sequence[str] | None = None,
         *,
         dtype: torch.dtype | None = None,
         compiled: Callable[[Callable], Callable] | None = None,
     ) -> None:
-        ExactGradients.__init__(self, network, distance)
+        ExactGradients.__init__(self, network, distance, names)
         CompiledNetwork.__init__(self, network, dtype=dtype, compiled=compiled)
         compiled = compiled or compiling.compiled
         self._compiled_real = compiled(self._real)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -70,6 +70,44 @@ def matching_for(
     if isinstance(gradients, BatchedGradients):
         return AllAtOnce(gradients, siamese_for(augment, device, precision, **sides))
     return ClassByClass(gradients, augment)
+
+
+def gradients_for(
+    network: nn.Module,
+    distance: str,
+    names: Sequence[str],
+    *,
+    shape: tuple[int, ...],
+    count: int,
+    device: torch.device,
+    precision: str,
+) -> ExactGradients:
+    """Return the gradients of one class after the other for `precision`, on a GPU the exact ones.
+
+    Parameters
+    ----------
+    network, distance
+        As of `matching_for`.
+    names : sequence of str
+        Parameters whose gradients are compared.
+    shape : tuple of int
+        Channels, height and width of the images.
+    count : int
+        Synthetic images of a class that are compared at a time.
+    device : device
+    precision : {"exact", "fast"}
+    """
+    exact = ExactGradients(network, distance, names)
+    if precision != "fast":
+        return exact
+    obstacle = "a GPU does not compile the gradients of a single class" if compiling.captures(device) else None
+    return compiling.fast_or_exact(
+        exact,
+        lambda: FastGradients(network, distance, names),
+        lambda way: _probe(way, shape, (1, compiling.MICRO_BATCH, count), device),
+        obstacle=obstacle or compiling.network_obstacle(network, device),
+        instead="gradients are computed exactly",
+    )
 
 
 def _probe(
