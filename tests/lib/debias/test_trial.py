@@ -39,6 +39,32 @@ def test_gains_and_errors_are_a_plain_loop(seed):
         assert found.gains[found.chosen] > max(2 * found.errors[found.chosen], 0.08)
 
 
+@pytest.mark.parametrize(("share", "evident"), [(0.3, False), (0.4, True), (0.5, True)])
+def test_labels_that_equal_weights_exclude_are_evidence(few_digits, monkeypatch, share, evident):
+    split = few_digits()
+    wrong = np.arange(len(split)) % 2 == 0
+    alike = np.where(wrong, 0.0, 1.0), wrong & (np.cumsum(wrong) <= np.ceil(share * wrong.sum()))
+    given = [alike, (np.ones(len(split)), ~wrong)]  # with weights all are right, whatever they exclude
+    monkeypatch.setattr(module, "_right", lambda *_: given.pop(0))
+    found = trial(split, [np.ones(len(split))], seed=0)
+    assert found.evident == evident
+    assert found.gains[0] == pytest.approx(2 * wrong.mean())
+
+
+def test_digits_without_a_bias_give_no_evidence():
+    for ratio, evident in ((0.95, True), (0.1, False)):
+        split, _ = synthesize_dataset(
+            source={"kind": "digits"},
+            bias={"kind": "foreground", "severity": 1},
+            ratio=ratio,
+            test="balanced",
+            size=16,
+            seed=21,
+            data={},
+        )
+        assert trial(split, [], seed=21).evident == evident
+
+
 def test_the_scale_of_weights_does_not_matter():
     rng = np.random.default_rng(0)
     gains, weights = rng.integers(0, 2, 50).astype(float), rng.exponential(size=50)

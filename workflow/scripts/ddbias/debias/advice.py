@@ -123,7 +123,7 @@ def _handed_out(weights: np.ndarray, labels: np.ndarray, seed: int, number: int)
 def in_words(advice: Advice, split: Split, *, title: str, picture: str) -> list[str]:
     """Return the advice as lines of Markdown: what was found, how sure that is, what to do, what it would change."""
     gain, error = advice.result.gains[advice.result.best], advice.result.errors[advice.result.best]
-    least_errors, least_gain = bounds(advice.evident)
+    least_errors, least_gain = bounds(advice.result.evident)
     facts = diagnose(advice.weights, None, None, np.asarray(split.labels))
     verdict = "a bias was found" if advice.biased else "no bias was found that weights could undo"
     lines = [
