@@ -13,9 +13,9 @@ tried out, out of fold:
 3. Weights pass if their gain is more than two standard errors above 0 and more than .08: four points on average of the
    two. Half of both is enough where there is evidence of a bias already (`ddbias.debias.evidence`), so that only wrong
    labels are left to be told: they lose. A debias with predictions brings this evidence; for the others it is that of
-   the classifiers of equal weights: of the samples that they are wrong on, at least .4 have an excluded label. Of several candidates that pass the one is taken whose gain is the most
-   standard errors above 0: neither few samples, whose gain is large by luck, nor many that gain little. If none passes,
-   all samples count alike.
+   the classifiers of equal weights: of the samples that they are wrong on, at least .4 have an excluded label. Of
+   several candidates that pass the one is taken whose gain is the most standard errors above 0: neither few samples,
+   whose gain is large by luck, nor many that gain little. If none passes, all samples count alike.
 
 Where labels are wrong no classifier can be right on both sides, as nothing in the images tells them apart. Developed on
 training images of MNIST with coloured digits, Fashion-MNIST with coloured backgrounds and letters drawn from fonts with
