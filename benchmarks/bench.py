@@ -36,7 +36,7 @@ from ddbias.evaluation.fast import fast_network
 from ddbias.learning import device, networks, training
 from ddbias.learning.augment.dsa import DSA
 from ddbias.learning.training import Recipe
-from gpu import AUGMENT, CLASSES, NETWORK, REAL, drawn, plain_step, settings
+from gpu import AUGMENT, CLASSES, NETWORK, REAL, drawn, plain_step, settings, with_torchs_layers
 from sklearn.neighbors import KernelDensity
 
 WIDTH, SIDE, TESTED, NETWORKS, RATE_SIDE = 128, 32, 1000, 2, 2048
@@ -82,7 +82,7 @@ def evaluation(count: int, width: int) -> tuple[Ways, float]:
     images = torch.randn(count, 3, SIDE, SIDE, generator=stream(0, "noise"))
     labels, recipe, augment = torch.arange(count) % CLASSES, Recipe(augment=AUGMENT), DSA(AUGMENT)
     generator = stream(0, "augment")
-    models = judges(width)
+    models = [with_torchs_layers(model) for model in judges(width)]
     options = {"lr": recipe.learning_rate, "momentum": recipe.momentum, "weight_decay": recipe.weight_decay}
     optimisers = [torch.optim.SGD(model.parameters(), **options) for model in models]
 
@@ -114,10 +114,11 @@ def evaluation(count: int, width: int) -> tuple[Ways, float]:
 def prediction(width: int) -> tuple[Ways, float]:
     """Predict the labels of a thousand test images with the networks that judge a set."""
     images, models = torch.randn(TESTED, 3, SIDE, SIDE, generator=stream(0, "noise")), judges(width)
+    torchs = [with_torchs_layers(model) for model in judges(width)]
 
     @torch.no_grad()
     def plain(_: int) -> None:
-        for model in models:
+        for model in torchs:
             torch.cat([model(part).argmax(1) for part in images.split(256)])
 
     def ours(fast: object) -> Callable[[int], None]:

@@ -33,6 +33,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow" / "scripts"))
@@ -211,6 +212,15 @@ def speed(where: torch.device, width: int, images: int, steps: int, left: Callab
             }
 
 
+def with_torchs_layers(network: networks.Network) -> networks.Network:
+    """Return a network changed to have torch's normalisation and pooling instead of ours, as published code has it."""
+    for module in network.modules():
+        for torchs in (nn.GroupNorm, nn.AvgPool2d):
+            if isinstance(module, torchs):
+                module.__class__ = torchs
+    return network
+
+
 def plain_step(
     kind: str, network: dict, split: Split, images: torch.Tensor, real: torch.Tensor
 ) -> Callable[[int], object]:
@@ -228,7 +238,8 @@ def plain_step(
         return gradient_distance(gradients[1], [gradient.detach() for gradient in gradients[0]], "ours")
 
     def step(number: int) -> object:
-        model = networks.of_settings(network, split.shape, CLASSES, number if kind == "dm" else 0).to(images.device)
+        seed = number if kind == "dm" else 0
+        model = with_torchs_layers(networks.of_settings(network, split.shape, CLASSES, seed)).to(images.device)
         model.requires_grad_(kind != "dm")
         parts = zip(real.chunk(CLASSES), images.chunk(CLASSES), strict=True)
         loss = sum(of_class(model, label, *part, number * CLASSES + label) for label, part in enumerate(parts))

@@ -166,7 +166,7 @@ def test_the_number_of_threads_changes_no_bit():
 @pytest.mark.parametrize("side", [6, 7])
 def test_average_pooling_by_reshaping(side):
     batch = torch.randn(2, 3, side, 9, generator=stream(0, "pool"))
-    torch.testing.assert_close(compiling.AveragePooling()(batch), nn.AvgPool2d(2)(batch))
+    torch.testing.assert_close(compiling.ReshapedPooling()(batch), nn.AvgPool2d(2)(batch))
 
 
 def test_workers_have_one_thread_each_and_keep_the_order():

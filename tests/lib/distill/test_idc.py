@@ -443,6 +443,17 @@ def test_precision_fast_compiles_the_matching(split, log_lines):
     assert log_lines == []
 
 
+def test_batch_norm_sees_all_images_of_a_target(split):
+    """More of them than are computed at a time without it."""
+    method = distiller(split, network={**NETWORK, "kind": "convnet_bn"})
+    images = torch.randn(40, 3, 8, 8, generator=stream(0, "images"))
+    labels, share = torch.zeros(40, dtype=torch.int64), torch.full((40,), 1 / 40)
+    given = method.gradients.real(images, labels, share)
+    matched = [parameter for parameter in method.network.parameters() if parameter.ndim == 4]
+    truth = torch.autograd.grad(cross_entropy(method.network(images), labels), matched)
+    torch.testing.assert_close(list(given), list(truth), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("distance", ["mse", "l1"])
 def test_what_is_compiled_is_the_same(split, distance):
     plain, method = (distiller(split, distance=distance) for _ in range(2))

@@ -390,13 +390,13 @@ def test_ways_to_the_gradient_of_soft_labels(split, good, syn_batch):
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("memory", WAYS)
 @pytest.mark.parametrize("rounded", [False, True])
-def test_a_captured_slope_is_the_plain_one(split, good, memory, soft, rounded):
+def test_a_captured_gradient_is_the_plain_one(split, good, memory, soft, rounded):
     """What a GPU would record and start again, or what is compiled: here its functions are called instead."""
     plain, method = (distiller(split, good, memory=memory, syn_batch=4, **(SOFT if soft else {})) for _ in range(2))
     network = method.network
     if rounded:
         network = compiling.not_in_place(compiling.rounded_copy(network, torch.float32))
-    method.slope = mtt.Slope(network, capture=lambda function: function)
+    method.step_gradient = mtt.StepGradient(network, capture=lambda function: function)
     for ours, theirs in zip(method.match(1, None, None), plain.match(1, None, None), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6 * theirs.abs().max().item())
     for ours, theirs in zip(method.gradients, plain.gradients, strict=True):
@@ -407,7 +407,7 @@ def test_a_captured_slope_is_the_plain_one(split, good, memory, soft, rounded):
 @pytest.mark.thorough
 def test_fast_moves_the_images_as_exact_does(split, good, log_lines):
     exact, fast = (distiller(split, good, precision=precision) for precision in ("exact", "fast"))
-    assert fast.slope.captured is not None
+    assert fast.step_gradient.captured is not None
     assert log_lines == []
     (loss, ours), (truth, theirs) = (method.match(1, None, None) for method in (fast, exact))
     assert loss.item() == pytest.approx(truth.item(), rel=0.03)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 
 from ddbias.base.terminal import terminal, terminal_line
 from ddbias.runtime.progress import last_words
@@ -129,7 +130,10 @@ class Screen:
         if module is None or not module.watched or began < self._looked:
             return
         study, outputs = module.watched[-1]
-        self._overview = module.overview(study, at_once=self._most, outputs=outputs)
+        found = module.overview(study, at_once=self._most, outputs=outputs)
+        # What ended in an earlier run is about to begin again.
+        lately = [told for told in found.ended if told.seconds <= time.time() - self._born]
+        self._overview = replace(found, ended=lately)
         self._most = max(self._most, len(self._overview.running))
         self._looked = time.monotonic() + 20 * (time.monotonic() - began)
 

@@ -184,7 +184,8 @@ PLUGIN = {
                     "description": (
                         "graph keeps all steps in memory (MTT); replay does them twice, for the same values in "
                         "the memory of one step and its parameters times `syn_steps`, and takes about half as "
-                        "long again; constant leaves out how a step acts on later gradients, for memory that "
+                        "long again (compiled or captured steps are done once); constant leaves out how a step acts "
+                        "on later gradients, for memory that "
                         "does not grow with the steps (TESLA, arXiv 2211.10586). Default ours."
                     ),
                 },
@@ -302,7 +303,7 @@ class Distiller(Learner):
         self.augment = DSA(settings["augment"], align_corners=True)
         self.labels = torch.arange(split.classes, device=device).repeat_interleave(len(images) // split.classes)
         batch = slice(self.settings["syn_batch"])
-        self.slope = _slope_for(self.network, images[batch], self.labels[batch], precision)
+        self.step_gradient = _step_gradient_for(self.network, images[batch], self.labels[batch], precision)
         self.seed = seed
 
     def match(self, step: int, real: torch.Tensor | None, batch: RealBatch | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -332,10 +333,10 @@ class Distiller(Learner):
                 inputs = self.augment.changed(inputs, *drawn[turn])
             targets = (self.labels if self.logits is None else learned[1])[batches[turn]]
             targets = targets if self.logits is None else targets.softmax(1)
-            return [self.slope(inputs, targets, *parameters, create_graph)]
+            return [self.step_gradient(inputs, targets, *parameters, create_graph)]
 
         # What is compiled or captured keeps the arguments of a step, and no graph that could be given up.
-        held = self.slope.captured is not None and self.settings["memory"] == "replay"
+        held = self.step_gradient.captured is not None and self.settings["memory"] == "replay"
         way = WAYS["graph" if held else self.settings["memory"]]
         learned = [self.images] if self.logits is None else [self.images, self.logits]
         loss, (gradient, *more), rate_gradient = way(slopes, learned, self.step_size, start, target, steps)
@@ -427,7 +428,7 @@ class Distiller(Learner):
             optimiser.load_state_dict(own)
 
 
-class Slope:
+class StepGradient:
     """The gradient of the cross-entropy of a batch with respect to a network's parameters, and its own gradient.
 
     Parameters
@@ -442,7 +443,7 @@ class Slope:
         self.network = network
         self.shapes = {name: parameter.shape for name, parameter in network.named_parameters()}
         self.dtype = next(network.parameters()).dtype
-        self.captured = None if capture is None else (capture(self._slope), capture(self._pulled_back))
+        self.captured = None if capture is None else (capture(self._gradient), capture(self._pulled_back))
 
     def __call__(
         self, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor, create_graph: bool
@@ -457,24 +458,24 @@ class Slope:
         named = {name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)}
         return cross_entropy(functional_call(self.network, named, (inputs.to(self.dtype),)).to(row.dtype), targets)
 
-    def _slope(self, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor]:
+    def _gradient(self, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor) -> tuple[torch.Tensor]:
         return (torch.func.grad(self._loss)(row, inputs, targets),)
 
     def _pulled_back(
         self, direction: torch.Tensor, inputs: torch.Tensor, targets: torch.Tensor, row: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """Return the gradients of ``direction @ slope`` with respect to images, soft labels if any, and parameters."""
+        """Return the gradients of ``direction @ gradient``: of images, soft labels if any, and parameters."""
         if targets.is_floating_point():
-            return torch.func.vjp(lambda *given: self._slope(*given)[0], inputs, targets, row)[1](direction)
-        return torch.func.vjp(lambda x, p: self._slope(x, targets, p)[0], inputs, row)[1](direction)
+            return torch.func.vjp(lambda *given: self._gradient(*given)[0], inputs, targets, row)[1](direction)
+        return torch.func.vjp(lambda x, p: self._gradient(x, targets, p)[0], inputs, row)[1](direction)
 
 
 class _Captured(torch.autograd.Function):
     @staticmethod
     def forward(ctx, captured, *given):
-        slope, ctx.pulled_back = captured
+        gradient, ctx.pulled_back = captured
         ctx.save_for_backward(*given)
-        return slope(*(tensor.detach() for tensor in given))[0]
+        return gradient(*(tensor.detach() for tensor in given))[0]
 
     @staticmethod
     def backward(ctx, direction):
@@ -483,26 +484,28 @@ class _Captured(torch.autograd.Function):
         return None, *(next(found) if tensor.is_floating_point() else None for tensor in given)
 
 
-def _slope_for(network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str) -> Slope:
-    """Return the slope in a precision, as a GPU captures it; tried with a batch of images (B, C, H, W) and labels."""
-    plain, device = Slope(network), images.device
+def _step_gradient_for(
+    network: torch.nn.Module, images: torch.Tensor, labels: torch.Tensor, precision: str
+) -> StepGradient:
+    """Return the gradient of a step in a precision, tried with a batch of images (B, C, H, W) and labels (B,)."""
+    plain, device = StepGradient(network), images.device
     captures = compiling.captures(device)
     if precision != "fast" and not captures:
         return plain
     row = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
     direction = torch.randn(len(row), generator=stream(0, "probe")).to(row)
 
-    def probe(slope: Slope) -> list[torch.Tensor]:
+    def probe(way: StepGradient) -> list[torch.Tensor]:
         leaves = [images.clone().requires_grad_(True), row.clone().requires_grad_(True)]
-        given = slope(leaves[0], labels, leaves[1], True)
+        given = way(leaves[0], labels, leaves[1], True)
         return [given.detach(), *torch.autograd.grad(given, leaves, direction)]
 
     if precision != "fast":
-        return compiling.same_in_graphs(plain, lambda: Slope(network, compiling.graphed), probe)
+        return compiling.same_in_graphs(plain, lambda: StepGradient(network, compiling.graphed), probe)
 
-    def fast() -> Slope:
+    def fast() -> StepGradient:
         rounded = compiling.not_in_place(compiling.rounded_copy(network, fast_dtype(device)))
-        return Slope(rounded.requires_grad_(False), compiling.captured if captures else compiling.compiled)
+        return StepGradient(rounded.requires_grad_(False), compiling.captured if captures else compiling.compiled)
 
     return compiling.fast_or_exact(
         plain,

@@ -57,15 +57,17 @@ def matching_for(
             return ClassByClass(exact, augment)
         gradients = _batched(network, distance, (min(classes, PROBED_CLASSES), real_batch, ipc), shape, device)
         return AllAtOnce(gradients, siamese_for(augment, device, precision, **sides))
-    captures = compiling.captures(device)
-    sizes = (min(classes, PROBED_CLASSES), real_batch, ipc) if captures else (1, compiling.MICRO_BATCH, ipc)
+    if not compiling.captures(device):
+        how = {"shape": shape, "count": ipc, "device": device, "precision": precision}
+        return ClassByClass(gradients_for(network, distance, exact.names, **how), augment)
+    sizes = min(classes, PROBED_CLASSES), real_batch, ipc
     gradients = compiling.fast_or_exact(
         exact,
-        lambda: (BatchedGradients if captures else FastGradients)(network, distance),
+        lambda: BatchedGradients(network, distance),
         lambda way: _probe(way, shape, sizes, device),
         obstacle=compiling.network_obstacle(network, device),
         instead="gradients are computed exactly",
-        calls=compiling.CAPTURED_CALLS if captures else 1,
+        calls=compiling.CAPTURED_CALLS,
     )
     if isinstance(gradients, BatchedGradients):
         return AllAtOnce(gradients, siamese_for(augment, device, precision, **sides))

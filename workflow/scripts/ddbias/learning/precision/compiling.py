@@ -39,7 +39,7 @@ LEAST_COSINE = 0.95  # of what a network gives fast and exactly
 LEAST_COSINE_EXACT = 0.999999  # of what it gives with the same kernels in a graph
 
 
-class AveragePooling(nn.Module):
+class ReshapedPooling(nn.Module):
     """2 x 2 average pooling by reshaping.
 
     The compiler turns its derivative into plain reads; for that of ``nn.AvgPool2d`` it tests borders at every pixel,
@@ -176,7 +176,7 @@ def rounded_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     for parent in list(rounded.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.AvgPool2d) and (child.kernel_size, child.stride, child.padding) == (2, 2, 0):
-                setattr(parent, name, AveragePooling())
+                setattr(parent, name, ReshapedPooling())
             elif isinstance(child, GroupNorm) and (dtype != torch.float32 or child.weight.device.type == "cpu"):
                 # The compiler spells torch's own out and fuses it; on a CPU `vmap` knows no memory formats.
                 child.__class__ = nn.GroupNorm
