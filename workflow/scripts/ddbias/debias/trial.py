@@ -23,9 +23,9 @@ training images of MNIST with coloured digits, Fashion-MNIST with coloured backg
 aligned ratios .95 and .1, MNIST also at .8. The surest gain of `ddbias.debias.kinds.contradiction` was .06 (MNIST at
 .8) to .41 on the biased sets, on digits .09 to .12 with standard errors of .05 to .06; on the unbiased ones -.62 to
 .04, on digits up to .13 with an error of .08. The bounds lie between, and evidence decides on digits. The evidence of
-the classifiers of equal weights is .50 to .66 on five biased sets of digits and .18 to .27 on those without a bias; .17
-to .38 and .09 to .20 on the larger ones, where ``kde`` gains enough without it. On digits ``kde`` gains .05 to .12
-(errors of .03 to .05), and without a bias no more than .03 (.02).
+the classifiers of equal weights is .50 to .66 on five biased sets of digits (seeds 0 to 2, 10, 11) and .18 to .27 on
+those without a bias; .17 to .38 and .09 to .20 on the larger ones, where ``kde`` gains enough without it. On digits
+``kde`` gains .05 to .12 (errors of .03 to .05), and without a bias no more than .03 (.02).
 
 **What it cannot tell** are conflicting samples from hard ones that much data teaches: on all 60,000 images of MNIST
 where colour says nothing the gain is .27. `ddbias.debias.evidence` can, and is asked first by the kinds that have
