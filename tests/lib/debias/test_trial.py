@@ -13,7 +13,7 @@ from ddbias.debias.balance import balanced_weights
 from ddbias.debias.estimates import Estimate
 from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.kinds import kde
-from ddbias.debias.trial import Trial, choose, trial
+from ddbias.debias.trial import Trial, choose, doubted, let_go, trial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -123,6 +123,56 @@ def test_weights_of_wrong_labels_do_not_pass():
     found = trial(replace(split, labels=labels), [balanced_weights(labels, wrong)], seed=0)
     assert found.chosen is None
     assert found.gains[0] < -found.errors[0]
+
+
+def test_doubted_are_lifted_and_excluded_if_enough_are_confirmed():
+    rng = np.random.default_rng(0)
+    for confirmed, believed in ((8, False), (9, True)):
+        weights = np.where(np.arange(100) < 40, 2.0, 0.5)
+        right, out = np.arange(100) >= 100 - 30, np.isin(np.arange(100), [0, 1, 2, 3, 4, 5, 50, 51])
+        right[20 : 20 + confirmed] = True
+        order = rng.permutation(100)
+        found = doubted(weights[order], right[order], out[order])
+        np.testing.assert_array_equal(np.sort(order[found]), np.arange(6) if believed else [])
+
+
+def test_the_doubted_count_as_the_lightest_of_their_class():
+    labels, groups = np.array([0, 0, 0, 0, 1, 1, 1]), np.array([7, 7, 3, 4, 1, 0, 5])
+    weights = np.array([0.25, 0.25, 2.0, 1.5, 0.5, 1.0, 1.5])
+    out = let_go(Estimate(weights, groups=groups), np.array([0, 0, 1, 0, 0, 0, 1], bool), labels)
+    np.testing.assert_allclose(out.weights, [4 / 9, 4 / 9, 4 / 9, 24 / 9, 0.75, 1.5, 0.75])
+    np.testing.assert_array_equal(out.groups, [7, 7, 7, 4, 1, 0, 1])
+    np.testing.assert_array_equal(weights, [0.25, 0.25, 2.0, 1.5, 0.5, 1.0, 1.5])
+    np.testing.assert_array_equal(groups, [7, 7, 3, 4, 1, 0, 5])
+
+
+@pytest.mark.slow
+def test_wrong_labels_are_doubted_and_conflicting_samples_are_not():
+    split, rng = digits(0.9), np.random.default_rng(0)
+    wrong, conflicting = rng.random(len(split)) < 0.03, split.labels != split.attributes
+    labels = np.where(wrong, (split.labels + rng.integers(1, 10, len(split))) % 10, split.labels)
+    weights = balanced_weights(labels, split.attributes)
+    found = trial(replace(split, labels=labels), [weights], seed=0)
+    assert found.chosen == 0
+    assert found.doubted[wrong & (weights > 1)].mean() > 0.8
+    assert found.doubted[conflicting & ~wrong].mean() < 0.15
+    assert not found.doubted[weights <= 1].any()
+
+
+def test_only_pseudo_groups_lose_the_doubted(few_digits, tried):
+    split = few_digits()
+    out = np.arange(len(split)) < 2
+    tried(Trial([0.1], [0.01], 0, doubted=out))
+    columns = columns_of(split) | {"logits": 9 * np.eye(10, dtype=np.float32)[split.attributes]}
+    fixed = {**KDE, "variance": 0.1, "trial": True}
+    assert "trial_doubted" not in estimate_weights(fixed, columns, split).diagnostics
+    settings = {"kind": "group_balanced", "surrogate": "s", "groups": "predicted", "trial": None}
+    columns["label"] = np.where(out, (split.labels + 1) % 3, split.labels)  # their labels are contradicted
+    kept = estimate_weights({**settings, "trial": False}, columns, split)
+    found = estimate_weights(settings, columns, replace(split, labels=columns["label"]))
+    assert found.diagnostics["trial_doubted"] == 2
+    assert (found.weights < kept.weights)[out].all()
+    assert (found.groups[~out] == kept.groups[~out]).all()
 
 
 def test_a_trial_is_the_same_again_and_looks_at_no_attribute(few_digits, monkeypatch):

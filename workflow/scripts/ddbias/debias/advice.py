@@ -23,7 +23,7 @@ from ddbias.data.split import Split
 from ddbias.debias import surrogate
 from ddbias.debias.evidence import MIN_EVIDENCE, evidence
 from ddbias.debias.kinds import contradiction
-from ddbias.debias.trial import ERRORS, Trial, bounds, trial
+from ddbias.debias.trial import ERRORS, Trial, bounds, let_go, trial
 from ddbias.debias.weights.diagnosis import diagnose
 from ddbias.runtime.checkpoint import Checkpoint
 
@@ -105,7 +105,8 @@ def advise(split: Split, *, seed: int, device: torch.device, checkpoint: Checkpo
     columns = {**surrogate.embed(trained, split, device=device), "label": labels}
     offered = contradiction.estimate(columns, min_evidence=0)
     result = trial(split, [one.weights for one in offered], seed=seed, evident=offered[0].evident)
-    weights = offered[result.best].weights
+    best = offered[result.best]
+    weights = (best if result.doubted is None else let_go(best, result.doubted, labels)).weights
     null = trial(split, [_handed_out(weights, labels, seed, number) for number in range(NULLS)], seed=seed)
     found = evidence(columns["predictions"], columns["excluded"], labels)  # (L,)
     contradicted = (columns["predictions"][:, found.argmax()] != labels).mean()

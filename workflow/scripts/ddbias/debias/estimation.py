@@ -16,7 +16,7 @@ from ddbias.debias import kinds
 from ddbias.debias.estimates import Estimate
 from ddbias.debias.known_attributes import known_attributes
 from ddbias.debias.real_side import check_given
-from ddbias.debias.trial import trial
+from ddbias.debias.trial import let_go, trial
 
 
 def estimate_weights(
@@ -43,8 +43,9 @@ def estimate_weights(
     Returns
     -------
     Estimate
-        After a trial its diagnostics have ``trial_gains`` and ``trial_errors``, one number for each candidate, and
-        ``trial_chosen``, the position of the candidate taken (None: all samples count alike).
+        After a trial its diagnostics have ``trial_gains`` and ``trial_errors``, one number for each candidate,
+        ``trial_chosen``, the position of the candidate taken (None: all samples count alike), and with pseudo-groups
+        ``trial_doubted``, how many samples lost their weight because their labels seem wrong.
 
     Raises
     ------
@@ -78,8 +79,11 @@ def _tried(debias: str, offered: list[Estimate], split: Split, seed: int) -> Est
     evident = all(found.evident for found in offered)
     result = trial(split, [found.weights for found in offered], seed=seed, evident=evident)
     told = {"trial_gains": result.gains, "trial_errors": result.errors, "trial_chosen": result.chosen}
+    labels = np.asarray(split.labels, np.int64)
     if result.chosen is not None:
         found = offered[result.chosen]
+        if found.groups is not None:  # weights that were published are left as they are
+            found, told["trial_doubted"] = let_go(found, result.doubted, labels), int(result.doubted.sum())
         return replace(found, diagnostics={**found.diagnostics, **told})
     logger.warning(
         "debias %s: the weights failed their trial: a classifier trained with them gains %.3f (standard error %.3f) "
@@ -89,7 +93,7 @@ def _tried(debias: str, offered: list[Estimate], split: Split, seed: int) -> Est
         result.gains[result.best],
         result.errors[result.best],
     )
-    alike, labels = np.ones(len(split)), np.asarray(split.labels, np.int64)
+    alike = np.ones(len(split))
     last = offered[-1]
     told = {**last.diagnostics, **told}
     return Estimate(alike, last.log_density, None if last.groups is None else labels, told)
