@@ -13,9 +13,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes with two threads each slow 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Begin with the runs of the workflow, which are slow: two processes then end at about the same time."""
-    workflow = Path(__file__).parent / "workflow"
+    workflow, accelerator = (Path(__file__).parent / name for name in ("workflow", "accelerator"))
     for item in items:
-        if workflow in item.path.parents:
+        if {workflow, accelerator} & set(item.path.parents):
             item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: workflow not in item.path.parents)
 

@@ -25,6 +25,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.thorough
 def test_a_row_says_how_much_faster_each_way_is(bench, tmp_path, capsys):
     bench.main(["--steps", "1", "--width", "4", "--images", "20", "--to", str(tmp_path / "to/bench.csv")])
     rows = rows_of(tmp_path / "to/bench.csv")

@@ -54,6 +54,7 @@ def image(tmp_path):
     return tmp_path
 
 
+@pytest.mark.thorough
 def test_the_lines_that_install_run_in_an_empty_folder(image):
     """As another user without a home, but with the Python of these tests."""
     (line,) = [words for words in said("RUN") if re.match(r"make|pip|python", words)]

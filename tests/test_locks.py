@@ -132,6 +132,7 @@ def call(*arguments):
     return done.returncode, done.stderr
 
 
+@pytest.mark.thorough
 def test_environment_follows_its_lock(install):
     assert call("--check", "run")[0] == 1
     status, said = call("run")

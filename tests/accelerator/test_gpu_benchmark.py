@@ -65,7 +65,7 @@ def test_the_glyphs_are_biased_images_of_ten_classes(gpu):
     assert lit.min() > 10
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_writes_what_it_measured(gpu, tmp_path, monkeypatch):
     monkeypatch.setattr(gpu, "PATHS", gpu.PATHS[:1])
     monkeypatch.setattr(gpu, "PROCESSES", (1,))

@@ -114,6 +114,7 @@ def wheel(tmp_path_factory):
     return found
 
 
+@pytest.mark.thorough
 def test_a_wheel_from_an_empty_folder(wheel, results, tmp_path, monkeypatch):
     """Loading a distilled set and training on it needs torch, numpy, pyarrow and safetensors only."""
     assert wheel.name == f"ddbias-{ddbias.__version__}-py3-none-any.whl"

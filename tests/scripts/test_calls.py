@@ -199,7 +199,7 @@ def test_the_notebook_runs_and_is_the_script(tmp_path, monkeypatch, capsys):
     assert len(drawn.getcolors(2**20)) > 100, "the pictures are in colour"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_lines_of_the_page_run(few_digits, tmp_path, monkeypatch):
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text(), re.DOTALL)[1]
     split = few_digits(per_class=30)

@@ -1,6 +1,5 @@
 """Copies of this checkout, in folders with a space in their names, in which whole runs are made and disturbed."""
 
-import json
 import os
 import re
 import shutil
@@ -19,40 +18,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = (ROOT / ".test/config.yaml").read_text()
-# Loaded by every Python of a traced run: notes which files' functions a rule's script really calls, and for which job.
-TRACER = """\
-import atexit, json, os, sys
-
-files, job, seen = set(), {}, set()
-
-
-def profile(frame, event, argument):
-    code = frame.f_code
-    if event != "call" or id(code) in seen:
-        return
-    seen.add(id(code))
-    if code.co_flags & 1:  # a function; bodies of modules and classes run whenever a module is imported
-        files.add(code.co_filename)
-        if code.co_name == "main" and "snakemake" in frame.f_locals:
-            snakemake = frame.f_locals["snakemake"]
-            job.update(rule=snakemake.rule, wildcards=dict(snakemake.wildcards), code=snakemake.params.code)
-
-
-def write():
-    sys.setprofile(None)
-    with open(os.path.join(os.environ["TEST_TRACES"], f"{os.getpid()}.json"), "w") as file:
-        json.dump(job | {"called": sorted(files)}, file)
-
-
-class Start:
-    def find_spec(self, name, path=None, target=None):
-        if name == "ddbias.runtime.job" and not seen:
-            atexit.register(write)
-            sys.setprofile(profile)
-
-
-sys.meta_path.insert(0, Start())
-"""
 
 
 def environment(**more):
@@ -153,8 +118,8 @@ def checkout(pristine, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def traced_run(pristine, tmp_path_factory):
-    """A copy in which the tiny study is complete, and what each of its jobs called; for looking only.
+def finished_run(pristine, tmp_path_factory):
+    """A copy in which the tiny study is complete; for looking only.
 
     One for all processes that run tests.
     """
@@ -165,20 +130,12 @@ def traced_run(pristine, tmp_path_factory):
     with FileLock(together / "finished.lock"):
         if not (base / "complete").exists():
             shutil.rmtree(base, ignore_errors=True)
-            (base / "tracer").mkdir(parents=True)
-            (base / "traces").mkdir()
-            (base / "tracer/sitecustomize.py").write_text(TRACER)
+            base.mkdir()
             checkout = pristine.copy(base / "a checkout")
-            variables = {"PYTHONPATH": str(base / "tracer"), "TEST_TRACES": str(base / "traces")}
-            status, output = checkout.run(checkout.study(), **variables)
+            status, output = checkout.run(checkout.study())
             assert status == 0, output
             (base / "complete").touch()
-    return Checkout(base / "a checkout"), [json.loads(path.read_text()) for path in (base / "traces").iterdir()]
-
-
-@pytest.fixture(scope="session")
-def finished_run(traced_run):
-    return traced_run[0]
+    return Checkout(base / "a checkout")
 
 
 @pytest.fixture

@@ -103,6 +103,7 @@ def test_jobs_end_with_a_killed_snakemake(running, undisturbed):
     complete(checkout, undisturbed, DISTILLED)
 
 
+@pytest.mark.thorough
 def test_killed_group(running, undisturbed):
     checkout, process = running
     os.killpg(process.pid, signal.SIGKILL)

@@ -57,21 +57,26 @@ def test_what_works_on_a_study(finished, make, tmp_path):
     status, output = make(finished, "run", config, "CORES=2")
     assert status == 0, output
     assert "Nothing to be done" in output
+    status, output = make(finished, "export", config, f"TO={tmp_path / 'exported sets'}")
+    assert status == 0, output
+    assert (tmp_path / "exported sets/huggingface/README.md").is_file()
+    status, output = make(finished, "run", "CONFIG=tiny.yml")
+    assert status != 0
+    assert "there is no configuration file 'tiny.yml'" in output
+
+
+@pytest.mark.thorough
+def test_what_tells_about_a_study(finished, make, tmp_path):
+    config = "CONFIG=tiny.yaml"
     status, output = make(finished, "estimate", config)
     assert status == 0, output
     assert "together" in output
     for target in ("check-data", "report"):
         status, output = make(finished, target, config)
         assert status == 0, output
-    status, output = make(finished, "export", config, f"TO={tmp_path / 'exported sets'}")
-    assert status == 0, output
-    assert (tmp_path / "exported sets/huggingface/README.md").is_file()
     status, output = make(finished, "ledger", config, f"TO={tmp_path / 'a ledger'}")
     assert status == 0, output
     assert (tmp_path / "a ledger/ledger.html").is_file()
-    status, output = make(finished, "run", "CONFIG=tiny.yml")
-    assert status != 0
-    assert "there is no configuration file 'tiny.yml'" in output
 
 
 def test_test_runs_a_part(checkout, make):

@@ -1,5 +1,6 @@
 """What runs again after a change: what the change can alter, and nothing else."""
 
+import json
 import os
 import shutil
 import time
@@ -12,6 +13,42 @@ from ddbias.planning import code_digest
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = "workflow/scripts/ddbias"
 SHOWN = {"make_table": 1, "plot": 1, "write_report": 1}  # what follows from new evaluations; weights are not replotted
+
+
+# Loaded by every Python of a traced run: notes which files' functions a rule's script really calls, and for which job.
+TRACER = """\
+import atexit, json, os, sys
+
+files, job, seen = set(), {}, set()
+
+
+def profile(frame, event, argument):
+    code = frame.f_code
+    if event != "call" or id(code) in seen:
+        return
+    seen.add(id(code))
+    if code.co_flags & 1:  # a function; bodies of modules and classes run whenever a module is imported
+        files.add(code.co_filename)
+        if code.co_name == "main" and "snakemake" in frame.f_locals:
+            snakemake = frame.f_locals["snakemake"]
+            job.update(rule=snakemake.rule, wildcards=dict(snakemake.wildcards), code=snakemake.params.code)
+
+
+def write():
+    sys.setprofile(None)
+    with open(os.path.join(os.environ["TEST_TRACES"], f"{os.getpid()}.json"), "w") as file:
+        json.dump(job | {"called": sorted(files)}, file)
+
+
+class Start:
+    def find_spec(self, name, path=None, target=None):
+        if name == "ddbias.runtime.job" and not seen:
+            atexit.register(write)
+            sys.setprofile(profile)
+
+
+sys.meta_path.insert(0, Start())
+"""
 
 
 def changed(checkout, change):
@@ -55,9 +92,16 @@ def kinds(rule, cell):
     }.get(rule, ())
 
 
-def test_every_file_that_a_job_calls_counts(traced_run):
+@pytest.mark.thorough
+def test_every_file_that_a_job_calls_counts(checkout, tmp_path):
     """The digest that Snakemake compares is that of all files which the job was seen to call."""
-    checkout, traces = traced_run
+    for folder in ("tracer", "traces"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "tracer/sitecustomize.py").write_text(TRACER)
+    variables = {"PYTHONPATH": str(tmp_path / "tracer"), "TEST_TRACES": str(tmp_path / "traces")}
+    status, output = checkout.run(checkout.study(), **variables)
+    assert status == 0, output
+    traces = [json.loads(path.read_text()) for path in (tmp_path / "traces").iterdir()]
     rules = [trace["rule"] for trace in traces]
     assert {rule: rules.count(rule) for rule in rules} == {
         "synthesize_dataset": 1,
@@ -92,7 +136,11 @@ def test_every_file_that_a_job_calls_counts(traced_run):
     ("path", "reruns"),
     [
         (f"{LIBRARY}/distill/distribution_matching.py", {"distill": 2, "evaluate": 2, **SHOWN}),
-        (f"{LIBRARY}/distill/engine.py", {"distill": 4, "evaluate": 4, "measure_images": 1, **SHOWN}),
+        pytest.param(
+            f"{LIBRARY}/distill/engine.py",
+            {"distill": 4, "evaluate": 4, "measure_images": 1, **SHOWN},
+            marks=pytest.mark.thorough,
+        ),
         (f"{LIBRARY}/results/figures/accuracy.py", {"plot": 1, "write_report": 1}),
         pytest.param(
             "workflow/scripts/make_table.py", {"make_table": 1, "write_report": 1}, marks=pytest.mark.thorough
@@ -145,6 +193,7 @@ def test_what_changes_no_result_reruns_nothing(finished):
     assert finished.planned("tiny.yaml", "--cores", "1") == {}
 
 
+@pytest.mark.thorough
 def test_edit_of_a_number_reruns_what_uses_it(finished):
     embeddings = finished / LIBRARY / "debias/weights/inverse_density.py"
     text = embeddings.read_text()
@@ -188,6 +237,7 @@ def test_fresh_clone_beside_old_results_reruns_nothing(finished, pristine, tmp_p
     assert clone.planned("tiny.yaml") == {}
 
 
+@pytest.mark.thorough
 def test_new_seed_adds_its_jobs_only(finished):
     changed(finished, lambda study: study["grid"][1].update(seeds=[0, 1]))
     assert finished.planned("tiny.yaml") == {
@@ -210,6 +260,7 @@ def test_changed_caption_reruns_its_table_only(finished):
     assert finished.planned("tiny.yaml") == {"make_table": 1, "write_report": 1}
 
 
+@pytest.mark.thorough
 def test_other_scale_has_its_own_folder(finished):
     for section, name, keys in (
         ("distillers", "dm", ["iterations"]),
@@ -243,6 +294,7 @@ def test_a_deleted_file_is_named_and_made_again_without_what_follows(finished):
     assert finished.planned("tiny.yaml") == {}
 
 
+@pytest.mark.thorough
 def test_a_deleted_evaluation_is_made_again_with_what_shows_it(finished):
     (evaluation,) = (finished / "results/tiny/quick/evaluations").rglob("random/uniform/ipc1/seed0/convnet.parquet")
     evaluation.unlink()

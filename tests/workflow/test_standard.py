@@ -104,8 +104,10 @@ def test_report_of_a_bare_clone(bare):
     assert "A tiny table" in text
 
 
-@pytest.mark.parametrize("call", [[], ["-s", "workflow/Snakefile"]], ids=["root", "workflow"])
-@pytest.mark.parametrize("way", ["--lint", "--dry-run", "--dag"])
+@pytest.mark.parametrize(
+    "call", [[], pytest.param(["-s", "workflow/Snakefile"], marks=pytest.mark.thorough)], ids=["root", "workflow"]
+)
+@pytest.mark.parametrize("way", ["--lint", "--dry-run", pytest.param("--dag", marks=pytest.mark.thorough)])
 def test_a_bare_clone(pristine, way, call):
     process = subprocess.run(
         [sys.executable, "-m", "snakemake", way, *call], cwd=pristine.folder, capture_output=True, text=True
@@ -151,6 +153,7 @@ def hosted(pristine, folder):
     return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": "https://github.com/owner/ddbias"}
 
 
+@pytest.mark.thorough
 def test_what_snakedeploy_writes_makes_the_same_results(bare, pristine, elsewhere, tmp_path):
     """Every file that is deterministic, to the last byte; rules from a host, the library as a package."""
     here, variables = elsewhere

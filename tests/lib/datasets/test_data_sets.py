@@ -45,6 +45,7 @@ def test_a_classifier_that_reads_only_the_colour(mnist, test, ratio, expected):
     assert np.mean(predicted == held_out.labels) == pytest.approx(expected, abs=0.005)
 
 
+@pytest.mark.thorough
 def test_the_order_of_the_test_set_alone_makes_group_gaps(mnist):
     """The floor of CMNIST: of 3 neighbours on pixels without colour, lower where attributes are shuffled."""
     train, held_out = (mnist[split].images[:, 0].reshape(-1, 28 * 28).astype(np.float32) for split in mnist)

@@ -260,7 +260,7 @@ def test_copies_of_something_else(tmp_path, options, message):
     fails(message, {"root": str(tmp_path)})
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_real_copies(data_home, tmp_path):
     if not (data_home / "cifar10" / "train.parquet").is_file() or (data_home / FOLDER).is_dir():
         pytest.skip("DDBIAS_DATA has no JPEG copies of CIFAR-10, or the originals beside them")

@@ -51,6 +51,7 @@ def test_labels_that_equal_weights_exclude_are_evidence(few_digits, monkeypatch,
     assert found.gains[0] == pytest.approx(2 * wrong.mean())
 
 
+@pytest.mark.thorough
 def test_digits_without_a_bias_give_no_evidence():
     for ratio, evident in ((0.95, True), (0.1, False)):
         split, _ = synthesize_dataset(
@@ -127,12 +128,12 @@ def test_weights_of_wrong_labels_do_not_pass():
 
 def test_doubted_are_lifted_and_excluded_if_enough_are_confirmed():
     rng = np.random.default_rng(0)
-    for confirmed, believed in ((8, False), (9, True)):
+    for confirmed, classes, believed in ((8, 4, False), (9, 4, True), (9, 5, False)):
         weights = np.where(np.arange(100) < 40, 2.0, 0.5)
         right, out = np.arange(100) >= 100 - 30, np.isin(np.arange(100), [0, 1, 2, 3, 4, 5, 50, 51])
         right[20 : 20 + confirmed] = True
         order = rng.permutation(100)
-        found = doubted(weights[order], right[order], out[order])
+        found = doubted(weights[order], right[order], out[order], classes)
         np.testing.assert_array_equal(np.sort(order[found]), np.arange(6) if believed else [])
 
 

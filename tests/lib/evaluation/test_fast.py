@@ -139,7 +139,7 @@ def test_a_probe_decides(few_digits, monkeypatch, log_lines):
 
 @pytest.mark.slow
 @needs_fast
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.bfloat16, marks=pytest.mark.thorough), torch.float32])
 def test_accuracy_is_that_of_exact_within_points_with_one_compilation(multiply_in, log_lines, dtype):
     from torch._dynamo.utils import counters
 

@@ -13,6 +13,7 @@ from ddbias.base import paths, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.planning import code_digest
 
+pytestmark = pytest.mark.slow
 SCRIPTS = code_digest.SCRIPTS
 # Imports a script and the modules of its kinds as a job does, and lists the library files that this loads.
 LOADED = """

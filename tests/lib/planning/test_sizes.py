@@ -37,7 +37,7 @@ def test_grey_images_stay_grey_without_colour():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["mnist", "fashion_mnist", "cifar10"])
+@pytest.mark.parametrize("kind", ["mnist", "fashion_mnist", pytest.param("cifar10", marks=pytest.mark.thorough)])
 def test_published_files(kind, data_home, tmp_path):
     raw = sources.load({"kind": kind}, data={"root": str(tmp_path), "mirrors": [str(data_home)]})
     train, test = raw["train"].images, raw["test"].images

@@ -26,6 +26,7 @@ from PIL import Image
 from scipy import stats
 from sklearn.datasets import load_digits
 
+pytestmark = pytest.mark.slow
 MEAN, STD = [0.2, 0.3, 0.1], [0.3, 0.25, 0.2]
 NAMES = [str(i) for i in range(10)]
 KERNELS = {  # the last one was not evaluated

@@ -5,7 +5,7 @@ that it contradicts (`ddbias.debias.evidence`), and do the weights stand a trial
 answer is, is told by a null: the same weights handed out at random within each class, three times. What they gain,
 weights gain that know nothing.
 
-Cost: that of the surrogate and of a trial of nine candidates; two minutes for 8,000 images on one core.
+Cost: that of the surrogate and of trials of five candidates; a minute and a half for 8,000 images on one core.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Advice:
     Attributes
     ----------
     result : Trial
-        Of the weights of each reading of the surrogate, see `ddbias.debias.balance.readings`.
+        Of the weights of both readings of the surrogate, see `ddbias.debias.balance.readings`.
     nulls : list of float
         Gains of weights handed out at random.
     weights : ndarray of float64, shape (N,)

@@ -178,9 +178,9 @@ def readings(columns: Mapping[str, np.ndarray], debias: str) -> tuple[list[np.nd
 
     Returns
     -------
-    taken_for : list of 2L ndarrays of int64, each of shape (N,)
-        For each moment the class predicted where the label is excluded, else the label: pure, but few are found. Then
-        for each moment the class predicted. A trial tells which is worth more.
+    taken_for : list of two ndarrays of int64, each of shape (N,)
+        Of the moment with most evidence: the class predicted where the label is excluded, else the label (pure, but few
+        are found), and the class predicted. A trial tells which is worth more.
     found : float
         0..1, see `ddbias.debias.evidence`.
 
@@ -196,5 +196,6 @@ def readings(columns: Mapping[str, np.ndarray], debias: str) -> tuple[list[np.nd
     else:
         logits = column(columns, "logits", debias, CLASSIFY)
         predicted, out = predicted_groups(logits, labels)[:, None], excluded(logits, labels)[:, None]
-    where_excluded = np.where(out, predicted, labels[:, None])
-    return [*where_excluded.T, *predicted.T], float(evidence(predicted, out, labels).max())
+    found = evidence(predicted, out, labels)  # (L,)
+    predicted, out = predicted[:, found.argmax()], out[:, found.argmax()]
+    return [np.where(out, predicted, labels), predicted], float(found.max())

@@ -14,8 +14,8 @@ distribution of the true attribute within a label from an even one, for power 0,
 .16 .13 .15 with 5 % and .17 .17 .21 with 1 % conflicting samples, background Fashion-MNIST .28 .21 .21 with 5 %.
 
 Contradicted samples may as well be hard or mislabelled. If they are hard, the classifier does not exclude their labels
-(`ddbias.debias.evidence`); if mislabelled, nothing can be learnt from them (`ddbias.debias.trial`, with a surrogate of
-kind cross_fitted for each of its moments). Either way the weights are uniform, with a warning.
+(`ddbias.debias.evidence`); if mislabelled, nothing can be learnt from them (`ddbias.debias.trial`). Either way the
+weights are uniform, with a warning. A few mislabelled ones among the conflicting lose their weight.
 
 Fails, or helps little: where the attribute is as hard to learn as the class (corruptions), and where one class's
 attribute is not paired with one class (the predictions name a class, not an attribute; G is then too large).
@@ -71,7 +71,7 @@ PLUGIN = {
                 "trial": {"$ref": "#/$defs/trial"},
             },
             "reads": ["logits"],
-            "tries": "6",
+            "tries": "2",
         },
     },
 }
@@ -80,7 +80,7 @@ PLUGIN = {
 def estimate(
     columns: Mapping[str, np.ndarray], *, power: float = 0.5, min_evidence: float = MIN_EVIDENCE
 ) -> list[Estimate] | Estimate:
-    """Return for a trial the weights, and as groups what the samples are taken for, of each reading of the classifier.
+    """Return for a trial the weights, and as groups what the samples are taken for, of both readings of the classifier.
 
     Without evidence of a bias it is one estimate that weighs all samples alike.
 

@@ -55,7 +55,7 @@ PLUGIN = {
                 "2.2e-10 * max(dimensions, 160) * train * min(train / classes, 8000) if groups == 'dbscan' else 0"
             ),
             "megabytes": "8e-6 * min(train / classes, 8000) * min(train / classes, 8000) if groups == 'dbscan' else 0",
-            "tries": "6 if groups == 'predicted' else 0",
+            "tries": "2 if groups == 'predicted' else 0",
         },
     },
 }

@@ -160,9 +160,9 @@ def _weights(of: _Of, debias: str) -> tuple[float, float]:
 
 
 def _advice(of: _Of) -> tuple[float, float]:
-    """Cost of a surrogate on small images and a trial of some nine candidates."""
+    """Cost of a surrogate on small images and trials of five candidates."""
     train = of.size.train
-    return 60 + 10 * TRIAL_SECONDS + 12 * TRIAL_IMAGE_SECONDS * train, 300 + 6 * of.mb(train)
+    return 60 + 7 * TRIAL_SECONDS + 9 * TRIAL_IMAGE_SECONDS * train, 300 + 6 * of.mb(train)
 
 
 def _models(of: _Of, models: str) -> tuple[float, float]:
