@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
-from ddbias.debias.evidence import MIN_EVIDENCE, evidence, excluded
+from ddbias.debias.evidence import MIN_EVIDENCE, clearest, evidence, excluded
 from ddbias.debias.kinds.contradiction import contradiction_weights, estimate
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,17 +91,26 @@ def test_without_evidence_the_weights_are_uniform_and_it_is_said(log_lines):
     assert not all_contradicted.evident
 
 
-def test_two_estimates_of_the_moment_with_most_evidence():
+def test_the_last_of_nearly_equal_moments_is_the_clearest():
+    assert [clearest(np.array(found)) for found in ([0.5, 0.6, 0.56], [0.5, 0.6, 0.5], [0.6, 0.4, 0.2], [0.5])] == [
+        2,
+        1,
+        0,
+        0,
+    ]
+
+
+def test_two_estimates_of_the_clearest_moment():
     generator = np.random.default_rng(1)
     labels = generator.integers(0, 4, 200)
     predictions = generator.integers(0, 4, (200, 3))
-    for clearest in range(3):
-        often = np.where(np.arange(3) == clearest, 0.9, 0.5)
+    for moment in range(3):
+        often = np.where(np.arange(3) == moment, 0.9, 0.5)
         out = (predictions != labels[:, None]) & (generator.random((200, 3)) < often)
         columns = {"label": labels, "predictions": predictions.astype(np.float32), "excluded": out.astype(np.float32)}
         found = estimate(columns, power=1)
         assert len(found) == 2
-        taken_for, excluded = predictions[:, clearest], out[:, clearest]
+        taken_for, excluded = predictions[:, moment], out[:, moment]
         pure = [int(p) if o else int(y) for p, o, y in zip(taken_for, excluded, labels, strict=True)]
         for one, groups in zip(found, (np.array(pure), taken_for), strict=True):
             np.testing.assert_array_equal(one.groups, groups)

@@ -21,7 +21,7 @@ from ddbias.base.groups import class_members
 from ddbias.base.seeding import numpy_stream
 from ddbias.data.split import Split
 from ddbias.debias import surrogate
-from ddbias.debias.evidence import MIN_EVIDENCE, evidence
+from ddbias.debias.evidence import MIN_EVIDENCE, clearest, evidence
 from ddbias.debias.kinds import contradiction
 from ddbias.debias.trial import ERRORS, Trial, bounds, let_go, trial
 from ddbias.debias.weights.diagnosis import diagnose
@@ -109,7 +109,7 @@ def advise(split: Split, *, seed: int, device: torch.device, checkpoint: Checkpo
     weights = (best if result.doubted is None else let_go(best, result.doubted, labels)).weights
     null = trial(split, [_handed_out(weights, labels, seed, number) for number in range(NULLS)], seed=seed)
     found = evidence(columns["predictions"], columns["excluded"], labels)  # (L,)
-    contradicted = (columns["predictions"][:, found.argmax()] != labels).mean()
+    contradicted = (columns["predictions"][:, clearest(found)] != labels).mean()
     return Advice(result, null.gains, weights, float(contradicted), float(found.max()))
 
 

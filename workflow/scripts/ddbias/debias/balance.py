@@ -20,7 +20,7 @@ from ddbias.base.groups import class_members
 from ddbias.data.split import Split
 from ddbias.debias.dbscan_groups import dbscan_groups
 from ddbias.debias.estimates import Estimate, column
-from ddbias.debias.evidence import MIN_EVIDENCE, evidence, excluded, shows_bias
+from ddbias.debias.evidence import MIN_EVIDENCE, clearest, evidence, excluded, shows_bias
 from ddbias.debias.known_attributes import name_by_known
 from ddbias.debias.pseudo_groups import cluster_groups, predicted_groups
 
@@ -179,8 +179,8 @@ def readings(columns: Mapping[str, np.ndarray], debias: str) -> tuple[list[np.nd
     Returns
     -------
     taken_for : list of two ndarrays of int64, each of shape (N,)
-        Of the moment with most evidence: the class predicted where the label is excluded, else the label (pure, but few
-        are found), and the class predicted. A trial tells which is worth more.
+        Of the clearest moment (`ddbias.debias.evidence.clearest`): the class predicted where the label is excluded,
+        else the label (pure, but few are found), and the class predicted. A trial tells which is worth more.
     found : float
         0..1, see `ddbias.debias.evidence`.
 
@@ -197,5 +197,5 @@ def readings(columns: Mapping[str, np.ndarray], debias: str) -> tuple[list[np.nd
         logits = column(columns, "logits", debias, CLASSIFY)
         predicted, out = predicted_groups(logits, labels)[:, None], excluded(logits, labels)[:, None]
     found = evidence(predicted, out, labels)  # (L,)
-    predicted, out = predicted[:, found.argmax()], out[:, found.argmax()]
+    predicted, out = predicted[:, clearest(found)], out[:, clearest(found)]
     return [np.where(out, predicted, labels), predicted], float(found.max())

@@ -21,6 +21,7 @@ import numpy as np
 from ddbias.base.log import logger
 
 MIN_EVIDENCE = 0.45
+NEARLY = 0.05
 
 
 def evidence(predictions: np.ndarray, out: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -41,6 +42,14 @@ def evidence(predictions: np.ndarray, out: np.ndarray, labels: np.ndarray) -> np
     """
     contradicted = (np.asarray(predictions) != np.asarray(labels)[:, None]).sum(0)  # (L,)
     return np.asarray(out, bool).sum(0) / np.maximum(contradicted, 1)
+
+
+def clearest(found: np.ndarray) -> int:
+    """Return the last moment whose evidence, of (L,), is within .05 of the largest.
+
+    The longer a classifier is trained the better it tells attributes apart, until it learns the labels, too.
+    """
+    return int(np.flatnonzero(found >= found.max() - NEARLY)[-1])
 
 
 def excluded(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
