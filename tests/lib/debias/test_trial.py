@@ -160,7 +160,21 @@ def test_wrong_labels_are_doubted_and_conflicting_samples_are_not():
     assert not found.doubted[weights <= 1].any()
 
 
-def test_only_pseudo_groups_lose_the_doubted(few_digits, tried):
+def test_published_weights_keep_the_doubted(few_digits, tried):
+    split = few_digits()
+    tried(Trial([0.1], [0.01], 0, doubted=np.arange(len(split)) < 9))
+    columns = columns_of(split) | {"logits": np.random.default_rng(2).normal(size=(len(split), 3)).astype(np.float32)}
+    for asked in (
+        {"kind": "spare", "surrogate": "s", "clusters": 2},
+        {"kind": "group_balanced", "surrogate": "s", "groups": "clusters", "clusters": 2},
+    ):
+        untried, found = (estimate_weights({**asked, "trial": wanted}, columns, split) for wanted in (False, True))
+        assert found.groups is not None
+        assert "trial_doubted" not in found.diagnostics
+        np.testing.assert_array_equal(found.weights, untried.weights)
+
+
+def test_predicted_groups_lose_the_doubted(few_digits, tried):
     split = few_digits()
     out = np.arange(len(split)) < 2
     tried(Trial([0.1], [0.01], 0, doubted=out))

@@ -91,12 +91,12 @@ def balanced_estimate(
     Of predicted groups a list for a trial, see `readings`.
     """
     labels, (found, diagnostics) = columns["label"], pseudo_groups(columns, debias, **options)
-    evident = diagnostics.get("evidence", 0) >= MIN_EVIDENCE
+    predicted, evident = options["groups"] == "predicted", diagnostics.get("evidence", 0) >= MIN_EVIDENCE
     estimates = [
-        Estimate(balanced_weights(labels, groups, smoothing=smoothing), None, groups, diagnostics, evident)
+        Estimate(balanced_weights(labels, groups, smoothing=smoothing), None, groups, diagnostics, evident, predicted)
         for groups in (merge_small(labels, groups, min_cell) for groups in found)
     ]
-    return estimates if options["groups"] == "predicted" else estimates[0]
+    return estimates if predicted else estimates[0]
 
 
 def true_groups(split: Split, debias: str) -> np.ndarray:

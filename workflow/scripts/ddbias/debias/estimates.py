@@ -28,6 +28,9 @@ class Estimate:
         Further numbers, kept in the metadata of the weights file.
     evident : bool
         Whether there is evidence of a bias (`ddbias.debias.evidence`); a trial then asks for a smaller gain.
+    doubts : bool
+        Whether a trial may take the weight of samples whose labels seem wrong (`ddbias.debias.trial`). Needs groups.
+        Weights of a publication stay as published.
     """
 
     weights: np.ndarray
@@ -35,6 +38,7 @@ class Estimate:
     groups: np.ndarray | None = None
     diagnostics: Mapping[str, float | list[float]] = field(default_factory=dict)
     evident: bool = False
+    doubts: bool = False
 
 
 def column(columns: Mapping[str, np.ndarray], name: str, debias: str, kinds: str) -> np.ndarray:

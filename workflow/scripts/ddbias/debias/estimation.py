@@ -44,8 +44,8 @@ def estimate_weights(
     -------
     Estimate
         After a trial its diagnostics have ``trial_gains`` and ``trial_errors``, one number for each candidate,
-        ``trial_chosen``, the position of the candidate taken (None: all samples count alike), and with pseudo-groups
-        ``trial_doubted``, how many samples lost their weight because their labels seem wrong.
+        ``trial_chosen``, the position of the candidate taken (None: all samples count alike), and where the estimate
+        has doubts ``trial_doubted``, how many samples lost their weight because their labels seem wrong.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def _tried(debias: str, offered: list[Estimate], split: Split, seed: int) -> Est
     labels = np.asarray(split.labels, np.int64)
     if result.chosen is not None:
         found = offered[result.chosen]
-        if found.groups is not None:  # weights that were published are left as they are
+        if found.doubts:
             found, told["trial_doubted"] = let_go(found, result.doubted, labels), int(result.doubted.sum())
         return replace(found, diagnostics={**found.diagnostics, **told})
     logger.warning(

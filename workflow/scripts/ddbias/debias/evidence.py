@@ -21,7 +21,7 @@ import numpy as np
 from ddbias.base.log import logger
 
 MIN_EVIDENCE = 0.45
-NEARLY = 0.05
+NEARLY = 0.05  # moments whose evidence differs by no more are alike
 
 
 def evidence(predictions: np.ndarray, out: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -152,7 +152,15 @@ def doubted(weights: np.ndarray, right: np.ndarray, out: np.ndarray, classes: in
 
 
 def let_go(found: Estimate, doubted: np.ndarray, labels: np.ndarray) -> Estimate:
-    """Return an estimate in which the doubted (N,) have the least weight of their class (N,), and its group."""
+    """Return an estimate in which the doubted samples have the least weight of their class, and its group.
+
+    Parameters
+    ----------
+    found : Estimate
+        With groups.
+    doubted : ndarray of bool, shape (N,)
+    labels : ndarray of int, shape (N,)
+    """
     weights, groups = np.array(found.weights, np.float64), found.groups.copy()
     for _, rows in class_members(labels):
         least = rows[weights[rows].argmin()]

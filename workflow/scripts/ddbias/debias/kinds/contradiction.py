@@ -104,7 +104,9 @@ def estimate(
     if not shows_bias(found, min_evidence, "contradiction"):
         return Estimate(np.ones(len(labels)), groups=labels.astype(np.int64), diagnostics=told)
     return [
-        Estimate(contradiction_weights(labels, groups, power=power), None, groups, told, found >= MIN_EVIDENCE)
+        Estimate(
+            contradiction_weights(labels, groups, power=power), None, groups, told, found >= MIN_EVIDENCE, doubts=True
+        )
         for groups in taken_for
     ]
 
