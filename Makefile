@@ -78,9 +78,9 @@ test: env-dev ## run all tests
 	@echo "ddbias: running the tests"
 	@$(VENV_PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
-test-fast: env-dev ## run the tests of the library, without compiling and without the workflow
+test-fast: env-dev ## run the quick tests of the library, without compiling and without the workflow
 	@echo "ddbias: running the fast tests"
-	@$(VENV_PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not thorough" $(ARGS)
+	@$(VENV_PYTHON) -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not slow and not slurm and not thorough" --ignore=tests/workflow --ignore=tests/accelerator $(ARGS)
 
 test-slurm: env-dev env-slurm ## run the tests on a SLURM cluster of its own (as root, with SLURM's packages)
 	@echo "ddbias: running the tests on SLURM"

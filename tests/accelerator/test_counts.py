@@ -71,7 +71,8 @@ AS_GRAPHS = [
     ("dc", {"outer_loop": 1}, 21),
     ("dsa", {"outer_loop": 1}, 28),
     ("mtt", {"memory": "graph", **TEN}, 309),
-    *(("mtt", {"memory": memory, **TEN}, 440) for memory in ("replay", "constant")),
+    pytest.param("mtt", {"memory": "replay", **TEN}, 440, marks=pytest.mark.thorough),
+    ("mtt", {"memory": "constant", **TEN}, 440),
 ]
 
 

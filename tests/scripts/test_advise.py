@@ -79,6 +79,7 @@ def advised(tmp_path, snakemake):
     return run
 
 
+@pytest.mark.slow
 def test_nothing_is_found_by_classifiers_that_learnt_nothing(advised, monkeypatch):
     monkeypatch.setitem(advice.SURROGATE, "steps", 8)
     monkeypatch.setattr("ddbias.debias.trial.STEPS", 1)

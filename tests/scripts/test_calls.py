@@ -184,6 +184,7 @@ def test_the_example_of_the_page_runs(tmp_path):
     assert made.images.shape == (50, 3, 8, 8)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_is_the_script(tmp_path, monkeypatch, capsys):
     notebook = json.loads((ROOT / "examples/python_call.ipynb").read_text())
     assert (notebook["nbformat"], notebook["metadata"]["language_info"]["name"]) == (4, "python")

@@ -1,5 +1,6 @@
 """The file of a finished set is an input of its rule: another one, wherever it lies, makes the set again."""
 
+import pytest
 import torch
 
 SET = "results/own_set/quick/distilled/digits_fg/0.95/theirs/uniform/ipc10/seed0/distilled.safetensors"
@@ -10,6 +11,7 @@ def write(path, seed):
     torch.save([images, torch.arange(10).repeat_interleave(10)], path)
 
 
+@pytest.mark.thorough
 def test_a_changed_file_makes_the_set_again(checkout):
     write(checkout / "theirs_0.95.pt", 0)
     status, output = checkout.run("studies/own_set.yaml", SET)

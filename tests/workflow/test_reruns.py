@@ -153,6 +153,7 @@ def test_an_edit_reruns_what_it_is_part_of_and_what_follows(finished, path, reru
     assert finished.planned("tiny.yaml") == reruns
 
 
+@pytest.mark.thorough
 def test_edit_of_how_images_are_looked_at_trains_nothing_again(finished):
     finished.append(f"{LIBRARY}/evaluation/images/measures.py")
     finished.append(f"{LIBRARY}/evaluation/debiased_training/learner.py")  # of the evaluations that train
@@ -255,6 +256,7 @@ def test_changed_setting_reruns_its_stage_and_what_follows(finished):
     assert finished.planned("tiny.yaml") == again
 
 
+@pytest.mark.thorough
 def test_changed_caption_reruns_its_table_only(finished):
     changed(finished, lambda study: study["tables"]["main"].update(caption="Another caption"))
     assert finished.planned("tiny.yaml") == {"make_table": 1, "write_report": 1}

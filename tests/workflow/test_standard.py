@@ -107,7 +107,9 @@ def test_report_of_a_bare_clone(bare):
 @pytest.mark.parametrize(
     "call", [[], pytest.param(["-s", "workflow/Snakefile"], marks=pytest.mark.thorough)], ids=["root", "workflow"]
 )
-@pytest.mark.parametrize("way", ["--lint", "--dry-run", pytest.param("--dag", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    "way", ["--dry-run", *(pytest.param(way, marks=pytest.mark.thorough) for way in ("--lint", "--dag"))]
+)
 def test_a_bare_clone(pristine, way, call):
     process = subprocess.run(
         [sys.executable, "-m", "snakemake", way, *call], cwd=pristine.folder, capture_output=True, text=True
@@ -179,6 +181,7 @@ def test_what_snakedeploy_writes_makes_the_same_results(bare, pristine, elsewher
             assert (here / RESULTS / path).read_bytes() == (bare / ".test" / RESULTS / path).read_bytes(), path
 
 
+@pytest.mark.thorough
 def test_an_importer_keeps_what_is_its_own(pristine, elsewhere):
     """Its first rule, config, shell and environment of jobs; without a package, the workflow's own library is used."""
     here, variables = elsewhere

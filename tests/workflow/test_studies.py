@@ -73,7 +73,7 @@ def test_fairdd_covers_its_first_tables_on_synthetic_data_sets():
 PLANS = [
     *(pytest.param(path, "fast", marks=() if path == "config.yaml" else pytest.mark.thorough) for path in STUDIES),
     pytest.param("config.yaml", "quick", marks=pytest.mark.thorough),
-    ("config.yaml", "paper"),
+    pytest.param("config.yaml", "paper", marks=pytest.mark.thorough),
 ]
 
 
@@ -106,7 +106,7 @@ def test_nothing_of_the_default_leaks_into_another_study(checkout):
     }
 
 
-@pytest.mark.parametrize("path", ["", "tiny.yaml"])
+@pytest.mark.parametrize("path", [pytest.param("", marks=pytest.mark.thorough), "tiny.yaml"])
 def test_scale_of_the_command_line_wins(checkout, path):
     """A target in another scale's folder cannot be made, so the target tells which scale it was."""
     if path:

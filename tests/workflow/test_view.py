@@ -139,6 +139,7 @@ def test_who_asks_for_snakemakes_messages_gets_them(monkeypatch):
     assert not wants_view([])
 
 
+@pytest.mark.thorough
 def test_a_run_on_a_terminal_and_its_status(checkout):
     config = checkout.study()
     variables = {name: value for name, value in os.environ.items() if not name.startswith("DDBIAS_")}

@@ -359,6 +359,7 @@ def test_other_sections_work_too(write, few_digits):
 # ---- what runs again ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_its_files_belong_to_the_jobs_that_use_it(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(EXAMPLE, "mine.py")

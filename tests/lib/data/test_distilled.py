@@ -139,6 +139,7 @@ def test_a_folder_with_content_is_left_alone(tmp_path):
     assert load_distilled(tmp_path / "set").to_image_folder(tmp_path / "empty").is_dir()
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=8), max_size=12))
 def test_folder_names_are_safe_and_different(labels):
     names = folder_names(labels)

@@ -111,6 +111,7 @@ def plain(value):
     return plain(vars(value)) if hasattr(value, "__dict__") else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [600, pytest.param(2500, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("name", READERS)
 def test_a_flipped_bit_is_reported_or_changes_nothing(files, tmp_path, name, most):

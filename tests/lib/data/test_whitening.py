@@ -134,6 +134,7 @@ def split():
     return zca(testing.tiny_split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dm", "dsa", "mtt", "lgm", "rded", "kcenter"])
 def test_distillers_keep_the_contract(kind, split, tmp_path):
     testing.check_distiller(kind, split=split, folder=tmp_path)

@@ -35,7 +35,10 @@ def mean_colour(split):
     return (split.images * ink).sum((2, 3)) / ink.sum((2, 3))
 
 
-@pytest.mark.parametrize(("test", "ratio", "expected"), [("anti", 0.95, 0), ("balanced", 0.95, 0.1), ("natural", 1, 1)])
+@pytest.mark.parametrize(
+    ("test", "ratio", "expected"),
+    [("anti", 0.95, 0), ("balanced", 0.95, 0.1), pytest.param("natural", 1, 1, marks=pytest.mark.thorough)],
+)
 def test_a_classifier_that_reads_only_the_colour(mnist, test, ratio, expected):
     """CMNIST-DD: 0, 10 and 100 % on test sets of aligned ratio 0, .1 and 1."""
     train, held_out = made(test=test, ratio=ratio)
@@ -68,6 +71,7 @@ def test_published_counts(mnist):
     assert train.shape == (3, 32, 32)
 
 
+@pytest.mark.thorough
 def test_reference_noise_is_that_of_the_whole_published_sequence(mnist):
     per_index, _ = made(ratio=0.1)
     reference, _ = made(ratio=0.1, bias={"kind": "foreground", "severity": 1, "noise": "reference"})

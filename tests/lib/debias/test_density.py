@@ -163,6 +163,7 @@ def test_choices_scale_with_the_embedding_and_are_made_by_class():
             np.testing.assert_array_equal(density[labels == label], expected)
 
 
+@pytest.mark.slow
 def test_large_classes_are_judged_by_evenly_spaced_samples():
     points = np.random.default_rng(0).normal(size=(MEDIAN_SAMPLES + 500, 2))
     points[len(points) // 2 :] *= 3  # ordered: the first samples alone would mislead

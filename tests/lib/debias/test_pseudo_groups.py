@@ -94,6 +94,7 @@ def test_groups_are_numbered_by_size_within_each_class():
     np.testing.assert_array_equal(names, cluster_groups(first, labels[:500]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clusters", [1, 2, 5, 10, 30])
 def test_as_many_groups_as_asked_for(clusters):
     points, names = mixture(UNEQUAL, 20, 12)

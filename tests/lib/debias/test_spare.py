@@ -81,6 +81,7 @@ def test_the_number_is_that_of_the_highest_silhouette():
     assert least == [max((2, 3), key=scores.get)]
 
 
+@pytest.mark.slow
 def test_weights_follow_their_samples_and_have_mean_one():
     parts = [outputs(sizes, seed=seed)[0] for seed, sizes in enumerate([(50, 8, 3), (20, 20, 20), (70, 1, 5)])]
     logits, labels = np.concatenate(parts), np.repeat([4, 1, 2], [61, 60, 76])

@@ -231,6 +231,7 @@ def test_labels_are_looked_at(digits, fitted):
     assert not same(fit(dataclasses.replace(digits, labels=digits.labels[::-1].copy())), fitted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", plugins.kinds("surrogate"))
 def test_the_loss_falls(digits, kind):
     # The generalised losses are small where nothing is predicted yet, so they rise first; the plain one tells.

@@ -210,6 +210,7 @@ def groups_drawn(aligned, steps=60):
     return [side.batch(step).targets for step in range(steps)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("aligned", [0.1, 0.5, 0.95, 0.99])
 def test_groups_of_changing_size_need_few_shapes_and_little_padding(aligned):
     steps = groups_drawn(aligned)
@@ -276,6 +277,7 @@ def like_a_gpu(monkeypatch):
     return taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment", ["none", SETTINGS["augment"]])
 @pytest.mark.parametrize("targets", [1, 2])
 def test_a_step_is_that_of_the_exact_way(few_digits, like_a_gpu, log_lines, targets, augment, pooled):

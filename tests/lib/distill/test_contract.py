@@ -48,7 +48,9 @@ def pairs():
         for how in [*plugins.kinds("debias"), *PSEUDO]:
             name = how if isinstance(how, str) else f"{how['kind']}-{how['groups']}"
             marks = [pytest.mark.slow] if kind in ("dc", "dsa", "idc") else []
-            if (kind != "dm" and name not in ("kde", "fairdd")) or kind == "dc":  # which is dsa without augmentation
+            others = kind != "dm" and name not in ("kde", "fairdd")
+            costly = kind == "dc" or (kind, name) == ("idc", "fairdd")  # dsa has all of both
+            if others or costly:
                 marks.append(pytest.mark.thorough)
             yield pytest.param(kind, how, id=f"{kind}-{name}", marks=marks)
 
@@ -196,6 +198,7 @@ def test_a_mistake_in_options_is_what_a_user_would_see(split, tmp_path):
         testing.check_distiller("no_such_method", split=split, folder=tmp_path)
 
 
+@pytest.mark.slow
 def test_on_the_command_line_every_line_is_one_debias(tmp_path, capsys):
     assert testing.main([str(EXAMPLE)]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -86,6 +86,7 @@ def test_the_probe_is_the_matching_loss_on_networks_and_images_that_no_step_uses
     assert probe["iteration"] == list(range(17))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dc", "idc"])
 def test_a_look_changes_nothing_of_a_run(split, kind, monkeypatch):
     options = {
@@ -114,6 +115,7 @@ def test_how_far_images_moved_is_in_grey_levels(split):
     assert pixels.float().mean() > 0
 
 
+@pytest.mark.slow
 def test_a_run_stops_where_it_has_converged_and_goes_on_where_it_was_killed(split, tmp_path, monkeypatch):
     small = {"iterations": 96, "learning_rate": 3.0, "until": "converged"}
     stopped = run(split, **small)

@@ -129,6 +129,7 @@ def test_a_probe_decides_whether_fast_is_good_enough(monkeypatch, log_lines, com
     assert log_lines == [f"precision fast: {reason}, so the embedding is computed exactly"]
 
 
+@pytest.mark.slow
 def test_vgg11_on_small_images_is_refused_in_bfloat16(monkeypatch, multiply_in, log_lines):
     """Its last maps have four pixels and one, whose normalisation magnifies the rounding."""
     monkeypatch.setattr(device, "machine_obstacle", lambda device: None)

@@ -259,6 +259,7 @@ def test_both_sides_are_augmented_alike(split):
     assert strategies == set(augment.names)
 
 
+@pytest.mark.slow
 def test_the_loss_falls(split):
     loss = made(split, ipc=1, iterations=60, outer_loop=1, inner_loop=1, real_batch=20).history["loss"]
     assert len(loss) == 60

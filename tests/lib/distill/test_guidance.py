@@ -132,6 +132,7 @@ def test_cosine_guidance_uses_real_images_of_the_split(split, pools):
     assert gradient.abs().max() > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unprobed")
 @pytest.mark.parametrize("kind", ["dm", "dc", "dsa"])
 def test_guidance_in_a_distiller(split, pools, kind, tmp_path):

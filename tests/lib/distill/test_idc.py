@@ -235,6 +235,7 @@ def test_a_network_serves_one_iteration(split):
 # ---- state ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "killed"), [(1, 1), (2, 2), (2, 3), (1, 4)])  # within an iteration, and between
 def test_a_resumed_run_is_bit_identical(split, tmp_path, factor, killed):
     side = real_side(split, uneven(split))

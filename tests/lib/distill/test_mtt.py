@@ -114,6 +114,7 @@ def ways(split, pool, step=0, **changes):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("syn_batch", [None, 4])
 @pytest.mark.parametrize("kind", ["convnet", "convnet_bn", "lenet"])
 def test_replay_is_the_graph(few_digits, tmp_path, split, kind, syn_batch):
@@ -351,6 +352,7 @@ def whole_run(split, pool, *, checkpoint=None, seed=1, ipc=2, weights=None, **ch
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["graph", "replay"])
 @pytest.mark.parametrize("changes", [{}, {"syn_batch": 4}])
 def test_soft_labels_equal_a_plain_loop(split, good, memory, changes):
@@ -450,6 +452,7 @@ def test_leaving_out_images_changes_nothing_else_in_a_draw(split):
     assert torch.equal(everyone, engine.initial_rows(split, side, init="real", ipc=2, seed=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 3])
 def test_soft_labels_go_on_after_a_kill(split, good, tmp_path, after):
     class Killed(Exception):
@@ -505,6 +508,7 @@ def test_soft_labels_need_real_images_that_an_expert_knows(split, good):
         whole_run(split, good, models="expert")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, SOFT])
 def test_with_zca_all_happens_in_the_whitened_space(split, tmp_path, changes):
     """The plain loop, on images whitened by float64 formulas, with experts trained on such images."""
@@ -529,6 +533,7 @@ def test_with_zca_all_happens_in_the_whitened_space(split, tmp_path, changes):
     assert all((split.images == image).all((1, 2, 3)).any() for image in pixels)  # real images, stored as pixels
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_step_size_with_it(split, pool):
     images = noise(split, ipc=3)
     method = distiller(split, pool, images, learning_rate=20.0, step_size=0.01, step_size_learning_rate=1e-4)

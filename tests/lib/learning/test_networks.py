@@ -66,6 +66,7 @@ def test_every_network_is_covered():
     assert set(EMBEDDINGS) == set(plugins.kinds("network"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EMBEDDINGS)
 def test_heads_fit_all_image_sizes(name):
     for (channels, size), embedding_size in zip(SHAPES, EMBEDDINGS[name], strict=True):

@@ -58,7 +58,10 @@ def test_kind_and_file(section, kind, file):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", JOBS)
+# Two take what the others take between them.
+@pytest.mark.parametrize(
+    "script", [pytest.param(job, marks=() if job in ("distill", "plot") else pytest.mark.thorough) for job in JOBS]
+)
 def test_everything_that_a_job_imports_is_listed(script):
     kinds, modules = JOBS[script]
     call = [sys.executable, "-c", LOADED, str(SCRIPTS / f"{script}.py"), *modules]

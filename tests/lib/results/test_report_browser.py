@@ -27,7 +27,10 @@ from PIL import Image
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FOUND = next(filter(None, map(shutil.which, BROWSERS)), None)
-pytestmark = pytest.mark.skipif(not FOUND, reason=f"no browser: none of {', '.join(BROWSERS)} is installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FOUND, reason=f"no browser: none of {', '.join(BROWSERS)} is installed"),
+]
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
 FLAGS += ("--disable-extensions", "--disable-background-networking", "--hide-scrollbars", "--remote-debugging-pipe")
 PATIENCE = 60

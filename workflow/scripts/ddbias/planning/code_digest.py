@@ -76,7 +76,7 @@ def files(script: str, kinds: Iterable[tuple[str, str]] = ()) -> list[Path]:
 
 def forget() -> None:
     """Forget what files were read: for a process in which they are edited."""
-    for cached in (_reached, _content, _code, _tree, _imported, _outside, built_in):
+    for cached in (_reached, _content, _code, _tree, _import_statements, _imported, _outside, built_in):
         cached.cache_clear()
 
 
@@ -180,13 +180,18 @@ def _is_ours(module: str | None) -> bool:
 
 
 @cache
+def _import_statements(path: Path) -> tuple[ast.stmt, ...]:
+    return tuple(node for node in ast.walk(_tree(path)) if isinstance(node, (ast.Import, ast.ImportFrom)))
+
+
+@cache
 def _imported(path: Path) -> tuple[tuple[Path, str], ...]:
     """Return (file, name) of all that a file imports from the library, inside functions too.
 
     The name is what is imported and what it is called, ``load as read``; of a whole module the latter only.
     """
     found: list[tuple[Path, str]] = []
-    for node in ast.walk(_tree(path)):
+    for node in _import_statements(path):
         if isinstance(node, ast.ImportFrom) and _is_ours(node.module):
             for alias in node.names:
                 called = alias.asname or alias.name
@@ -218,7 +223,7 @@ def _homes() -> dict[str, str]:
 @cache
 def _outside(path: Path) -> tuple[str, ...]:
     """Return the top-level names of all other modules that a file imports."""
-    nodes = list(ast.walk(_tree(path)))
+    nodes = _import_statements(path)
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     return tuple({name.split(".")[0] for name in names})
