@@ -50,17 +50,17 @@ PLUGIN = {
             # Drawing a network, augmenting class by class, and passes: of a real image that is embedded, of a synthetic
             # one that is moved. The probe embeds 512 real images of a class once, the synthetic ones a hundred times.
             "seconds": (
-                "0.02 + 0.003 * classes * (1 + updates_per_network)"
+                "0.02 + (0.0005 + 0.0015 * image_mb) * classes * (1 + updates_per_network)"
                 " + network * classes * (0.37 * real_batch + 1.08 * updates_per_network * ipc + warm_up * ipc)"
                 " + ((0.05 + classes * (0.00026 * real_batch + 0.0006 * updates_per_network * ipc))"
-                " * frequencies / 4096"
+                " * frequencies / 4096 * features / 2048"
                 " if distance == 'characteristic' else 0)"
             ),
             "seconds_fast": (
-                "0.02 + 0.003 * classes * (1 + updates_per_network)"
+                "0.02 + (0.0005 + 0.0015 * image_mb) * classes * (1 + updates_per_network)"
                 " + network * classes * (0.15 * real_batch + 0.37 * updates_per_network * ipc + warm_up * ipc)"
                 " + ((0.05 + classes * (0.00026 * real_batch + 0.0006 * updates_per_network * ipc))"
-                " * frequencies / 4096"
+                " * frequencies / 4096 * features / 2048"
                 " if distance == 'characteristic' else 0)"
             ),
             "seconds_once": "0.1 * classes + 0.3 * network * classes * (512 + 100 * ipc)",

@@ -51,14 +51,14 @@ PLUGIN = {
             # says. The probe, the matching of 32 to 96 updates, is left out.
             "seconds": (
                 "(outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100))"
-                " * (0.05 + network * classes * (real_batch + 4 * ipc))"
+                " * (0.008 * classes + network * classes * (real_batch + 4 * ipc))"
                 " + ((outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100)) - 1)"
                 " * network * classes * ipc"
                 " * (inner_loop or at(ipc, 1, 1, 2, 10, 10, 50, 20, 25, 30, 20, 40, 15, 50, 10))"
             ),
             "seconds_fast": (
                 "(outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100))"
-                " * (0.05 + network * classes * (0.5 * real_batch + 2 * ipc))"
+                " * (0.008 * classes + network * classes * (0.5 * real_batch + 2 * ipc))"
                 " + ((outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100)) - 1)"
                 " * 0.5 * network * classes * ipc"
                 " * (inner_loop or at(ipc, 1, 1, 2, 10, 10, 50, 20, 25, 30, 20, 40, 15, 50, 10))"

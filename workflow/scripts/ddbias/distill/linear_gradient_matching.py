@@ -51,7 +51,7 @@ PLUGIN = {
                 "matching, arXiv 2511.16674); the debias also trains that network."
             ),
             "files": ["weights_file"],
-            "seconds": "0.05 + 1.08 * network * classes * ipc * views + 0.00001 * classes * real_batch * classes",
+            "seconds": "0.05 + 1.08 * network * classes * ipc * views + 0.00000005 * classes * real_batch * classes",
             "seconds_once": "0.37 * network * train",
             "megabytes": "0.008 * train + image_mb * (256 + classes * ipc * views)",
             "options": {

@@ -52,7 +52,7 @@ FACTS = {
 # Of those that are formulas (`ddbias.base.plugins.formula`): the names they may use beside options.
 GIVEN = {
     "debias": ("train", "classes", "dimensions"),
-    "distiller": ("network", "image_mb", "train", "classes", "ipc"),
+    "distiller": ("network", "image_mb", "features", "train", "classes", "ipc"),
     "guidance": ("network", "classes", "ipc"),
 }
 KEYS = ("description", "use", "like", "required", "options")

@@ -181,8 +181,9 @@ def _distilled(of: _Of, distiller: str, ipc: str) -> tuple[float, float]:
     pools = of.config["models"]
     name = settings.get("network") or pools.get(settings.get("models"), {}).get("network")
     network = of.network(name) if name else NetworkCost(0, 0, known=True)
+    width = features(of.config["networks"][name], size.side) if name else 0
     given = {**settings, "train": size.train, "classes": size.classes, "ipc": 0 if ipc == WHOLE else int(ipc)}
-    own = {**given, "network": network.seconds, "image_mb": network.image_mb}
+    own = {**given, "network": network.seconds, "image_mb": network.image_mb, "features": width}
     fast = of.config["precision"] == "fast" and "seconds_fast" in facts
     each = formula.value(facts["seconds_fast" if fast else "seconds"], own) if "seconds" in facts else None
     once = (formula.value(facts.get("seconds_once", "0"), own) or 0) + FAST_START * fast
