@@ -4,6 +4,7 @@ import csv
 import html
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,8 @@ def test_results_with_interval_and_reasons(folder):
     assert uniform.ours.mean == pytest.approx(65)
     assert uniform.ours.interval == pytest.approx(stats.t.ppf(0.975, 1) * np.std([55, 75], ddof=1) / np.sqrt(2))
     assert uniform.gap == pytest.approx(5)
+    assert uniform.near, "within its interval"
+    assert not replace(uniform, ours=replace(uniform.ours, interval=None)).near
     assert uniform.status == "not converged"
     assert uniform.reasons == [
         "scale quick",
@@ -141,6 +144,8 @@ def test_results_with_interval_and_reasons(folder):
     )
     fair = line(found, "DM|Fair", "accuracy")
     assert (fair.ours.interval, fair.status) == (None, "run")
+    assert fair.gap == 0
+    assert fair.near
     assert "converged" in fair.reasons
     assert "1 of 2 seeds" in fair.reasons
     assert not any("iterations" in reason or "epochs" in reason for reason in fair.reasons)
@@ -185,7 +190,10 @@ def test_a_kept_table_is_taken_where_it_is_the_studys(folder):
 
 def test_markdown_of_what_was_not_run(folder):
     text = page.markdown(ledger(folder), "abc")
-    assert "Of 5 published numbers studies cover 4; 0 of these were run." in text
+    assert (
+        "Of 5 published numbers studies cover 4; 0 of these were run, and 0 are within 3 points or the interval of ours."
+        in text
+    )
     assert text.index("### Table 9") < text.index("### Table 10")
     assert "In every line: dataset Photos, setting skew 0.9, ipc 10, metric DEO_M ↓, study tiny." in text
     assert r"| DM\|Fair | 20.0 | – | – | – | not run, command 2 |" in text

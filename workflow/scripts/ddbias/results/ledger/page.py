@@ -29,6 +29,7 @@ NOTES = (
     "shares of scale paper; of a kept table that does not record them they are those of the study as it is now, not as "
     "it was at the commit.",
 )
+NEAR = 3  # points from a published number that count as reached
 KEYS = ("dataset", "setting", "method", "ipc", "metric", "study")
 
 
@@ -52,6 +53,11 @@ class Line:
     def gap(self) -> float | None:
         """Ours - published, in percentage points."""
         return None if self.ours is None or self.ours.mean is None else self.ours.mean - self.number.value
+
+    @property
+    def near(self) -> bool:
+        """Whether the gap is at most `NEAR` points or within the interval of ours."""
+        return self.gap is not None and abs(self.gap) <= max(NEAR, self.ours.interval or 0)
 
     @property
     def status(self) -> str:
@@ -135,9 +141,10 @@ def write(ledger: Ledger, folder: Path, commit: str) -> None:
 
 def _summary(ledger: Ledger, commit: str) -> str:
     covered, run = _distinct(ledger.lines), _distinct(line for line in ledger.lines if line.ours)
+    near = _distinct(line for line in ledger.lines if line.near)
     return (
         f"Commit {commit}. Of {ledger.published.total():,} published numbers studies cover {len(covered):,}; "
-        f"{len(run):,} of these were run."
+        f"{len(run):,} of these were run, and {len(near):,} are within {NEAR} points or the interval of ours."
     )
 
 
