@@ -134,7 +134,7 @@ def test_a_gpu_is_asked_for_less_time_and_the_host_for_more_memory():
     assert memory["cuda"] == memory["auto"] > memory["cpu"]
 
 
-# Seconds of the processor and MB of finished jobs, the largest of several; those of `DIGITS` on a processor without AMX.
+# Seconds of the processor and MB of finished jobs, the largest of several; `DIGITS` are of a processor without AMX.
 DIGITS = "studies/amplification.yaml", "fast", "distill"
 TOOK = [
     (*DIGITS, 26, 505, {"dataset": "digits_fg", "distiller": "dm_digits", "debias": "uniform"}),
