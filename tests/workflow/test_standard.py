@@ -85,6 +85,7 @@ def bare(pristine, tmp_path_factory):
     return checkout
 
 
+@pytest.mark.thorough  # a second whole run of the study that `finished_run` makes by `make run`
 def test_plain_snakemake_makes_the_study_of_test(bare):
     made = {path.suffix for path in (bare / ".test" / RESULTS / "tables").iterdir()}
     assert made == {".csv", ".md", ".tex", ".html"}
@@ -96,6 +97,7 @@ def test_plain_snakemake_makes_the_study_of_test(bare):
         assert "Nothing to be done" in output
 
 
+@pytest.mark.thorough
 def test_report_of_a_bare_clone(bare):
     status, output = snakemake(bare, "--directory", ".test", "--report", "report.html")
     assert status == 0, output

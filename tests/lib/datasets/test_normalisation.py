@@ -56,12 +56,13 @@ def test_a_bias_declares_what_its_published_code_does():
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("source", "bias", "ratio"),
     [
         ("mnist", {"kind": "c_mnist", "where": "foreground"}, 0.23),
-        pytest.param("mnist", {"kind": "c_mnist", "where": "background"}, 0.89, marks=pytest.mark.thorough),
-        pytest.param("mnist", {"kind": "foreground", "severity": 1}, 0.028, marks=pytest.mark.thorough),
+        ("mnist", {"kind": "c_mnist", "where": "background"}, 0.89),
+        ("mnist", {"kind": "foreground", "severity": 1}, 0.028),
     ],
 )
 def test_own_statistics_shorten_a_step_of_the_published_learning_rate(data_home, source, bias, ratio):

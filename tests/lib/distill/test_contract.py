@@ -49,7 +49,7 @@ def pairs():
             name = how if isinstance(how, str) else f"{how['kind']}-{how['groups']}"
             marks = [pytest.mark.slow] if kind in ("dc", "dsa", "idc") else []
             others = kind != "dm" and name not in ("kde", "fairdd")
-            costly = kind == "dc" or (kind, name) == ("idc", "fairdd")  # dsa has all of both
+            costly = kind == "dc" or (kind in ("dsa", "idc") and name == "fairdd")  # dc is dsa without augmentation
             if others or costly:
                 marks.append(pytest.mark.thorough)
             yield pytest.param(kind, how, id=f"{kind}-{name}", marks=marks)
