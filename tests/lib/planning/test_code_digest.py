@@ -58,7 +58,7 @@ def test_kind_and_file(section, kind, file):
 
 
 @pytest.mark.slow
-# Two take what the others take between them.
+# `distill` computes, `plot` draws; the other jobs are thorough.
 @pytest.mark.parametrize(
     "script", [pytest.param(job, marks=() if job in ("distill", "plot") else pytest.mark.thorough) for job in JOBS]
 )
