@@ -50,6 +50,8 @@ SHOWN = {
     "information": ("attribute_information",),
     "pixel distance": ("pixel_distance",),
     "embedding distance": ("embedding_distance",),
+    "deo_max": ("deo_max",),
+    "deo_mean": ("deo_mean",),
     "coverage": ("coverage",),
     "aligned share": ("aligned_share",),
     "entropy": ("attribute_entropy",),
