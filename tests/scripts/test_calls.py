@@ -195,7 +195,11 @@ def test_the_notebook_runs_and_is_the_script(tmp_path, monkeypatch, capsys):
     exec("\n".join(code), names := {})
     assert len(names["axes"].flat) == len(names["made"]) == 50
     shown = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    assert "".join(shown[0]["text"]) in capsys.readouterr().out
+    kept, printed = "".join(shown[0]["text"]), capsys.readouterr().out
+    words, number = re.split(r"\d+", kept), r"(\d+)"
+    (again,) = re.findall(number.join(map(re.escape, words)), printed)
+    # Bits are equal on one type of processor only, and the notebook was run on another one.
+    assert list(map(int, again)) == pytest.approx(list(map(int, re.findall(number, kept))), abs=2)
     drawn = Image.open(io.BytesIO(base64.b64decode(shown[-1]["data"]["image/png"])))
     assert len(drawn.getcolors(2**20)) > 100, "the pictures are in colour"
 
