@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 from ddbias.planning import load
+from ddbias.planning.ledger import asked
+from ddbias.results.ledger import page
+from ddbias.results.tables.published import PUBLISHED_KEYS, read_published
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "config.yaml", *ROOT.glob("studies/*.yaml")])
@@ -28,3 +31,12 @@ def test_sizes_are_those_of_the_study(path):
     number, *costs = rows()[path]
     assert int(number) == len(sets)
     assert all(costs)
+
+
+def test_the_numbers_that_no_study_covers_are_counted():
+    text = (ROOT / "docs" / "reproduce.md").read_text()
+    section = text.split("### Which published numbers does no study cover?")[1].split("###")[0]
+    said = sum(int(number) for number in re.findall(r"^\|[^|]*\| (\d+) \|", section, re.MULTILINE))
+    numbers = asked([str(ROOT / path) for path in STUDIES])
+    covered = {tuple(str(number.published[key]) for key in PUBLISHED_KEYS) for number in numbers}
+    assert said == len(read_published(page.PUBLISHED)) - len(covered)
