@@ -124,6 +124,8 @@ def test_results_with_interval_and_reasons(folder):
     assert uniform.ours.interval == pytest.approx(stats.t.ppf(0.975, 1) * np.std([55, 75], ddof=1) / np.sqrt(2))
     assert uniform.gap == pytest.approx(5)
     assert uniform.near, "within its interval"
+    summary = "4 of these were run, and 2 are within 3 points or the interval of ours (accuracy 2)."
+    assert summary in page.markdown(found, "abc")
     assert not replace(uniform, ours=replace(uniform.ours, interval=None)).near
     assert uniform.status == "not converged"
     assert uniform.reasons == [

@@ -143,9 +143,11 @@ def write(ledger: Ledger, folder: Path, commit: str) -> None:
 def _summary(ledger: Ledger, commit: str) -> str:
     covered, run = _distinct(ledger.lines), _distinct(line for line in ledger.lines if line.ours)
     near = _distinct(line for line in ledger.lines if line.near)
+    kinds = Counter(key[PUBLISHED_KEYS.index("metric")] for key in near)
+    split = f" ({', '.join(f'{metric} {count:,}' for metric, count in sorted(kinds.items()))})" if kinds else ""
     return (
         f"Commit {commit}. Of {ledger.published.total():,} published numbers studies cover {len(covered):,}; "
-        f"{len(run):,} of these were run, and {len(near):,} are within {NEAR} points or the interval of ours."
+        f"{len(run):,} of these were run, and {len(near):,} are within {NEAR} points or the interval of ours{split}."
     )
 
 
