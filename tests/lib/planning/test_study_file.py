@@ -1,7 +1,6 @@
 """Study files of strangers and of tired people: readable lines with their place, and nothing that runs."""
 
 import random
-import time
 from pathlib import Path
 
 import pytest
@@ -58,11 +57,9 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     ],
 )
 def test_mistakes_have_their_place(tmp_path, text, said):
-    started = time.monotonic()
     with pytest.raises(DdbiasError, match=said) as error:
         read(tmp_path, text)
     assert len(str(error.value)) < 400
-    assert time.monotonic() - started < 5
 
 
 def test_a_file_that_is_not_there(tmp_path):
