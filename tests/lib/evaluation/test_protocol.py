@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 from ddbias.base.errors import DdbiasError
+from ddbias.base.log import Progress
 from ddbias.data import store
 from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split, channel_statistics
@@ -130,6 +131,15 @@ def test_a_diverged_network_is_counted_and_told(few_digits, log_lines):
     assert "evaluate: network 0 diverged; lower the learning rate of the evaluation" in log_lines
 
 
+def test_progress_counts_the_steps_of_all_networks(few_digits, log_lines):
+    outcome_of(*training(few_digits()), few_digits("test"), epochs=None, steps=3)
+    assert (Progress.latest["step"], Progress.latest["steps"]) == (6, 6)
+    first, told, second = log_lines
+    assert first.startswith("evaluate: network 0, accuracy 0.")
+    assert told.startswith("evaluate: 6/6, ")
+    assert second.startswith("evaluate: network 1, accuracy 0.")
+
+
 class Killed(Exception):
     pass
 
@@ -139,10 +149,11 @@ def test_a_killed_evaluation_goes_on_with_the_next_network(few_digits, monkeypat
     given = (*training(few_digits()), few_digits("test"))
     undisturbed = outcome_of(*given, **settings)
     assert [bins is None for bins in undisturbed.confidence] == [bool(settings)] * 2
-    trained, train = [], protocol.train
+    trained, steps, train = [], [], protocol.train
 
     def killed_in_the_second(model, *arguments, **options):
         trained.append(model)
+        steps.append(Progress.latest["step"] / Progress.latest["steps"])
         if len(trained) == 2:
             raise Killed
         train(model, *arguments, **options)
@@ -153,6 +164,7 @@ def test_a_killed_evaluation_goes_on_with_the_next_network(few_digits, monkeypat
         outcome_of(*given, state=state, **settings)
     found = outcome_of(*given, state=state, **settings)
     assert len(trained) == 3  # the first network was not trained again
+    assert steps == [0, 0.5, 0.5]
     np.testing.assert_array_equal(found.counts, undisturbed.counts)
     for bins, expected in zip(found.confidence, undisturbed.confidence, strict=True):
         np.testing.assert_array_equal(bins, expected)

@@ -95,4 +95,5 @@ class Progress:
         Progress.latest = {"step": done, "steps": self.total, "values": text, "left": left}
         if now - self._said >= SECONDS_BETWEEN_LINES or done == self.total:
             self._said = now
-            logger.info("%s: %d/%d, %s, %.3g steps/s, %.0f s left", self.what, done, self.total, text, rate, left)
+            text = f"{text}, " if text else ""
+            logger.info("%s: %d/%d, %s%.3g steps/s, %.0f s left", self.what, done, self.total, text, rate, left)

@@ -113,8 +113,9 @@ def evaluate(
     checkpoint = checkpoint or Checkpoint(None)
     start, state = checkpoint.load()
     counts, confidence = _restore(state, start)
-    progress = Progress(repeats, name, start)
-    for repeat in progress:
+    progress = Progress(repeats * total, name, start * total)
+    trained = iter(progress)
+    for repeat in range(start, repeats):
         model, loss = debiased_training.model_and_loss(
             debiasing,
             partial(build, network, test, device, seed, "evaluation", repeat),
@@ -138,6 +139,7 @@ def evaluate(
                 loss=loss,
                 gradients=fast.of_mean if fast else None,
                 criterion=soft_labels.loss if soft_labels else torch.nn.functional.cross_entropy,
+                after_step=lambda: progress.show(next(trained)),
             )
         if not all(parameter.isfinite().all() for parameter in model.parameters()):
             # Counted like any other, since a published mean holds such networks too, but never silently.
@@ -148,9 +150,11 @@ def evaluate(
         predictions, sure = (values.cpu().numpy() for values in told)
         counts.append(metrics.count(test.attributes, truth, predictions, groups, test.classes))
         confidence.append(calibration.bin_confidences(sure, predictions == truth))
-        progress.show(repeat, accuracy=np.einsum("akk->", counts[-1]) / len(test))
+        accuracy = np.einsum("akk->", counts[-1]) / len(test)
+        logger.info("%s: network %d, accuracy %.4g", name, repeat, accuracy)
         if checkpoint.due():
             checkpoint.save(repeat + 1, _state(counts, confidence))
+    next(trained, None)  # the bar's end
     return Outcome(np.stack(counts), confidence)
 
 

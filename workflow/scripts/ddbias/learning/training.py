@@ -130,6 +130,7 @@ def train(
     loss: Callable | None = None,
     gradients: Callable | None = None,
     criterion: Callable = nn.functional.cross_entropy,
+    after_step: Callable | None = None,
 ) -> None:
     """Train `network` in place, with cross-entropy unless another loss is given.
 
@@ -157,6 +158,8 @@ def train(
         parameters of `network`: a faster way than autograd's. Excludes `loss`, and a `criterion` of another kind.
     criterion : callable
         Returns the mean loss of logits (B, K) and labels, a scalar; for batches that CutMix has mixed, too.
+    after_step : callable, optional
+        Called without arguments after each step.
 
     Raises
     ------
@@ -183,6 +186,8 @@ def train(
             given = {"loss": loss, "gradients": gradients, "criterion": criterion}
             options = {"augment": augment, "prepare": prepare, "generator": generator, **given}
             train_step(network, optimiser, images, labels, batch, **options)
+            if after_step is not None:
+                after_step()
         rate *= 0.2 if recipe.schedule == "two_drops" else 0.1
 
 
