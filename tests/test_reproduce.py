@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from ddbias.planning import load
+from ddbias.planning.costs.report import duration, report, size
 from ddbias.planning.ledger import asked
 from ddbias.results.ledger import page
 from ddbias.results.tables.published import PUBLISHED_KEYS, read_published
@@ -30,7 +31,18 @@ def test_sizes_are_those_of_the_study(path):
     sets = {tuple(getattr(cell, field) for field in cell.fields[:-1]) for cell in study.cells}
     number, *costs = rows()[path]
     assert int(number) == len(sets)
-    assert all(costs)
+    together = [report(load.read(ROOT / path, scale), None)["together"].to_do for scale in ("fast", "paper")]
+    assert costs == [duration(seconds) for seconds in together]
+
+
+def test_costs_on_a_cluster_are_those_of_the_studies():
+    text = (ROOT / "docs" / "scaling.md").read_text().split("## What do both papers cost")[1].split("\n## ")[0]
+    found = re.findall(r"^\| `(\w+)`[^|]*\|([^|]*)\|([^|]*)\|[^|]*\|([^|]*)\|([^|]*)\|$", text, re.MULTILINE)
+    assert len(found) == 8
+    for name, *cells in found:
+        every = report(load.read(ROOT / "studies" / f"{name}.yaml", "paper"), None)["together"]
+        said = f"{every.jobs:,}", f"{every.to_do / 86400:,.0f}", duration(every.longest), size(every.memory_mb)
+        assert tuple(cell.strip() for cell in cells) == said, name
 
 
 def test_the_numbers_that_no_study_covers_are_counted():
