@@ -7,7 +7,7 @@ from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import derive, stream
 from ddbias.data.split import denormalize
 from ddbias.debias.real_side import RealSettings, RealSide
-from ddbias.distill import convergence, engine
+from ddbias.distill import convergence, engine, first_images
 from ddbias.distill.convergence import has_converged, moved
 from ddbias.distill.learner import step_scale
 from ddbias.learning import networks
@@ -62,8 +62,8 @@ def test_a_run_has_converged_when_its_last_quarter_took_little_of_the_way(losses
 def test_the_probe_is_the_matching_loss_on_networks_and_images_that_no_step_uses(split, weighted):
     weights = np.random.default_rng(0).random(len(split)) + 0.1 if weighted else np.ones(len(split))
     result = run(split, weights)
-    first = engine.initial_images(split, RealSide(split.labels, RealSettings.plain(len(split)), batch_size=1, seed=3),
-                                  init="real", ipc=2, seed=3)  # fmt: skip
+    side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=1, seed=3)
+    first = first_images.initial_images(split, side, init="real", ipc=2, seed=3)
     seed, augment = derive(3, "probe"), DSA("crop_scale")
     side = RealSide(split.labels, RealSettings(weights), batch_size=convergence.BATCH, seed=seed)
     for images, look in ((first, 0), (result.images, -1)):
@@ -195,7 +195,7 @@ def test_a_scaled_step_does_not_grow_with_the_number_of_groups_that_are_added(sp
 def test_several_updates_of_one_network_match_the_same_targets(split):
     twice = run(split, iterations=1, updates_per_network=2, learning_rate=0.5)
     side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=12, seed=3)
-    images = engine.initial_images(split, side, init="real", ipc=2, seed=3)
+    images = first_images.initial_images(split, side, init="real", ipc=2, seed=3)
     network = networks.build("convnet", channels=3, size=split.shape[1], classes=3, seed=0, width=8, depth=2)
     networks.reset(network, stream(3, "network", 0))
     batch, augment, buffer = side.batch(0), DSA("crop_scale"), torch.zeros(())
@@ -226,17 +226,44 @@ def test_the_learning_rate_falls_in_the_second_half(split):
         run(split, decay="cosin")
 
 
+def test_balanced_first_images_hold_as_many_of_every_attribute(few_digits):
+    split = few_digits()
+    names = len(split.meta["attribute_names"])
+    for ipc, seed in ((3, 0), (5, 1), (2 * names, 2)):
+        rows = first_images.balanced_rows(split, ipc, seed).numpy()
+        assert len(set(rows.tolist())) == 3 * ipc
+        assert (split.labels[rows] == np.repeat(np.arange(3), ipc)).all()
+        for label in range(3):
+            has = np.bincount(split.attributes[split.labels == label], minlength=names)
+            found = np.bincount(split.attributes[rows[split.labels[rows] == label]], minlength=names)
+            # Water filling: none lies more than one below another unless its images are used up.
+            assert (found <= has).all()
+            assert (found[found < has] >= found.max() - 1).all()
+    assert torch.equal(first_images.balanced_rows(split, 5, 1), first_images.balanced_rows(split, 5, 1))
+    assert not torch.equal(first_images.balanced_rows(split, 5, 1), first_images.balanced_rows(split, 5, 2))
+    first = run(split, np.arange(len(split)) + 1.0, init="balanced", iterations=0, ipc=5)  # whatever the weights
+    rows = first_images.balanced_rows(split, 5, 3).numpy()
+    assert first.record["first_conflicting"] == split.conflicting[rows].sum()
+    some = np.arange(len(split)) % 2 == 0
+    assert some[first_images.balanced_rows(split, 5, 0, some)].all()
+    unknown = type(split)(split.images, split.labels, None, split.index, split.meta)
+    with pytest.raises(DdbiasError, match="choose real"):
+        run(unknown, init="balanced", iterations=0)
+
+
 def test_first_images_hold_as_many_conflicting_samples_as_the_training_set(few_digits):
     split = few_digits()
     share = split.conflicting.mean()
     for ipc, seed in ((3, 0), (5, 1), (10, 2)):
-        rows = engine.stratified_rows(split, ipc, seed).numpy()
+        rows = first_images.stratified_rows(split, ipc, seed).numpy()
         assert len(set(rows.tolist())) == 3 * ipc
         assert (split.labels[rows] == np.repeat(np.arange(3), ipc)).all()
         assert abs(split.conflicting[rows].sum() - share * 3 * ipc) <= 0.5
-        assert (engine.stratified_rows(split, ipc, seed).numpy() == rows).all()
+        assert (first_images.stratified_rows(split, ipc, seed).numpy() == rows).all()
     first = run(split, init="stratified", iterations=0, ipc=5)
-    assert first.record["first_conflicting"] == split.conflicting[engine.stratified_rows(split, 5, 3).numpy()].sum()
+    assert (
+        first.record["first_conflicting"] == split.conflicting[first_images.stratified_rows(split, 5, 3).numpy()].sum()
+    )
     debiased = run(split, np.arange(len(split)) + 1.0, init="stratified", iterations=0, ipc=5)
     assert torch.equal(debiased.images, first.images)  # whatever the weights
     unknown = type(split)(split.images, split.labels, None, split.index, split.meta)

@@ -11,7 +11,7 @@ from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import derive, stream
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
-from ddbias.distill import engine
+from ddbias.distill import engine, first_images
 from ddbias.distill.gradient_matching import METRICS, Distiller, gradient_distance, loops
 from ddbias.distill.precision.class_gradients import FastGradients
 from ddbias.learning import device, networks
@@ -207,7 +207,7 @@ def plain(split, weights, images, chosen, draw, seed):
 def test_equals_a_plain_loop(split, kind, weighted, draw, distance):
     weights = np.random.default_rng(0).exponential(size=len(split)) ** 2 if weighted else np.ones(len(split))
     chosen = settings(kind, distance=distance, network_learning_rate=0.1, init="real")
-    start = engine.initial_images(split, real_side(split), init="real", ipc=3, seed=5)
+    start = first_images.initial_images(split, real_side(split), init="real", ipc=3, seed=5)
     expected, losses = plain(split, weights, start, chosen, draw, 5)
     result = made(split, weights, draw=draw, ipc=3, seed=5, **chosen)
     assert result.history["loss"] == pytest.approx(losses, rel=1e-5)

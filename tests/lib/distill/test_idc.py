@@ -13,9 +13,9 @@ from ddbias.data import store
 from ddbias.data.formation import mosaic
 from ddbias.data.split import denormalize
 from ddbias.debias.real_side import RealSettings, RealSide
-from ddbias.distill import engine, idc
+from ddbias.distill import first_images, idc
 from ddbias.distill.gradient_distance import gradient_distance
-from ddbias.distill.idc import Distiller, first_images, training_rows
+from ddbias.distill.idc import Distiller, first_mosaics, training_rows
 from ddbias.distill.precision.class_gradients import FastGradients
 from ddbias.learning import device, networks
 from ddbias.learning.augment.chained import Chain
@@ -52,7 +52,7 @@ def uneven(split):
 def distiller(split, side=None, *, ipc=2, seed=0, network=NETWORK, images=None, precision="exact", **changes):
     side, chosen = side or real_side(split), settings(**changes)
     if images is None:
-        images = engine.initial_images(split, side, init=chosen["init"], ipc=ipc, seed=seed)
+        images = first_images.initial_images(split, side, init=chosen["init"], ipc=ipc, seed=seed)
     return Distiller(
         split, settings=chosen, network=network, images=images, seed=seed, device=CPU, precision=precision, side=side
     )
@@ -145,7 +145,7 @@ def test_steps_equal_a_plain_loop(split, monkeypatch, changes, weighted, draw):
     monkeypatch.setattr(Distiller, "train", lambda self, step: None)
     side = real_side(split, uneven(split) if weighted else None, draw, size=6)
     changes = {"learning_rate": 0.05, "outer_loop": 2, **changes}
-    images = engine.initial_images(split, side, init="real", ipc=2, seed=5).double()
+    images = first_images.initial_images(split, side, init="real", ipc=2, seed=5).double()
     method = distiller(split, side, seed=5, images=images, init="real", **changes)
     method.network.double()
     mean, std = (torch.tensor(split.meta[name], dtype=torch.float64).view(3, 1, 1) for name in ("mean", "std"))
@@ -299,10 +299,8 @@ def test_pixels_stay_in_the_range_of_real_ones(split):
     assert -1e-6 <= noise.min() < noise.max() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize("init", ["real", "weighted_real"])
-def test_first_images_are_mosaics_of_different_real_images(split, init):
-    weights = uneven(split)
-    method = distiller(split, real_side(split, weights), ipc=3, init=init, factor=2)
+def rows_of_mosaics(split, method, ipc):
+    """Return the rows of the real images in mosaics of four, class after class."""
     stored = denormalize(method.images, split.meta["mean"], split.meta["std"]).numpy()
     small, found = split.images[:, :, ::2, ::2], []
     for n, image in enumerate(stored):
@@ -310,16 +308,32 @@ def test_first_images_are_mosaics_of_different_real_images(split, init):
             for j in range(2):
                 tile = image[:, 4 * i : 4 * i + 4, 4 * j : 4 * j + 4]
                 rows = np.flatnonzero((small == tile).all((1, 2, 3)))
-                assert (split.labels[rows] == n // 3).all()
+                assert (split.labels[rows] == n // ipc).all()
                 found.append(rows[0])
+    return np.array(found)
+
+
+@pytest.mark.parametrize("init", ["real", "weighted_real"])
+def test_first_images_are_mosaics_of_different_real_images(split, init):
+    weights = uneven(split)
+    method = distiller(split, real_side(split, weights), ipc=3, init=init, factor=2)
+    found = rows_of_mosaics(split, method, 3)
     assert len(set(found)) == 3 * 3 * 4
     share = np.mean([weights[row] for row in found]) / weights.mean()
     assert share > 1.2 if init == "weighted_real" else 0.7 < share < 1.2
 
 
+@pytest.mark.parametrize("init", ["balanced", "stratified"])
+def test_mosaics_hold_the_groups_that_first_images_hold(split, init):
+    side = real_side(split, uneven(split))  # whose weights do not matter
+    found = rows_of_mosaics(split, distiller(split, side, ipc=3, init=init, factor=2), 3)
+    rows = first_images.initial_rows(split, side, init=init, ipc=12, seed=0).numpy()
+    assert sorted(found) == sorted(rows)
+
+
 def test_factor_one_keeps_the_first_images(split):
     side = real_side(split)
-    images = engine.initial_images(split, side, init="real", ipc=2, seed=0)
+    images = first_images.initial_images(split, side, init="real", ipc=2, seed=0)
     method = distiller(split, side, images=images.clone(), factor=1, init="real")
     torch.testing.assert_close(method.images, images, rtol=1e-6, atol=1e-6)
     assert method.formation == 1
@@ -327,7 +341,7 @@ def test_factor_one_keeps_the_first_images(split):
 
 def test_a_small_class_fills_its_mosaics_more_than_once(few_digits):
     split = few_digits(per_class=5)
-    images = first_images(split, real_side(split), factor=2, ipc=3, seed=0)
+    images = first_mosaics(split, real_side(split), init="real", factor=2, ipc=3, seed=0)
     assert images.shape == (9, *split.shape)
     pixels = split.normalize(torch.from_numpy(split.images))
     small = mosaic(pixels.repeat_interleave(4, 0), 2)[:, :, :4, :4]
@@ -337,6 +351,12 @@ def test_a_small_class_fills_its_mosaics_more_than_once(few_digits):
             counts[int((small - tile).abs().flatten(1).amax(1).argmin())] += 1
     assert set(counts) == {2, 3}  # 12 tiles of 5 images
     assert counts.reshape(3, 5).sum(1).tolist() == [12, 12, 12]
+
+
+def test_too_small_a_class_for_mosaics_of_all_groups_is_told(few_digits):
+    split = few_digits(per_class=5)
+    with pytest.raises(DdbiasError, match=r"only 5 images of class 0 can be first ones, not 12: choose fewer"):
+        first_mosaics(split, real_side(split), init="balanced", factor=2, ipc=3, seed=0)
 
 
 # ---- real images of the training ------------------------------------------------------------------------------------

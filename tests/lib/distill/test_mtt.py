@@ -13,7 +13,7 @@ from ddbias.data.distilled import load_distilled
 from ddbias.data.split import denormalize
 from ddbias.datasets import normalisation
 from ddbias.debias.real_side import RealSettings, RealSide
-from ddbias.distill import engine, mtt, write
+from ddbias.distill import engine, first_images, mtt, write
 from ddbias.distill.mtt import Distiller, Published, published
 from ddbias.distill.pretraining import last_network, open_member, save_member, train_member
 from ddbias.distill.unrolled import WAYS
@@ -441,15 +441,15 @@ def test_leaving_out_images_changes_nothing_else_in_a_draw(split):
     side = RealSide(split.labels, RealSettings(weights), batch_size=1, seed=0)
     counts = np.zeros(len(split))
     for seed in range(1500):
-        rows = engine.initial_rows(split, side, init="weighted_real", ipc=1, seed=seed, among=among).numpy()
+        rows = first_images.initial_rows(split, side, init="weighted_real", ipc=1, seed=seed, among=among).numpy()
         counts[rows] += 1
     assert not counts[~among].any()
     for label in range(3):
         some = among & (split.labels == label)
         wanted = weights[some] / weights[some].sum()
         assert abs(counts[some] / 1500 - wanted).max() < 4 * np.sqrt(0.25 / 1500)
-    everyone = engine.initial_rows(split, side, init="real", ipc=2, seed=0, among=np.ones(len(split), bool))
-    assert torch.equal(everyone, engine.initial_rows(split, side, init="real", ipc=2, seed=0))
+    everyone = first_images.initial_rows(split, side, init="real", ipc=2, seed=0, among=np.ones(len(split), bool))
+    assert torch.equal(everyone, first_images.initial_rows(split, side, init="real", ipc=2, seed=0))
 
 
 @pytest.mark.slow

@@ -233,7 +233,8 @@ def distill(
     Parameters
     ----------
     images, labels, attributes, pairing, normalise, scale, seed, device, threads, plug_ins, progress
-        See `estimate_weights`. Attributes are used by ``init="stratified"`` and kept with chosen images.
+        See `estimate_weights`. Attributes are used by ``init="stratified"`` and ``init="balanced"`` and kept with
+        chosen images.
     ipc : int
         Images per class.
     method : str

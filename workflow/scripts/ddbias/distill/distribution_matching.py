@@ -143,15 +143,8 @@ PLUGIN = {
                     "description": "Of the pixels (DM; 0.5).",
                 },
                 "init": {
-                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "$ref": "#/$defs/init",
                     "default": "real",
-                    "description": (
-                        "Initial images: normal noise (DC); a uniform draw of real ones (DM), the same for every "
-                        "debias of a seed; stratified, the same with as many conflicting samples as the "
-                        "training set has in proportion instead of by chance, which uses the attribute "
-                        "(ours); or a draw in proportion to the debias weights, under uniform the same as real "
-                        "(ours)."
-                    ),
                 },
                 "augment": {
                     "$ref": "#/$defs/augment",

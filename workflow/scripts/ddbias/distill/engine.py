@@ -22,14 +22,15 @@ import numpy as np
 import torch
 
 from ddbias.base import plugins
-from ddbias.base.errors import DdbiasError, Misuse, unknown
+from ddbias.base.errors import DdbiasError, Misuse
 from ddbias.base.log import Progress
 from ddbias.base.plugins.given import need, need_kind
-from ddbias.base.seeding import global_stream, stream
+from ddbias.base.seeding import global_stream
 from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill.convergence import Probe, moved
+from ddbias.distill.first_images import initial_images, initial_rows
 from ddbias.distill.learner import FULL_SHARE, Guidance, Learner
 from ddbias.distill.selector import Assembler, Selector
 from ddbias.runtime.checkpoint import Checkpoint
@@ -37,7 +38,6 @@ from ddbias.runtime.checkpoint import Checkpoint
 NOTHING_LEARNT = dict.fromkeys(("iterations", "at_most", "moved", "converged"))
 READ_EVERY = 50  # steps whose values are read from a device together
 SAVED = "history."
-INITS = ("noise", "real", "stratified", "weighted_real")
 
 
 @dataclass(frozen=True)
@@ -306,95 +306,6 @@ def _stored(split: Split, images: torch.Tensor) -> torch.Tensor:
 def _conflicting(split: Split, rows: torch.Tensor | None) -> int | None:
     """Count the conflicting samples among some rows, None where they are not known."""
     return None if rows is None or split.conflicting is None else int(split.conflicting[rows.numpy()].sum())
-
-
-def initial_rows(
-    split: Split, side: RealSide, *, init: str, ipc: int, seed: int, among: np.ndarray | None = None
-) -> torch.Tensor | None:
-    """Return the rows (K * ipc,) of the first synthetic images, class after class; None where they are noise.
-
-    ``real``: a uniform draw without replacement (DSA, DM); ``stratified``: the same with as many conflicting samples as
-    the split has in proportion, see `stratified_rows`; ``weighted_real``: a draw in proportion to the debias weights,
-    the same as ``real`` when they are uniform. `among`, a mask (N,), says which images are drawn from; None: all.
-
-    Raises
-    ------
-    DdbiasError
-        If `among` leaves fewer than `ipc` images of a class.
-    """
-    if init not in INITS:
-        raise unknown("init", init, INITS)
-    if init == "noise":
-        return None
-    among = np.ones(len(split), bool) if among is None else among
-    counts = np.bincount(split.labels[among], minlength=split.classes)
-    if counts.min() < ipc:
-        raise DdbiasError(
-            f"only {counts.min()} images of class {counts.argmin()} can be first ones, not {ipc}: a model of the pool "
-            "classifies the others wrongly; train the pool longer"
-        )
-    if init == "stratified":
-        return stratified_rows(split, ipc, seed, among)
-    if init == "real":
-        side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=1, seed=seed)
-    chosen = []
-    for label in range(split.classes):
-        # Leaving out some of a draw without replacement is one from the others, weighted or not.
-        count = ipc if among.all() else len(side.classes[label])
-        rows = side.select(label, count, stream(seed, "init", label))
-        chosen.append(rows[among[rows.numpy()]][:ipc])
-    return torch.cat(chosen)
-
-
-def initial_images(split: Split, side: RealSide, **options: object) -> torch.Tensor:
-    """Return the first synthetic images, class after class, normalised float32 (K * ipc, C, H, W).
-
-    Those of `initial_rows`, whose options they are, or standard normal ``noise`` (DC).
-    """
-    rows = initial_rows(split, side, **options)
-    if rows is None:
-        shape = (split.classes * options["ipc"], *split.shape)
-        return torch.randn(shape, generator=stream(options["seed"], "init"))
-    return _real_images(split, rows)
-
-
-def stratified_rows(split: Split, ipc: int, seed: int, among: np.ndarray | None = None) -> torch.Tensor:
-    """Return rows (K * ipc,), class after class, with as many conflicting samples as the split has in proportion.
-
-    In all classes together that number is exact to half a sample; those of a class differ from its proportion by less
-    than one, and which classes have the odd ones is drawn. Uses the attribute. Only images of `among`, a mask (N,), are
-    drawn; where it leaves too few conflicting ones, there are fewer.
-
-    Raises
-    ------
-    DdbiasError
-        If it is not known which samples are conflicting.
-    """
-    if split.conflicting is None:
-        raise DdbiasError("init: stratified needs known conflicting samples (an attribute and its pairs); choose real")
-    members = [split.labels == label for label in range(split.classes)]
-    wanted = np.array([ipc * split.conflicting[some].mean() for some in members])
-    among = np.ones(len(split), bool) if among is None else among
-    strata = [
-        [np.flatnonzero(some & among & (split.conflicting == kind)) for kind in (False, True)] for some in members
-    ]
-    counts = np.floor(wanted).astype(int)
-    odd = round(wanted.sum()) - counts.sum()
-    # The largest fractions first; among equal ones (all classes alike) a draw decides.
-    order = torch.randperm(split.classes, generator=stream(seed, "init", "stratified")).numpy()
-    for label in order[np.argsort(-(wanted - counts)[order].round(6), kind="stable")][:odd]:
-        counts[label] += 1
-    rows = []
-    for label, (aligned, conflicting) in enumerate(strata):
-        count = min(max(counts[label], ipc - len(aligned)), len(conflicting))
-        for kind, members, number in (("aligned", aligned, ipc - count), ("conflicting", conflicting, count)):
-            chosen = torch.randperm(len(members), generator=stream(seed, "init", "stratified", label, kind))[:number]
-            rows.append(torch.from_numpy(members)[chosen])
-    return torch.cat(rows)
-
-
-def _real_images(split: Split, rows: torch.Tensor) -> torch.Tensor:
-    return split.normalize(torch.from_numpy(split.images[rows.numpy()]))
 
 
 def _loop(

@@ -136,7 +136,7 @@ PLUGIN = {
                     ),
                 },
                 "init": {
-                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "$ref": "#/$defs/init",
                     "default": "noise",
                     "description": "Initial images, as for dm (DC; noise).",
                 },
@@ -153,7 +153,7 @@ PLUGIN = {
             "like": "dc",
             "options": {
                 "init": {
-                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "$ref": "#/$defs/init",
                     "default": "real",
                     "description": "Initial images, as for dm (DSA; real).",
                 },

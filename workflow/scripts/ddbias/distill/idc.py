@@ -45,6 +45,7 @@ from ddbias.base.seeding import derive, stream
 from ddbias.data import formation
 from ddbias.data.split import Split
 from ddbias.debias.real_side import RealBatch, RealSettings, RealSide, Target
+from ddbias.distill.first_images import initial_rows
 from ddbias.distill.learner import Learner, reported
 from ddbias.distill.precision.gradient_choice import gradients_for
 from ddbias.learning import networks
@@ -136,7 +137,7 @@ PLUGIN = {
                     ),
                 },
                 "init": {
-                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "$ref": "#/$defs/init",
                     "default": "weighted_real",
                     "description": (
                         "Initial images, as for dm (IDC; real); with a factor above 1 real ones are mosaics of "
@@ -211,18 +212,30 @@ PLUGIN = {
 RATES = {"mse": 5e-3, "l1": 1e-4}
 
 
-def first_images(split: Split, side: RealSide, *, factor: int, ipc: int, seed: int) -> torch.Tensor:
+def first_mosaics(split: Split, side: RealSide, *, init: str, factor: int, ipc: int, seed: int) -> torch.Tensor:
     """Return mosaics of real images, class after class, normalised float32 (K * ipc, C, H, W).
 
-    Each holds ``factor ** 2`` images, drawn in proportion to the weights of `side` and without replacement as long as
-    the class has enough.
+    Each holds ``factor ** 2`` images. ``balanced`` and ``stratified``: those of `initial_rows`. ``real`` and
+    ``weighted_real``: drawn uniformly or in proportion to the weights of `side`, without replacement as long as the
+    class has enough.
+
+    Raises
+    ------
+    DdbiasError
+        From `initial_rows`.
     """
-    rows = []
-    for label, members in enumerate(side.classes):
-        generator, needed = stream(seed, "init", label), ipc * factor**2
-        while needed > 0:
-            rows.append(side.select(label, min(needed, len(members)), generator))
-            needed -= len(members)
+    needed = ipc * factor**2
+    if init in ("balanced", "stratified"):
+        rows = [initial_rows(split, side, init=init, ipc=needed, seed=seed)]
+    else:
+        if init == "real":
+            side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=1, seed=seed)
+        rows = []
+        for label, members in enumerate(side.classes):
+            generator, left = stream(seed, "init", label), needed
+            while left > 0:
+                rows.append(side.select(label, min(left, len(members)), generator))
+                left -= len(members)
     return formation.mosaic(_real_images(split, torch.cat(rows)), factor)
 
 
@@ -336,9 +349,8 @@ class Distiller(Learner):
         black, white, gain = -mean / std, (1 - mean) / std, std**-2
         self.black, self.white, self.gain = (value.to(self.images) for value in (black, white, gain))
         if self.formation > 1 and self.settings["init"] != "noise":
-            plain = RealSide(self.split.labels, RealSettings.plain(len(self.split)), batch_size=1, seed=self.seed)
-            side = plain if self.settings["init"] == "real" else self.side
-            self.images.copy_(first_images(self.split, side, factor=self.formation, ipc=ipc, seed=self.seed))
+            options = {"init": self.settings["init"], "factor": self.formation, "ipc": ipc, "seed": self.seed}
+            self.images.copy_(first_mosaics(self.split, self.side, **options))
         self._clamp()
         self._restart(0)
 

@@ -107,7 +107,7 @@ PLUGIN = {
                     "description": "Augmented views of every synthetic image (LGM; 10).",
                 },
                 "init": {
-                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "$ref": "#/$defs/init",
                     "default": "real",
                     "description": "Initial images, as for dm (LGM; noise).",
                 },

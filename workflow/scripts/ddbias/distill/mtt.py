@@ -169,7 +169,7 @@ PLUGIN = {
                     "description": "Of their logits, with the momentum of the pixels; 0 keeps them. Default ours.",
                 },
                 "init": {
-                    "enum": ["noise", "real", "stratified", "weighted_real"],
+                    "$ref": "#/$defs/init",
                     "default": "real",
                     "description": "Initial images, as for dm (MTT; real).",
                 },
