@@ -158,7 +158,7 @@ def test_a_call_gives_the_bits_of_the_files(few_digits, files, tmp_path, method,
     assert torch.equal(made.images, theirs["images"])
     assert (tmp_path / "called/preview.png").read_bytes() == written.preview.read_bytes()
     for name, values in store.read_table(written.history)[0].to_pydict().items():
-        if name != "iteration":
+        if name != "step":
             np.testing.assert_array_equal(made.history[name], values)
     assert meta["settings"] == their_meta["settings"]
     assert meta["provenance"] == their_meta["provenance"]

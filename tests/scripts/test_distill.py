@@ -66,7 +66,7 @@ def test_outputs(rule, tmp_path):
     assert result.meta["settings"] == {"distiller": DM, "debias": {"kind": "uniform"}, "network": NETWORK}
     assert (result.meta["provenance"]["threads"], result.meta["provenance"]["precision"]) == (1, "exact")
     table, _ = store.read_table(given.output.history)
-    assert table["iteration"].to_pylist() == [1, 2, 3, 4, 5]
+    assert table["step"].to_pylist() == [1, 2, 3, 4, 5]
     assert store.read_json(given.output.run)["command"].endswith(given.output.distilled)
     again, other = rule("b"), rule("c", seed=1)
     script.main(again)

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from ddbias.base.errors import DdbiasError
 from ddbias.base.groups import counts
+from ddbias.data.split import channel_statistics
 from ddbias.datasets import bias
 from ddbias.datasets.sources.channels import luminance, to_channels
 from ddbias.datasets.sources.record import RawImages
+from ddbias.datasets.synthesis import synthesize_dataset
 from PIL import Image
 
 NAMES = [str(i) for i in range(10)]
@@ -29,6 +31,24 @@ def test_published_sizes_of_groups(cifar):
     for label, gray in ((0, 4500), (9, 500)):
         members = order[cifar.labels[order] == label]
         assert (found.attributes[members[:gray]] == 0).all()
+
+
+def made(source, mirrors=(), **more):
+    settings = {"ratio": 0.9, "test": "balanced", "seed": 0, "data": {"root": "data", "mirrors": list(mirrors)}}
+    return synthesize_dataset(source={"kind": source}, bias={"kind": "grayscale"}, **settings, **more)[0]
+
+
+def test_other_sources_are_normalised_as_they_say():
+    train = made("digits", channels=3)
+    assert (train.meta["mean"], train.meta["std"]) == channel_statistics(train.images)
+
+
+def test_cifar10_is_normalised_as_published(data_home):
+    """FairDD's constants are those of its training split, which differs from ours by the JPEG copies and the draw."""
+    train = made("cifar10", [str(data_home)])
+    assert train.meta["mean"] == pytest.approx(train.meta["own_mean"], abs=5e-3)
+    assert train.meta["std"] == pytest.approx(train.meta["own_std"], abs=2e-3)
+    assert train.meta["mean"] != train.meta["own_mean"]
 
 
 def test_conventions_of_the_test_split(cifar):

@@ -86,6 +86,27 @@ def test_the_probe_is_the_matching_loss_on_networks_and_images_that_no_step_uses
     assert probe["iteration"] == list(range(17))
 
 
+def test_a_probe_network_that_follows_the_images_is_compared_with_its_own_targets(split, tmp_path):
+    """With a warm-up a look trains its network on the images, so it depends on these alone, and on no look before."""
+
+    class Killed(Exception):
+        pass
+
+    class Kills(Checkpoint):
+        def save(self, step, tensors):
+            super().save(step, tensors)
+            if step == 6:
+                raise Killed
+
+    options = {"warm_up": 3, "iterations": 8}
+    whole = run(split, **options)
+    with pytest.raises(Killed):
+        run(split, checkpoint=Kills(tmp_path / "state", "a", every=0), **options)
+    resumed = run(split, checkpoint=Checkpoint(tmp_path / "state", "a", every=0), **options)
+    assert torch.equal(resumed.images, whole.images)
+    assert resumed.record == whole.record
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dc", "idc"])
 def test_a_look_changes_nothing_of_a_run(split, kind, monkeypatch):

@@ -134,11 +134,11 @@ def test_equal_sets_have_equal_bytes(tmp_path, split):
 
 def test_history_has_a_row_a_step_and_no_times(tmp_path, split):
     table, meta = store.read_table(written(tmp_path, learnt(split), split).history)
-    assert table.to_pydict() == {"iteration": [1, 2, 3], "loss": [3.0, 2.0, 1.5]}
+    assert table.to_pydict() == {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.5]}
     assert not {"seconds", "date", "host", "commit", "dirty"} & set(json.dumps(meta).replace('"', " ").split())
     empty, _ = store.read_table(written(tmp_path, selected(split, [0, 20, 40]), split).history)
-    assert empty.to_pydict() == {"iteration": []}
-    assert empty.schema.field("iteration").type == table.schema.field("iteration").type
+    assert empty.to_pydict() == {"step": []}
+    assert empty.schema.field("step").type == table.schema.field("step").type
 
 
 def test_run_holds_what_differs_between_runs(tmp_path, split, monkeypatch):

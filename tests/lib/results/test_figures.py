@@ -453,6 +453,28 @@ def test_the_parts_of_an_amplification_are_bars_to_either_side(tmp_path):
     assert "† not converged" in figure.get_suptitle()
 
 
+def test_both_parts_of_an_amplification_are_over_the_same_seeds(tmp_path):
+    """A seed without a whole set counts for neither, so that the bars add up to the amplification."""
+    losses = {"random": (0.4, 0.1), "whole": (0.1,), "dm": (0.5, 0.9)}
+    paths = [
+        evaluation(tmp_path / f"{name}{ratio}{seed}", [value], distiller=name, ratio=ratio, seed=seed)
+        for name, values in losses.items()
+        for seed, loss in enumerate(values)
+        for ratio, value in (("0.95", 0.9 - loss), ("0.1", 0.9))
+    ]
+    (cell,), shown = rows({}, debias=["uniform"]), []
+    for metric, sets in zip(SPLIT, (("random", "whole"), ("distilled", "random")), strict=True):
+        terms = {}
+        for role in sets:
+            name = "dm" if role == "distilled" else role
+            terms[role] = {**cell, "debias": "kde", "distiller": name}
+            terms[f"{role}_unbiased"] = {**terms[role], "ratio": "0.1"}
+        shown.append({**cell, "metric": metric, "terms": terms})
+    figure = amplification_plot.draw(evaluations=paths, settings={"metric": "unbiased_amplification", "rows": shown})
+    (label,) = figure.axes[0].get_yticklabels()
+    assert label.get_text() == "dm, uniform\ntogether +40.0"  # 50 - 10 of seed 0
+
+
 @pytest.mark.parametrize("kind", ["accuracy", "against_ipc", "cost"])
 def test_points_of_sets_that_have_not_converged_are_hollow(kind, tmp_path):
     known = {"uniform": False, "kde": True}

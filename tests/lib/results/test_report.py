@@ -61,7 +61,7 @@ def distilled(folder, *, debias="kde", ratio="0.95", seed=0, images=True, run=Tr
         folder / "distilled.safetensors", tensors, {**cell, "settings": settings, "provenance": {"torch": "2"}}
     )
     Image.fromarray(np.full((4, 4, 3), 90, np.uint8)).save(folder / "preview.png")
-    store.write_table(folder / "history.parquet", {"iteration": [1, 2, 3], "loss": [3.0, 2.0, 1.0]}, {})
+    store.write_table(folder / "history.parquet", {"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0]}, {})
     if run:
         facts = {"seconds": 75.25, "peak_memory_mb": 812.4, "commit": "0123456789ab+"}
         facts |= {"device": "cpu", "date": "2026-01-02T03:04:05+00:00", "command": f"snakemake {NASTY}", "host": "box"}

@@ -350,8 +350,12 @@ def test_a_number_of_sets_that_have_not_converged_has_a_mark(tmp_path):
     assert "†" not in make(tmp_path, files, rows[1:])["md"]
     parts = ("distilled", "distilled_unbiased", "whole")
     terms = dict.fromkeys(parts, row(debias="done")) | {"whole_unbiased": row()}
-    (found,) = lines(make(tmp_path, files, [row(debias="done", metric="unbiased_amplification", terms=terms)])["csv"])
-    assert (found["converged"], found["moved"]) == ("false", "1.50")
+    asked = [row(debias="done", metric="unbiased_amplification", terms=terms)]
+    (found,) = lines(make(tmp_path, files, asked)["csv"])
+    assert (found["n"], found["converged"], found["moved"]) == ("1", "true", "1.50")  # seed 1 is not behind it
+    files.append(evaluation(tmp_path / "c1", {"unbiased_accuracy": [0.5]}, debias="done", seed=1, distillation=facts))
+    (found,) = lines(make(tmp_path, files, asked)["csv"])
+    assert (found["n"], found["converged"], found["moved"]) == ("2", "false", "1.50")
 
 
 @pytest.mark.parametrize("facts", [{"converged": "yes"}, {"moved": "far"}, [1]])

@@ -93,7 +93,10 @@ def synthesize_dataset(
     contexts = {split: Context(split, ratio, test, seed, sizes, data) for split in raw}
     preparation = {"channels": channels, "size": size, "pad": injected.pad if pad is None else pad}
     made = {split: _inject(raw.pop(split), injected, bias["kind"], contexts[split], preparation) for split in contexts}
-    published = injected.normalise or sources.published_normalisation(source["kind"])
+    published = injected.normalise
+    if isinstance(published, Mapping):
+        published = published.get(source["kind"])
+    published = published or sources.published_normalisation(source["kind"])
     mean, std = normalisation.constants(normalise, published, made["train"][0].images)
     own_mean, own_std = channel_statistics(made["train"][0].images)
     statistics = {"mean": mean, "std": std, "own_mean": own_mean, "own_std": own_std}

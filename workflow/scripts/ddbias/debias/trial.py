@@ -169,7 +169,10 @@ def let_go(found: Estimate, doubted: np.ndarray, labels: np.ndarray) -> Estimate
 
 
 def choose(sample_gains: Sequence[np.ndarray], candidates: Sequence[np.ndarray], *, evident: bool = False) -> Trial:
-    """Return what gains (N,) of the samples, -1, 0 or 1, say about weights (N,); one of each for a candidate."""
+    """Return what gains (N,) of the samples, -1, 0 or 1, say about weights (N,); one of each for a candidate.
+
+    Errors are upper estimates: residuals are those about the plain mean, in the weighted half of a gain, too.
+    """
     counts = [1 / len(weights) + weights / weights.sum() for weights in map(np.asarray, candidates)]
     gains = [float(count @ gain) for count, gain in zip(counts, sample_gains, strict=True)]
     errors = [

@@ -292,9 +292,9 @@ class Distiller(Learner):
         return counted.repeat_interleave(len(self.images) // self.classes).view(-1, 1, 1, 1)
 
     def probe_loss(self, index: int, real: torch.Tensor, batch: RealBatch) -> float:
-        """Return the loss of a step; the targets of an index are computed once."""
+        """Return the loss of a step; targets of an index are computed once, unless its network follows the images."""
         self._draw_network(index)
-        if index not in self.probed:
+        if self.warm_up or index not in self.probed:
             self.probed[index] = self._targets(index, real, batch)
         targets, classes, scale, _ = self.probed[index]
         images = self.augment(self.images.detach(), self._seeds(index), self._sizes())

@@ -86,7 +86,7 @@ def save(
             tensors["attributes"] = torch.from_numpy(split.attributes[result.rows.numpy()])
     store.write_tensors(outputs.distilled, tensors, meta)
     steps = len(next(iter(result.history.values()), []))
-    store.write_table(outputs.history, {"iteration": np.arange(1, steps + 1), **result.history}, meta)
+    store.write_table(outputs.history, {"step": np.arange(1, steps + 1), **result.history}, meta)
     save_preview(outputs.preview, result, split)
     facts = {
         "device": f"{provenance['device']} {provenance['device_type']}",

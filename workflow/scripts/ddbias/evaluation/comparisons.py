@@ -3,7 +3,7 @@
 **Amplification** (ours), in points. What a set X loses to the bias is A(X) = accuracy of X from unbiased data -
 accuracy of X from biased data: X is compared with its own kind, so that its size alone does not count as bias.
 
-- amplification = A(distilled) - A(whole training set) = size amplification + distillation amplification
+- amplification = A(distilled) - A(whole training set) = size amplification + distillation amplification, seed by seed
 - size amplification = A(random) - A(whole): what as many real images lose, drawn with the weights of the debias
 - distillation amplification = A(distilled) - A(random): what distillation adds to that; below 0 it removes
 
@@ -18,7 +18,7 @@ random with augmentation) + (1 - g) (distilled - random without); w = g = .5, a 
 not with the best of several rates.
 
 All are computed for each distillation seed, from the means over its networks: networks of one seed start from the same
-weights and see the same order of batches whatever set they learn, so what they share cancels.
+weights whatever set they learn, and see the same order of batches of sets of the same size, so what they share cancels.
 """
 
 from __future__ import annotations

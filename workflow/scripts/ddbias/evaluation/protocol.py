@@ -80,7 +80,8 @@ def evaluate(
     repeats : int
         Number of networks, each with its own initialisation and order of batches.
     seed : int
-        Seed of the distilled set; sets of one seed share their networks' initial weights and order of batches.
+        Seed of the distilled set; sets of one seed share their networks' initial weights and, if they are of the same
+        size, the order of batches.
     device : device
     name : str
         Shown with the progress.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -22,14 +23,15 @@ class Bias(ABC):
     pad : tuple of int or None
         Of the class: pixels (top, right, bottom, left) added to 28x28 images unless the data set says otherwise; None:
         2 each.
-    normalise : str or pair, or None
+    normalise : str, pair, mapping or None
         Of the class: what the published code of data with this bias normalises with, as
-        `ddbias.datasets.normalisation` takes it; None: what the source says.
+        `ddbias.datasets.normalisation` takes it, or a mapping to that from kinds of sources; None, or a source that is
+        not in the mapping: what the source says.
     """
 
     takes_ratio: ClassVar[bool] = True
     pad: ClassVar[tuple[int, int, int, int] | None] = None
-    normalise: ClassVar[Normalisation | None] = None
+    normalise: ClassVar[Normalisation | Mapping[str, Normalisation] | None] = None
 
     def fitted(self, train: RawImages) -> Bias:
         """Return the same with what the training split decides: nothing, unless a kind says otherwise."""

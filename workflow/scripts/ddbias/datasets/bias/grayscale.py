@@ -7,6 +7,7 @@ images in each of the classes 0-4, the reverse in 5-9. Its test set, ``balanced`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ import numpy as np
 from ddbias.base.errors import DdbiasError
 from ddbias.datasets.bias.base import Bias
 from ddbias.datasets.bias.context import Assignment, Context
+from ddbias.datasets.normalisation import Normalisation
 from ddbias.datasets.sources.channels import luminance
 from ddbias.datasets.sources.record import RawImages
 
@@ -38,7 +40,9 @@ GRAY, COLOUR = 0, 1
 class Grayscale(Bias):
     """Take the colour out of the images of one group."""
 
-    normalise: ClassVar[tuple[float, float]] = (0.5, 0.5)  # FairDD, COBRA
+    normalise: ClassVar[Mapping[str, Normalisation]] = {
+        "cifar10": ((0.48905, 0.48451, 0.46715), (0.24278, 0.24082, 0.25098))  # FairDD
+    }
 
     def attribute_names(self, part: RawImages) -> list[str]:
         """Return ``["gray", "colour"]``."""

@@ -45,7 +45,7 @@ PLUGIN = {
         },
     },
 }
-NORMALISE = {"celeba": (0.5, 0.5)}  # FairDD
+NORMALISE = {"celeba": ((0.5063, 0.4258, 0.3832), (0.2676, 0.2453, 0.2410))}  # FairDD
 
 IMAGES, ATTRIBUTES, PARTITION = "img_align_celeba", "list_attr_celeba", "list_eval_partition"
 ENDINGS = (".txt", ".csv")  # of the lists: as distributed, and as Kaggle's copy has them

@@ -38,7 +38,7 @@ PLUGIN = {
         },
     },
 }
-NORMALISE = {"utkface": (0.5, 0.5)}  # FairDD
+NORMALISE = {"utkface": ((0.61359, 0.47225, 0.40703), (0.25493, 0.23054, 0.22835))}  # FairDD
 
 LABELS = ["<20", "20-39", ">=40"]
 ATTRIBUTES = ["White", "Black", "Asian", "Indian"]  # race 4, "others", is left out

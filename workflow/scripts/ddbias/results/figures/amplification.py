@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from ddbias.base.cell import Cell
 from ddbias.evaluation import comparisons
 from ddbias.results.figures import names, style
 from ddbias.results.tables.formats import MARKS, Entry
-from ddbias.results.tables.pool import by_cell, summarise
+from ddbias.results.tables.pool import by_cell, common_seeds, of_seeds, summarise
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -47,8 +48,8 @@ LOOKS = {"size": (7, ""), "distillation": (1, "////")}  # colour of the palette,
 def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> Figure:
     """Draw two bars for every distiller and debias, from zero to either side; one panel per number of images per class.
 
-    Lines at their ends are 95 % intervals over seeds, as in the tables; one seed has none. The sum of the two bars is
-    the amplification that the label says.
+    Lines at their ends are 95 % intervals over seeds; one seed has none. Both bars are over the seeds that all sets
+    behind them have, so that their sum is the amplification, which the label says.
 
     Parameters
     ----------
@@ -59,15 +60,19 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     """
     size, distillation = comparisons.split(settings["metric"])
     runs = by_cell(read_evaluations(evaluations))
-    found: dict[tuple, dict[str, Entry]] = {}
-    asked = [summarise(runs, row, None) for row in settings["rows"]]
-    for entry in asked:
-        if entry.mean is not None:
-            found.setdefault(tuple(entry.key.values()), {})[entry.metric] = entry
-    cells = [(parts[size], parts[distillation]) for parts in found.values() if len(parts) == 2]
+    asked: dict[tuple, dict[str, dict]] = {}
+    for row in settings["rows"]:
+        asked.setdefault(tuple(str(row[name]) for name in Cell.fields_without_seed), {})[row["metric"]] = row
+    pairs = []
+    for parts in asked.values():
+        seeds = common_seeds(runs, parts.values())
+        of_both = of_seeds(runs, seeds) if seeds else runs
+        pairs.append(tuple(summarise(of_both, parts[name], None) for name in (size, distillation)))
+    cells = [pair for pair in pairs if all(entry.mean is not None for entry in pair)]
     words = settings["metric"].replace("_", " ")
     if not cells:
-        return style.no_value(settings["metric"], next((entry.why for entry in asked if entry.why), ""))
+        why = next((entry.why for pair in pairs for entry in pair if entry.why), "")
+        return style.no_value(settings["metric"], why)
     images = sorted({cell[0].key["ipc"] for cell in cells}, key=int)
     panels = [[cell for cell in cells if cell[0].key["ipc"] == ipc] for ipc in images]
     longest = max(map(len, panels))

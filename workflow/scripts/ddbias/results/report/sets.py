@@ -300,6 +300,6 @@ def _curves(path: Path) -> list[Curve]:
     if not path.is_file():
         return []
     table, _ = store.read_table(path)
-    names = sorted(set(table.column_names) - {"iteration"}, key=lambda name: (name != "loss", name))
+    names = sorted(set(table.column_names) - {"step"}, key=lambda name: (name != "loss", name))
     curves = [curve(name, table[name].to_pylist()) for name in names]
     return [one for one in curves if one]

@@ -52,6 +52,8 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
         "true" if all that can be judged have; ``moved`` and ``first_conflicting`` are means over the cell's own sets.
     """
     found = _pooled(cells, row)
+    if "terms" in row and found.seeds:
+        cells = of_seeds(cells, found.seeds)  # what is told of the sets is told of those behind the number
     sets = _sets(cells, row)
     return Entry(
         key=_texts(row),
@@ -71,6 +73,16 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
         first_conflicting=_known_mean(sets.get("first_conflicting", [])),
         difference=_difference(cells, row, found) if row.get("against") else None,
     )
+
+
+def of_seeds(cells: Cells, seeds: Iterable[int]) -> Cells:
+    """Return the rows of some seeds."""
+    return {key: runs[runs["seed"].isin(list(seeds))] for key, runs in cells.items()}
+
+
+def common_seeds(cells: Cells, rows: Iterable[Mapping]) -> list[int]:
+    """Return the seeds that all metrics of some cells have, in order."""
+    return _common(*(_pooled(cells, row) for row in rows))
 
 
 def _texts(row: Mapping) -> dict[str, str]:

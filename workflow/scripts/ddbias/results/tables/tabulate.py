@@ -41,8 +41,8 @@ AMPLIFICATION = (
     "compared with its counterpart made from unbiased data, seed by seed."
 )
 SPLIT = (
-    "Amplification = size + distillation: how much more as many random images, drawn with the weights of the debias, "
-    "lose than the whole training set, and how much more the distilled set loses than these."
+    "Amplification = size + distillation over the same seeds (n): how much more as many random images, drawn with the "
+    "weights of the debias, lose than the whole training set, and how much more the distilled set loses than these."
 )
 AGAINST = (
     "minus {}: the difference to the row that differs in the debias only, seed by seed, ± half of its 95 % interval."
