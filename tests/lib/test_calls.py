@@ -56,8 +56,19 @@ def test_soft_labels_are_returned_and_written(few_digits, tmp_path):
         ({"images": np.zeros((60, 8, 9, 3), np.uint8)}, r"the images have the shape \(60, 8, 9, 3\); give squares"),
         ({"labels": np.zeros(7, int)}, r"the labels are int64 of shape \(7,\); give each of the 60 images"),
         ({"labels": np.zeros(60, int)}, r"the labels are 0..0"),
-        ({"labels": np.full(60, 2)}, "0 images of the smallest class|class 0 has no training images"),
+        ({"labels": np.full(60, 2)}, "no image has the label 0; number the labels from 0 without a gap"),
+        ({"labels": np.arange(60) % 2 * 2}, "no image has the label 1; number the labels from 0 without a gap"),
+        ({"label_names": "abc"}, "label_names is 'abc'; give a list of a name for each label"),
+        ({"label_names": ["a", "b", "a"]}, "with the names a, b, a; two or more, each with its own name"),
         ({"pairing": "same"}, "the pairing is 'same'; give the attribute of each of 3 labels"),
+        ({"pairing": 3}, "the pairing is 3; give the attribute of each of 3 labels"),
+        ({"pairing": [0, 1, 9], "attributes": np.arange(60) % 3}, r"\[0, 1, 9\]; attributes are numbered from 0 to 2"),
+        (
+            {"images": torch.zeros(60, 8, 8, dtype=torch.bfloat16)},
+            "the images are float32; give pixels 0..255 as uint8",
+        ),
+        ({"ipc": 2.5}, "ipc = 2.5: must be a whole number"),
+        ({"weights": "kde"}, "the weights are <U3; give what estimate_weights returns, or a number for each image"),
         ({"weights": np.ones(7)}, "7 weights for 60 samples"),
         ({"weights": -np.ones(60)}, "weights must be finite and not negative"),
     ],
@@ -67,6 +78,16 @@ def test_a_mistake_is_one_line(few_digits, changes, message):
     given = {"images": split.images, "labels": split.labels, "ipc": 2, "network": NETWORK, "iterations": 1}
     with pytest.raises(DdbiasError, match=message):
         ddbias.distill(**{**given, "real_batch": 5, "progress": False, **changes})
+
+
+def test_numbers_of_numpy_and_whole_floats_are_numbers(few_digits):
+    split = few_digits()
+    given = {"network": NETWORK, "real_batch": 5, "progress": False}
+    plain = ddbias.distill(split.images, split.labels, ipc=2, seed=1, iterations=1, **given)
+    numpy = {"ipc": np.int64(2), "seed": np.int64(1), "iterations": np.int32(1), "pairing": np.arange(3)}
+    for asked in (numpy, {"ipc": 2.0, "seed": 1, "iterations": 1.0}):
+        assert torch.equal(ddbias.distill(split.images, split.labels, **asked, **given).images, plain.images)
+    assert len(ddbias.distill(split.images, split.labels, ipc=2.0, method="random", progress=False)) == 6
 
 
 @pytest.mark.parametrize(

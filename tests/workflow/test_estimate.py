@@ -64,6 +64,7 @@ def test_profile_and_scale(pristine, tmp_path):
         ("--profile=nowhere", "ddbias: there is no profile 'nowhere'; known profiles: "),
         ("--config=nothing.yaml", "ddbias: nothing.yaml: cannot be read ("),
         ("--scale=huge", "ddbias: config.yaml: scale = 'huge': must be one of"),
+        ("--cores=0", "ddbias: CORES=0 is neither a positive number nor 'all'"),
         ("--colour=red", "ddbias: unknown option --colour=red; known: --config=, --cores=, "),
     ],
 )

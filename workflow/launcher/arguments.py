@@ -25,6 +25,9 @@ def parse(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
             known = ", ".join(f"--{name}=" for name in options)
             raise LaunchError(f"unknown option {word}; known: {known}, and -- before Snakemake's")
         options[name] = value
+    cores = options["cores"]
+    if cores not in ("", "all") and not (cores.isdecimal() and int(cores) > 0):
+        raise LaunchError(f"CORES={cores} is neither a positive number nor 'all'")
     return options, extra
 
 
@@ -74,8 +77,6 @@ def snakemake_arguments(
     if config and not Path(config).is_file():
         known = ", ".join(str(path) for path in sorted(Path("studies").glob("*.yaml"))) or "none in studies/"
         raise LaunchError(f"there is no configuration file '{config}'; known studies: {known}")
-    if cores != "all" and not (cores.isdecimal() and int(cores) > 0):
-        raise LaunchError(f"CORES={cores} is neither a positive number nor 'all'")
     extra = list(extra)
     arguments = ["--configfile", config] if config else []
     settings = [f"{key}={value}" for key, value in (("scale", scale), ("export_to", to)) if value]

@@ -133,12 +133,14 @@ def test_conventions_of_the_test_split():
         ({}, part_of([[3, 0], [0, 3]]), "anti", "no test image conflicts"),
         ({}, part_of([[3, 0], [2, 3]]), "balanced", "no test image has label 'label 0' and attribute 'attribute 1'"),
         ({}, part_of([[3, 3], [3, 3]], attributes=False), "anti", "the source has no attribute; set test: natural"),
+        ({"pairs": ["a", "b"]}, part_of([[3, 3], [3, 3]], attributes=False), "natural",
+         "pairs are given, but the source has no attribute; name its attribute, or remove them"),
     ],
 )  # fmt: skip
 def test_wrong_settings(settings, part, test, said):
     made = bias.build({"kind": "none", **settings})
     with pytest.raises(DdbiasError) as error:
-        made.assign(part, bias.Context("test", None, test))
+        made.fitted(part).assign(part, bias.Context("test", None, test))
     assert said in str(error.value)
 
 
@@ -177,6 +179,10 @@ def test_without_pairs_the_majority_of_the_training_images_decides(cells, expect
 def test_label_and_attribute_of_the_same_name_are_paired():
     part = named([[1, 9], [8, 2]], ["label 0", "label 1"])
     assert bias.build({"kind": "none"}).pairing(part) == [0, 1]
+    turned = named([[1, 9], [8, 2]], ["label 1", "label 0"])  # as label_names: may order them
+    assert bias.build({"kind": "none"}).pairing(turned) == [1, 0]
+    more = named([[1, 9, 0], [8, 2, 0]], ["label 0", "label 1", "label 2"])  # other names: the majority decides
+    assert bias.build({"kind": "none"}).pairing(more) == [1, 0]
 
 
 def test_integers_in_pairs_are_values_and_the_other_reading_is_named(log_lines):

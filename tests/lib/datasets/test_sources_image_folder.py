@@ -142,6 +142,14 @@ def test_attribute_from_a_csv_file(tmp_path, keys):
     assert set(parts["train"].provenance["files"]) == {"train", "test", "attribute"}
 
 
+def test_rows_of_images_that_are_not_there_are_told(good, log_lines):
+    """An incomplete copy, or a second row for an image, which then counts for nothing."""
+    with open(good / "list.csv", "a") as file:
+        file.write("cat/lost.png,x\n")
+    load(good, CSV)
+    assert [line for line in log_lines if "names 1 images that are not there, as cat/lost.png" in line]
+
+
 def test_label_from_a_csv_file_by_the_bare_name(tmp_path):
     write(tmp_path / "train", ["b.png", "a.png"])
     write(tmp_path / "test", ["x/c.png", "d.png"])
@@ -274,6 +282,7 @@ def test_names_that_do_not_fit(good):
         ({**CSV, "file": "lost.csv"}, "no file lost.csv"),
         ({**CSV, "attribute": "sx"}, "list.csv has no column 'sx'; it has: path, sex. Did you mean 'sex'"),
         ({**CSV, "label": "age"}, "list.csv has no column 'age'"),
+        ({**CSV, "attribute": "path"}, "column 'path' of .*list.csv holds the paths and nothing else"),
         ({"from": "name", "pattern": "(a"}, "is no regular expression \\(missing \\)"),
         ({"from": "name", "pattern": ".*"}, "has no group \\(\\?P<attribute>"),
         ({"from": "name", "pattern": r"b_(?P<attribute>.*)\.png"}, "cat/a_day.png does not match attribute.pattern"),
@@ -302,7 +311,13 @@ def test_a_pattern_that_would_take_years(good, monkeypatch):
         (lambda text: text.replace("test/", "").replace("train/", ""), "names 'cat/a_day.png' a second time"),
         (lambda text: text[: text.index("test/")].replace("train/", ""), "'cat/a_day.png' in .* may mean .*test/ in"),
         (lambda text: text + '"open,x\n', "cannot be read as a CSV file"),
-        (lambda text: "", "has no column 'path'; it has: "),
+        (lambda text: "", "list.csv is empty; it must begin with the names of its columns"),
+        (lambda text: text.replace("path,sex", "path,age"), "has no column 'sex'; it has: path, age"),
+        (lambda text: text.replace("path,sex", "path,sex,sex"), "has 2 columns 'sex'; rename all but one"),
+        (
+            lambda text: text.replace("night.png,x", "night.png,x,y", 1),
+            "line 3 of .* more fields than the 2 of its first",
+        ),
     ],
 )
 def test_bad_csv_files(good, change, message):

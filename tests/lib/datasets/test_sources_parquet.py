@@ -288,3 +288,36 @@ def test_columns_as_other_libraries_write_them(write, tmp_path, kind):
     found = sources.load(settings, data={"root": str(tmp_path)})["train"]
     np.testing.assert_array_equal(found.images, whole.images)
     assert found.labels.tolist() == whole.labels.tolist()
+
+
+def test_a_file_is_meant_before_a_pattern(write, tmp_path):
+    settings = write(table(pictures(5), LABELS))
+    (tmp_path / "train.parquet").rename(tmp_path / "x[1].parquet")
+    parquet.write_table(table(pictures(3, seed=1), [0, 1, 2]), tmp_path / "x1.parquet")
+    data = {"root": str(tmp_path)}
+    assert len(sources.load({**settings, "train": "x[1].parquet"}, data=data)["train"]) == 5
+    assert len(sources.load({**settings, "train": "x[0-9].parquet"}, data=data)["train"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("*/train.parquet", "no file .*/train.parquet .*; only the last part of a path may be a pattern"),
+        ("part*/train-*.parquet", "no folder part.* .*; only the last part of a path may be a pattern"),
+        ("", "the path of a f.* is empty; name one"),
+    ],
+)
+def test_paths_that_name_nothing(write, tmp_path, path, message):
+    settings = write(table(pictures(5), LABELS))
+    fails(message, {**settings, "train": path}, {"root": str(tmp_path)})
+
+
+def test_two_columns_of_one_name(write, tmp_path):
+    made = table(pictures(5), LABELS)
+    settings = write(made.append_column("label", pa.array(LABELS)))
+    fails("train.parquet has 2 columns 'label'; rename all but one", settings, {"root": str(tmp_path)})
+
+
+def test_numbers_beyond_64_bits_with_a_sign(write, tmp_path):
+    settings = write(table(pictures(5), pa.array([2**63 + n for n in LABELS], pa.uint64())))
+    fails("holds 9223372036854775810, more than 64 bits", settings, {"root": str(tmp_path)})

@@ -1,5 +1,6 @@
 """Every distiller with every debias keeps the contract of `ddbias.testing`, which catches those that do not."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -206,3 +207,9 @@ def test_on_the_command_line_every_line_is_one_debias(tmp_path, capsys):
     (tmp_path / "mine.py").write_text(SELECTOR.replace("RETURNED", "torch.zeros(6, dtype=torch.int64)"))
     assert testing.main([str(tmp_path / "mine.py")]) == len(plugins.kinds("debias"))
     assert capsys.readouterr().out.splitlines()[0] == "mine with cobra: an image was selected twice"
+
+
+def test_a_plug_in_that_leaves_python_has_not_passed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(testing, "check_distiller", lambda *_, **__: sys.exit(0))
+    assert testing.main([str(EXAMPLE)]) == len(plugins.kinds("debias"))
+    assert "pixel_moments with cobra: leaves Python by sys.exit(0); raise an error instead" in capsys.readouterr().out

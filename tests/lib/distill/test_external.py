@@ -10,6 +10,7 @@ from ddbias.base.errors import DdbiasError
 from ddbias.data.distilled import DistilledSet, folder_names
 from ddbias.datasets.sources import pth
 from ddbias.distill.controls.external import PLUGIN, given_set
+from ddbias.distill.given_files import Given, class_numbers
 from ddbias.results.export.hub import image_table
 from PIL import Image
 from pyarrow import parquet
@@ -145,6 +146,11 @@ BAD = {
     "levels": (lambda x: [x.float(), LABELS], {}, "are outside 0..1 .*divide 0..255 by 255"),
     "uint8": (lambda x: [x, LABELS], {"normalise": [MEAN, STD]}, "are uint8, which are not normalised"),
     "three": (lambda x: [x, LABELS, LABELS], {}, "holds no tensor of images, perhaps with one of labels"),
+    "list": (lambda x: [x, LABELS.tolist()], {}, "the labels in .*set.pt are no tensor; store them as one"),
+    "meta": (lambda x: [x.to("meta"), LABELS], {}, "holds no tensor of images"),
+    "csv": (lambda x: x, {"labels": "labels.csv"}, "labels.csv is neither order nor a file .pt, .pth, .safetensors"),
+    "constants": (lambda x: [normalised(x), LABELS], {"normalise": [125.0, 60.0]}, "normalise is .*from 0 to 1"),
+    "NaN": (lambda x: [normalised(x), LABELS], {"normalise": [float("nan"), 0.5]}, "normalise is .*from 0 to 1"),
 }
 
 
@@ -155,6 +161,13 @@ def test_bad_files(split, images, tmp_path, capsys, name):
     with pytest.raises(DdbiasError, match=message):
         made(split, tmp_path / "set.pt", **settings)
     assert "this ran" not in capsys.readouterr().out
+
+
+def test_small_floats_are_pixels(split, images, tmp_path):
+    torch.save([(images.float() / 255).to(torch.float8_e5m2), LABELS], tmp_path / "set.pt")
+    given, _, facts = made(split, tmp_path / "set.pt")
+    assert given.isfinite().all()
+    assert facts["outside"] == 0
 
 
 def test_missing_damaged_and_unknown_files(split, tmp_path):
@@ -176,3 +189,10 @@ def test_numbers_of_numpy_are_all_that_is_read_beside_tensors(tmp_path):
     torch.save({"a": np.array([Code()], object)}, tmp_path / "objects.pt")
     with pytest.raises(DdbiasError, match="more than tensors"):
         pth.read_plain(tmp_path / "objects.pt")
+
+
+def test_of_mixed_folder_names_the_number_is_told():
+    given = Given(torch.zeros(2, 3, 8, 8), ["0", "dog"], [])
+    with pytest.raises(DdbiasError, match="has the label '0', which is no class of the data set"):
+        class_numbers(given, ["cat", "dog"], 1, "set")
+    assert class_numbers(Given(given.images, ["1", "0"], []), ["cat", "dog"], 1, "set").tolist() == [1, 0]

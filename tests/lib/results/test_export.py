@@ -446,7 +446,7 @@ def test_links_and_files_in_the_place_of_a_folder_are_refused(tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to("elsewhere")
     (tmp_path / "broken").symlink_to("nowhere")
-    for name in ("file", "link", "broken"):
+    for name in ("file", "link", "broken", "file/hub"):
         with pytest.raises(DdbiasError, match="is not a folder"):
             check(tmp_path / name)
 

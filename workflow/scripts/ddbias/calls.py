@@ -289,6 +289,7 @@ def distill(
         given["distillers"][method]["guidance"] = {"models": ["models"], **named}
     asked = {"scale": scale, "seed": seed, "ipc": ipc, "device": device, "precision": precision, "threads": threads}
     study = _checked(given, plugins=plug_ins, **asked)
+    ipc, seed = study["ipc"], study["seed"]
     settings, architecture = study["distillers"][method], study["networks"]["network"] if "network" in takes else None
     split = _split(images, labels, attributes, pairing, normalise, label_names)
     if isinstance(weights, Weights):
@@ -296,7 +297,12 @@ def distill(
     elif weights is None:
         debias, real = {"kind": "uniform"}, RealSettings.plain(len(split))
     else:
-        debias, real = {"kind": "given"}, RealSettings(_array(weights).astype(np.float64))
+        counts = _array(weights)
+        if counts.dtype.kind not in "iuf":
+            raise DdbiasError(
+                f"the weights are {counts.dtype}; give what estimate_weights returns, or a number for each image"
+            )
+        debias, real = {"kind": "given"}, RealSettings(counts.astype(np.float64))
     cell = {"distiller": method, "debias": debias["kind"], "ipc": str(ipc), "seed": str(seed)}
     with _told(progress), _prepared(device, threads, precision) as where, tempfile.TemporaryDirectory() as folder:
         run, provenance = write.Run(), devices.provenance(where, threads, precision)
@@ -352,8 +358,9 @@ def _checked(given: Mapping, **values: object) -> dict:
     from ddbias.planning.config import ConfigErrors, complete, load_schema
 
     values["plugins"] = [str(path) for path in values["plugins"]]
+    given, values = _plain(given), _plain(values)
     schema = load_schema(values["plugins"])
-    more = {"ipc": {"$ref": "#/$defs/ipc"}, "seed": {"type": "integer", "minimum": 0}}
+    more = {"ipc": {"$ref": "#/$defs/ipc"}, "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}}
     completed = complete(
         {**given, **values}, {**schema, "required": [], "properties": {**schema["properties"], **more}}
     )
@@ -363,6 +370,15 @@ def _checked(given: Mapping, **values: object) -> dict:
     for distiller in study["distillers"].values():
         distiller |= load.counted(distiller)
     return study
+
+
+def _plain(value: object) -> object:
+    """Return NumPy's numbers as Python's, wherever they lie."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _split(
@@ -386,13 +402,19 @@ def _split(
     images = np.ascontiguousarray(images)
     labels = _numbers("labels", labels, len(images))
     classes = int(labels.max()) + 1
+    empty = np.flatnonzero(np.bincount(labels) == 0)
+    if len(empty):
+        raise DdbiasError(f"no image has the label {empty[0]}; number the labels from 0 without a gap")
+    if isinstance(label_names, str):
+        raise DdbiasError(f"label_names is {label_names!r}; give a list of a name for each label")
     names = [str(name) for name in label_names] if label_names is not None else [str(i) for i in range(classes)]
-    if len(names) != classes or classes < 2:
-        raise DdbiasError(f"the labels are 0..{classes - 1}, with {len(names)} names; two or more, each with a name")
+    if len(names) != classes or classes < 2 or len(set(names)) < classes:
+        raise DdbiasError(
+            f"the labels are 0..{classes - 1}, with the names {', '.join(names)}; two or more, each with its own name"
+        )
     known = None if attributes is None else _numbers("attributes", attributes, len(images))
     kinds = None if known is None else int(known.max()) + 1
-    if pairing is not None and pairing != groups.IDENTITY and len(pairing) != classes:
-        raise DdbiasError(f"the pairing is {pairing!r}; give the attribute of each of {classes} labels, or identity")
+    pairing = _pairing(pairing, classes, kinds)
     mean, std = normalisation.constants(normalise, normalisation.OWN, images)
     own_mean, own_std = channel_statistics(images)
     meta = {
@@ -408,8 +430,24 @@ def _split(
     return replace(split, whitening=normalisation.whitening(normalise, split))
 
 
+def _pairing(pairing: groups.Pairing, classes: int, kinds: int | None) -> groups.Pairing:
+    """Return a pairing of labels with attributes, of which there are so many, after a look at it."""
+    if pairing is None or (isinstance(pairing, str) and pairing == groups.IDENTITY):
+        return pairing
+    partners = np.asarray(pairing)
+    if partners.shape != (classes,) or partners.dtype.kind not in "iu":
+        raise DdbiasError(f"the pairing is {pairing!r}; give the attribute of each of {classes} labels, or identity")
+    if partners.min() < 0 or (kinds is not None and partners.max() >= kinds):
+        last = "" if kinds is None else f" to {kinds - 1}"
+        raise DdbiasError(f"the pairing is {pairing!r}; attributes are numbered from 0{last}")
+    return partners.tolist()
+
+
 def _array(values: ArrayLike | torch.Tensor) -> np.ndarray:
-    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return np.asarray(values)
 
 
 def _numbers(what: str, values: ArrayLike | torch.Tensor, count: int) -> np.ndarray:

@@ -320,6 +320,9 @@ def main(paths: list[str]) -> int:
             try:
                 check_distiller(kind, debias=debias, paths=paths, folder=folder)
                 print(f"{kind} with {debias}: passed")
+            except SystemExit as error:
+                broken += 1
+                print(f"{kind} with {debias}: leaves Python by sys.exit({error.code!r}); raise an error instead")
             except (AssertionError, DdbiasError) as error:
                 broken += 1
                 if isinstance(error, PluginError) and error.__cause__ is not None:

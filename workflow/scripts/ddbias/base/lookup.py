@@ -9,6 +9,8 @@ from pathlib import Path
 from ddbias.base import environment
 from ddbias.base.errors import DdbiasError
 
+SIGNS = "*?["  # of patterns
+
 
 def root(data: Mapping[str, object]) -> Path:
     """Return the writable folder of the config's ``data`` section (default ``data``)."""
@@ -44,7 +46,8 @@ def find(path: str, data: Mapping[str, object]) -> Path:
 
 def find_folder(path: str, data: Mapping[str, object]) -> Path:
     """Return the first existing folder that `path` may mean; as `find` otherwise."""
-    return _first("folder", Path.is_dir, path, data)
+    more = "; only the last part of a path may be a pattern" if any(sign in path for sign in SIGNS) else ""
+    return _first("folder", Path.is_dir, path, data, more)
 
 
 def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]:
@@ -57,13 +60,16 @@ def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]
     DdbiasError
         When there is none.
     """
-    if not any(sign in path for sign in "*?["):
-        there = [folder / path for folder in (Path(), *places(data))]
-        if any(map(Path.is_file, there)) or not any(map(Path.is_dir, there)):
-            return [find(path, data)]
+    there = [folder / path for folder in (Path(), *places(data))]
+    *above, pattern = Path(path).parts or [""]
+    if any(map(Path.is_file, there)):  # whatever signs its name holds
+        return [find(path, data)]
+    if any(map(Path.is_dir, there)):
         folder, pattern = find_folder(path, data), f"*{ending}"
+    elif not any(sign in pattern for sign in SIGNS):
+        more = "; only the last part of a path may be a pattern" if any(sign in path for sign in SIGNS) else ""
+        return [_first("file", Path.is_file, path, data, more)]
     else:
-        *above, pattern = Path(path).parts
         folder = find_folder(str(Path(*above)) if above else ".", data)
         if not any(folder.glob(pattern)):  # the working directory comes first, and may have none
             others = [place / Path(*above) for place in places(data)]
@@ -74,13 +80,15 @@ def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]
     return found
 
 
-def _first(what: str, exists: Callable[[Path], bool], path: str, data: Mapping[str, object]) -> Path:
+def _first(what: str, exists: Callable[[Path], bool], path: str, data: Mapping[str, object], more: str = "") -> Path:
+    if not path.strip():
+        raise DdbiasError(f"the path of a {what} is empty; name one")
     folders = [Path(), *places(data)]
     found = next((folder / path for folder in folders if exists(folder / path)), None)
     if found is None:
         where = "" if Path(path).is_absolute() else f" in the working directory, {listing(folders[1:])}"
         raise DdbiasError(
             f"no {what} {path}{where}; correct the path, or name the folder that holds it under data.mirrors "
-            f"or in {environment.DATA}"
+            f"or in {environment.DATA}{more}"
         )
     return found

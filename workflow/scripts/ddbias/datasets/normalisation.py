@@ -64,8 +64,10 @@ def constants(
         raise DdbiasError(
             f"normalise is {chosen!r}, and the images have {channels} channels; give one mean and one std, or one each"
         )
-    if min(std) <= 0:
-        raise DdbiasError(f"normalise is {chosen!r}; a standard deviation must be above 0")
+    if not (all(0 <= value <= 1 for value in mean) and all(0 < value <= 1 for value in std)):
+        raise DdbiasError(
+            f"normalise is {chosen!r}; means of pixels in 0..1 are from 0 to 1, deviations above 0 and at most 1"
+        )
     return mean, std
 
 

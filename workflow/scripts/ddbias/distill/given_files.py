@@ -60,6 +60,10 @@ def read(settings: Mapping, split: Split, data: Mapping[str, object]) -> Given:
         if labels is None and inside is None:
             raise DdbiasError(f"{path} holds no labels; set labels: to their file, or to order")
         return Given(images, None if labels == ORDER else inside, [_named(path)])
+    if Path(labels).suffix.lower() not in TENSORS:
+        raise DdbiasError(
+            f"labels: {labels} is neither order nor a file {', '.join(TENSORS)}; give the labels of {path} as one"
+        )
     other = lookup.find(labels, data)
     return Given(images, _tensors(other, {**settings, "image": settings["label"]})[0], [_named(path), _named(other)])
 
@@ -81,6 +85,9 @@ def class_numbers(given: Given, names: Sequence[str], ipc: int, name: str) -> to
         known = [dict(zip(part, range(len(names)), strict=True)) for part in (names, folder_names(list(names)))]
         numbers = {str(number): number for number in range(len(names))}
         by_name = next((part for part in known if set(labels) <= set(part)), numbers)
+        mixed = set(labels) & set().union(*known) and set(labels) & set(numbers)
+        if by_name is numbers and mixed:
+            by_name = known[0]  # names, as some of them are; the others are told
         strange = next((label for label in labels if label not in by_name), None)
         if strange is not None:
             raise DdbiasError(
@@ -176,8 +183,11 @@ def _parts(content: object, settings: Mapping, path: Path) -> tuple[torch.Tensor
             raise DdbiasError(f"{path} holds the sets 0 to {len(content) - 1}; set experiment: to one of them")
         content = content[settings["experiment"]]
     parts = list(content) if isinstance(content, list | tuple) else [content]
-    if len(parts) not in (1, 2) or not all(isinstance(p, torch.Tensor) and p.layout == torch.strided for p in parts):
-        raise DdbiasError(f"{path} holds no tensor of images, perhaps with one of labels; see docs/own-data.md")
+    tensors = [isinstance(part, torch.Tensor) and part.layout == torch.strided and not part.is_meta for part in parts]
+    if len(parts) == 2 and tensors == [True, False]:
+        raise DdbiasError(f"the labels in {path} are no tensor; store them as one of whole numbers")
+    if len(parts) not in (1, 2) or not all(tensors):
+        raise DdbiasError(f"{path} holds no tensor of images, perhaps with one of labels; see docs/own-set.md")
     return parts[0], parts[1] if len(parts) == 2 else None
 
 

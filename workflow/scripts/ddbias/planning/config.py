@@ -11,7 +11,7 @@ import contextlib
 import copy
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -127,7 +127,7 @@ class _Completion:
         if schema.get("type") == "object" and isinstance(value, dict):
             return self._object(value, schema, path)
         if schema.get("type") == "array" and isinstance(value, list) and "items" in schema:
-            self._check(value, {k: v for k, v in schema.items() if k != "items"}, path)
+            self._validate(value, {k: v for k, v in schema.items() if k != "items"}, path)
             return [self.fill(item, schema["items"], f"{path}[{i}]") for i, item in enumerate(value)]
         self._check(value, schema, path)
         return value
@@ -212,15 +212,28 @@ class _Completion:
             self.errors.append(f"{path}.{name}: has a meaning of its own in a study; choose another name")
 
     def _check(self, value: object, schema: Mapping, path: str) -> None:
-        if isinstance(value, float) and not math.isfinite(value):  # passes every comparison of JSON Schema
-            self.errors.append(f"{path} = {_show(value)}: must be a finite number")
+        strange = [(key, number) for key, number in _floats(value, path) if not math.isfinite(number)]
+        if strange:  # which pass every comparison of JSON Schema
+            self.errors += [f"{key} = {_show(number)}: must be a finite number" for key, number in strange]
             return
         if isinstance(value, float) and value and not _USUAL[0] < abs(value) < _USUAL[1]:
             self.errors.append(f"{path} = {_show(value)}: is no number of a usual size")
             return
+        self._validate(value, schema, path)
+
+    def _validate(self, value: object, schema: Mapping, path: str) -> None:
         for error in jsonschema.Draft202012Validator(schema).iter_errors(value):
             key = path + "".join(f"[{part}]" for part in error.path)
             self.errors.append(f"{key} = {_show(error.instance)}: {_explain(error, schema)}")
+
+
+def _floats(value: object, path: str) -> Iterator[tuple[str, float]]:
+    """Yield a number, or those in a list, with their keys."""
+    if isinstance(value, float):
+        yield path, value
+    elif isinstance(value, list):
+        for place, part in enumerate(value):
+            yield from _floats(part, f"{path}[{place}]")
 
 
 def _whole_number(value: object, schema: Mapping) -> object:
@@ -246,7 +259,8 @@ def _explain(error: jsonschema.ValidationError, schema: Mapping) -> str:
     allowed = error.validator_value
     match error.validator:
         case "enum":
-            return f"must be one of {', '.join(map(str, allowed))}.{nearest(error.instance, allowed)}"
+            known = ["null" if value is None else value for value in allowed]
+            return f"must be one of {', '.join(map(str, known))}.{nearest(error.instance, known)}"
         case "type":
             names = [allowed] if isinstance(allowed, str) else allowed
             wanted = " or ".join(_TYPES[name] for name in names)
@@ -265,6 +279,10 @@ def _explain(error: jsonschema.ValidationError, schema: Mapping) -> str:
         case "uniqueItems":
             twice = next(item for i, item in enumerate(error.instance) if item in error.instance[:i])
             return f"must not name {_show(twice)} twice"
+        case "additionalProperties":
+            known = error.schema["properties"]
+            strange = next(name for name in error.instance if name not in known)
+            return f"{_show(strange)} is an unknown key; known: {', '.join(known)}.{nearest(strange, known)}"
         case "pattern" if "x-allowed" in schema:
             return f"must be {schema['x-allowed']}"
         case _:

@@ -85,13 +85,15 @@ class OwnAttribute(Bias):
             If `pairs` or `pair_positions` does not name one known attribute for every label.
         """
         labels, names = part.label_names, self.attribute_names(part)
+        if names is None and (self.pairs or self.pair_positions):
+            raise DdbiasError("pairs are given, but the source has no attribute; name its attribute, or remove them")
         if names is None or self.pair_positions == ():
             return None
         if self.pairs is not None and self.pair_positions is not None:
             raise DdbiasError("pairs and pair_positions exclude each other; remove one of them")
         given = self.pairs if self.pair_positions is None else self.pair_positions
         if given is None:
-            return list(range(len(labels))) if names == list(labels) else _majority(part)
+            return [names.index(name) for name in labels] if set(names) == set(labels) else _majority(part)
         if len(given) != len(labels):
             raise DdbiasError(
                 f"pairs names {len(given)} attributes for {len(labels)} labels; "

@@ -90,7 +90,12 @@ def _from_text(what: str, columns: Sequence[Column], names: Sequence[str] | None
 def _from_integers(
     what: str, columns: Sequence[Column], names: Sequence[str] | None
 ) -> tuple[list[np.ndarray], list[str]]:
-    numbers = [np.asarray(column.values.to_numpy(zero_copy_only=False)).astype(np.int64) for column in columns]
+    numbers = []
+    for column in columns:
+        values = np.asarray(column.values.to_numpy(zero_copy_only=False))
+        if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
+            raise DdbiasError(f"{column} holds {values.max()}, more than 64 bits with a sign hold; store it as text")
+        numbers.append(values.astype(np.int64))
     if names is None:
         names = columns[0].names
         for column in columns[1:]:

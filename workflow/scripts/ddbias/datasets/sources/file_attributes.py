@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest, unknown
+from ddbias.base.log import logger
 
 LABEL, ATTRIBUTE, SPLIT = "label", "attribute", "split"
 # What a table calls the split of an image; WILDS has numbers. Those for validation are left out.
@@ -228,6 +229,9 @@ def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fie
             taken[key] = folder / name
             fields = rows[key]
             found[split].append(fields if LABEL in fields else {**fields, LABEL: _folder(folder, name, 0)})
+    left = [] if SPLIT in settings else [key for key in rows if key not in taken]
+    if left:  # images of another folder, perhaps, but perhaps of an incomplete copy
+        logger.warning("%s names %s images that are not there, as %s", path, f"{len(left):,}", left[0])
     return found
 
 
@@ -240,12 +244,23 @@ def _read_csv(path: Path, key: str, columns: Mapping[str, str]) -> dict[str, dic
             file.seek(0)
             table = csv.DictReader(file, strict=True, delimiter=max(DELIMITERS, key=head.count))
             header = table.fieldnames or []
+            if not header:
+                raise DdbiasError(f"{path} is empty; it must begin with the names of its columns")
+            if key in columns.values():
+                raise DdbiasError(f"column '{key}' of {path} holds the paths and nothing else; name another column")
             for name in (key, *columns.values()):
+                if header.count(name) > 1:
+                    raise DdbiasError(f"{path} has {header.count(name)} columns '{name}'; rename all but one")
                 if name not in header:
                     raise DdbiasError(
                         f"{path} has no column '{name}'; it has: {', '.join(header)}.{nearest(name, header)}"
                     )
             for row in table:
+                if None in row:
+                    raise DdbiasError(
+                        f"line {table.line_num} of {path} has more fields than the {len(header)} of its first line; "
+                        "put text that holds a separator in quotes"
+                    )
                 place = PurePosixPath((row[key] or "").strip().replace("\\", "/")).as_posix()
                 values = {what: " ".join((row[name] or "").split()) for what, name in columns.items()}
                 lacking = next((what for what, value in values.items() if not value), None)

@@ -32,6 +32,7 @@ PLUGIN = {
                 "attribute": {
                     "type": ["object", "null"],
                     "required": ["from"],
+                    "additionalProperties": False,
                     "properties": {
                         "from": {"enum": ["folder", "csv", "name"]},
                         "file": {"type": "string"},

@@ -167,6 +167,8 @@ def _read(path: Path, needed: tuple[str, ...], attribute: str) -> pa.Table:
                     f"{path} has no column '{column}'; it has: {', '.join(schema.names)}."
                     f"{nearest(column, schema.names)}"
                 )
+            if schema.names.count(column) > 1:
+                raise DdbiasError(f"{path} has {schema.names.count(column)} columns '{column}'; rename all but one")
         wanted = [*needed, *([attribute] if attribute in schema.names else [])]
         table = parquet.read_table(path, columns=list(dict.fromkeys(wanted)))
     except (pa.ArrowInvalid, OSError) as error:

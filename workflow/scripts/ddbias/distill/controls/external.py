@@ -45,19 +45,7 @@ PLUGIN = {
                         " file for a folder."
                     ),
                 },
-                "normalise": {
-                    "type": ["string", "array"],
-                    "pattern": "^none$",
-                    "x-allowed": "none, or a list of a mean and a standard deviation",
-                    "minItems": 2,
-                    "maxItems": 2,
-                    "items": {"type": ["number", "array"], "items": {"type": "number"}},
-                    "default": "none",
-                    "description": (
-                        "How the pixels of the file are normalised: none (0..1, or uint8), or [mean, std], each a "
-                        "number or one for each channel; what the code that made the set uses."
-                    ),
-                },
+                "normalise": {"$ref": "#/$defs/file_constants", "default": "none"},
                 "image": {
                     "type": "string",
                     "default": "image",
@@ -126,10 +114,11 @@ def _pixels(images: torch.Tensor, normalise: object, name: str) -> tuple[torch.T
         return images.float() / 255, 0.0
     if not images.dtype.is_floating_point:
         raise DdbiasError(f"the images of {name} are {images.dtype}; they must be uint8 or floating point")
+    images = images.float()
     if not bool(images.isfinite().all()):
         raise DdbiasError(f"the images of {name} hold values that are not finite numbers; take an intact set")
     mean, std = constants(normalise, "none", np.empty((0, images.shape[1], 1, 1), np.uint8))
-    pixels = images.float() * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
+    pixels = images * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
     outside = float(((pixels < -1e-4) | (pixels > 1 + 1e-4)).float().mean())
     if normalise == "none" and outside > MOST_OUTSIDE:
         raise DdbiasError(

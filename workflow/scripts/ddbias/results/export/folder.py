@@ -56,6 +56,9 @@ def check(folder: str | Path) -> None:
     """Raise `DdbiasError` unless `folder` may be replaced; files of an earlier export that are gone do not matter."""
     folder = Path(folder)
     remedy = "move it away, or export to another folder (make export TO=folder)"
+    wrong = next((above for above in folder.parents if above.exists() and not above.is_dir()), None)
+    if wrong is not None:
+        raise DdbiasError(f"{wrong} is not a folder; {remedy}")
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir() or folder.is_symlink():
