@@ -185,6 +185,10 @@ def test_a_kept_table_is_taken_where_it_is_the_studys(folder):
     new = line(ledger(folder, [kept]), "DM|Fair", "accuracy")
     assert (new.ours.interval, new.ours.seeds, new.status) == (5, 2, "not converged")
     assert "now: 700 of 20,000 iterations" in new.reasons[0]
+    third = folder / "third.csv"
+    third.write_text((head + more.format("tiny")).replace(",70.00,1.00,5.00,2,", ",71.00,1.00,3.00,3,"))
+    assert line(ledger(folder, [kept, third]), "DM|Fair", "accuracy").ours.seeds == 3
+    assert line(ledger(folder, [third, kept]), "DM|Fair", "accuracy").ours.seeds == 3
     kept.write_text("dataset,ratio\n")
     with pytest.raises(DdbiasError, match=r"kept\.csv is no kept table: it lacks distiller, debias"):
         ledger(folder, [kept])

@@ -96,7 +96,7 @@ def find(
     """Return our value beside a published number, that of the largest scale there is; None if it was not run.
 
     At the same scale finished results take precedence over kept tables. A row of these counts if it names the study, or
-    names none and has the same published number.
+    names none and has the same published number; of several the one with most seeds.
 
     Parameters
     ----------
@@ -111,10 +111,13 @@ def find(
     for name, scale in reversed(asked.scales.items()):
         if found := _from_results(asked, name, scale, folder):
             return found
+        fitting = []
         for file, row in kept.get((*asked.cell.values(), asked.metric), ()):
             beside = row.get("published") and float(row["published"]) == published
             if row["scale"] == name and (row["study"] == asked.study if row.get("study") else beside):
-                return _from_kept(file, row)
+                fitting.append(_from_kept(file, row))
+        if fitting:
+            return max(fitting, key=lambda ours: ours.seeds or 0)
     return None
 
 
