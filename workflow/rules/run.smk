@@ -5,13 +5,14 @@ import logging
 from ddbias.base import environment
 from ddbias.planning import progress
 from ddbias.runtime import compile_cache
-from launcher import gpus, job_environment, lock
+from launcher import gpus, job_environment, lock, rate_limit
 
 # On a full disk, a line that Snakemake cannot write to its log is on the screen all the same, without a traceback.
 logging.raiseExceptions = False
 if not workflow.subprocess_exec and (wrong := environment.problems()):
     sys.exit("\n".join(f"ddbias: {line}" for line in wrong))
 lock.lock_work(workflow)
+rate_limit.lift(workflow)
 job_environment.quote_executable()
 job_environment.put_library_first(SCRIPTS)
 given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
