@@ -68,7 +68,7 @@ class Checkout:
 
     @staticmethod
     def finish(process):
-        output, _ = process.communicate(timeout=300)
+        output, _ = process.communicate(timeout=900)  # of a run that hangs; a busy machine may need minutes
         return process.returncode, output
 
     def planned(self, config, *extra):
