@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ddbias.base import environment
 from ddbias.planning import load
 from ddbias.planning.costs.report import duration, report, size
 from ddbias.planning.ledger import asked
@@ -12,6 +13,12 @@ from ddbias.results.tables.published import PUBLISHED_KEYS, read_published
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(str(path.relative_to(ROOT)) for path in [ROOT / "config.yaml", *ROOT.glob("studies/*.yaml")])
+
+
+@pytest.fixture
+def no_data(monkeypatch):
+    """The sizes of data sets are the declared ones, not those of copies that are at hand."""
+    monkeypatch.delenv(environment.DATA, raising=False)
 
 
 def rows():
@@ -26,6 +33,7 @@ def test_every_study_is_listed():
 
 
 @pytest.mark.parametrize("path", STUDIES)
+@pytest.mark.usefixtures("no_data")
 def test_sizes_are_those_of_the_study(path):
     study = load.read(ROOT / path)
     sets = {tuple(getattr(cell, field) for field in cell.fields[:-1]) for cell in study.cells}
@@ -35,6 +43,7 @@ def test_sizes_are_those_of_the_study(path):
     assert costs == [duration(seconds) for seconds in together]
 
 
+@pytest.mark.usefixtures("no_data")
 def test_costs_on_a_cluster_are_those_of_the_studies():
     text = (ROOT / "docs" / "scaling.md").read_text().split("## What do both papers cost")[1].split("\n## ")[0]
     found = re.findall(r"^\| `(\w+)`[^|]*\|([^|]*)\|([^|]*)\|[^|]*\|([^|]*)\|([^|]*)\|$", text, re.MULTILINE)
