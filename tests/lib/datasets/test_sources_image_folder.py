@@ -147,7 +147,7 @@ def test_rows_of_images_that_are_not_there_are_told(good, log_lines):
     with open(good / "list.csv", "a") as file:
         file.write("cat/lost.png,x\n")
     load(good, CSV)
-    assert [line for line in log_lines if "names 1 images that are not there, as cat/lost.png" in line]
+    assert [line for line in log_lines if "that name no image there is: 1, the first cat/lost.png" in line]
 
 
 def test_label_from_a_csv_file_by_the_bare_name(tmp_path):

@@ -121,6 +121,7 @@ def mistakes(config):
         ("grid.0.ipc", ["al"], "grid[0].ipc[0] = 'al': must be a whole number without quotes, or all"),
         ("grid.0.ipc", [2.5], "grid[0].ipc[0] = 2.5: must be a whole number or text"),
         ("grid.0.seeds", [-1], "grid[0].seeds[0] = -1: must be at least 0"),
+        ("datasets.digits_fg.seed", 2**32, "datasets.digits_fg.seed = 4294967296: must be at most 4294967295"),
         ("grid.0.seeds", [2**70], "grid[0].seeds[0] = 1180591620717411303424: must be at most 4294967295"),
         ("grid.0.seeds", [0, 0], "grid[0].seeds = [0, 0]: must not name 0 twice"),
         ("grid.0.distillers", ["dm", "dm"], "*: must not name 'dm' twice"),

@@ -297,12 +297,12 @@ def distill(
     elif weights is None:
         debias, real = {"kind": "uniform"}, RealSettings.plain(len(split))
     else:
-        counts = _array(weights)
-        if counts.dtype.kind not in "iuf":
+        numbers = _array(weights)
+        if numbers.dtype.kind not in "iuf":
             raise DdbiasError(
-                f"the weights are {counts.dtype}; give what estimate_weights returns, or a number for each image"
+                f"the weights are {numbers.dtype}; give what estimate_weights returns, or a number for each image"
             )
-        debias, real = {"kind": "given"}, RealSettings(counts.astype(np.float64))
+        debias, real = {"kind": "given"}, RealSettings(numbers.astype(np.float64))
     cell = {"distiller": method, "debias": debias["kind"], "ipc": str(ipc), "seed": str(seed)}
     with _told(progress), _prepared(device, threads, precision) as where, tempfile.TemporaryDirectory() as folder:
         run, provenance = write.Run(), devices.provenance(where, threads, precision)
@@ -360,7 +360,7 @@ def _checked(given: Mapping, **values: object) -> dict:
     values["plugins"] = [str(path) for path in values["plugins"]]
     given, values = _plain(given), _plain(values)
     schema = load_schema(values["plugins"])
-    more = {"ipc": {"$ref": "#/$defs/ipc"}, "seed": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}}
+    more = {"ipc": {"$ref": "#/$defs/ipc"}, "seed": {"$ref": "#/$defs/seed"}}
     completed = complete(
         {**given, **values}, {**schema, "required": [], "properties": {**schema["properties"], **more}}
     )

@@ -9,8 +9,6 @@ from pathlib import Path
 from ddbias.base import environment
 from ddbias.base.errors import DdbiasError
 
-SIGNS = "*?["  # of patterns
-
 
 def root(data: Mapping[str, object]) -> Path:
     """Return the writable folder of the config's ``data`` section (default ``data``)."""
@@ -46,8 +44,7 @@ def find(path: str, data: Mapping[str, object]) -> Path:
 
 def find_folder(path: str, data: Mapping[str, object]) -> Path:
     """Return the first existing folder that `path` may mean; as `find` otherwise."""
-    more = "; only the last part of a path may be a pattern" if any(sign in path for sign in SIGNS) else ""
-    return _first("folder", Path.is_dir, path, data, more)
+    return _first("folder", Path.is_dir, path, data)
 
 
 def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]:
@@ -62,13 +59,11 @@ def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]
     """
     there = [folder / path for folder in (Path(), *places(data))]
     *above, pattern = Path(path).parts or [""]
-    if any(map(Path.is_file, there)):  # whatever signs its name holds
+    is_file, is_folder = any(map(Path.is_file, there)), any(map(Path.is_dir, there))
+    if is_file or not (is_folder or _is_pattern(pattern)):  # a file, whatever signs its name holds
         return [find(path, data)]
-    if any(map(Path.is_dir, there)):
+    if is_folder:
         folder, pattern = find_folder(path, data), f"*{ending}"
-    elif not any(sign in pattern for sign in SIGNS):
-        more = "; only the last part of a path may be a pattern" if any(sign in path for sign in SIGNS) else ""
-        return [_first("file", Path.is_file, path, data, more)]
     else:
         folder = find_folder(str(Path(*above)) if above else ".", data)
         if not any(folder.glob(pattern)):  # the working directory comes first, and may have none
@@ -80,12 +75,17 @@ def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]
     return found
 
 
-def _first(what: str, exists: Callable[[Path], bool], path: str, data: Mapping[str, object], more: str = "") -> Path:
+def _is_pattern(path: str) -> bool:
+    return any(sign in path for sign in "*?[")
+
+
+def _first(what: str, exists: Callable[[Path], bool], path: str, data: Mapping[str, object]) -> Path:
     if not path.strip():
         raise DdbiasError(f"the path of a {what} is empty; name one")
     folders = [Path(), *places(data)]
     found = next((folder / path for folder in folders if exists(folder / path)), None)
     if found is None:
+        more = "; only the last part of a path may be a pattern" if _is_pattern(path) else ""
         where = "" if Path(path).is_absolute() else f" in the working directory, {listing(folders[1:])}"
         raise DdbiasError(
             f"no {what} {path}{where}; correct the path, or name the folder that holds it under data.mirrors "

@@ -36,9 +36,11 @@ def initial_rows(
     among = np.ones(len(split), bool) if among is None else among
     counts = np.bincount(split.labels[among], minlength=split.classes)
     if counts.min() < ipc:
-        why = "a model of the pool classifies the others wrongly; train it longer"
-        why = "choose fewer images per class" if among.all() else why
-        raise DdbiasError(f"only {counts.min()} images of class {counts.argmin()} can be first ones, not {ipc}: {why}")
+        wrong = "a model of the pool classifies the others wrongly; train it longer"
+        raise DdbiasError(
+            f"only {counts.min()} images of class {counts.argmin()} can be first ones, not {ipc}: "
+            + ("choose fewer images per class" if among.all() else wrong)
+        )
     if init == "stratified":
         return stratified_rows(split, ipc, seed, among)
     if init == "balanced":

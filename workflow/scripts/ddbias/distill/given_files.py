@@ -84,10 +84,7 @@ def class_numbers(given: Given, names: Sequence[str], ipc: int, name: str) -> to
     if not isinstance(labels, torch.Tensor):
         known = [dict(zip(part, range(len(names)), strict=True)) for part in (names, folder_names(list(names)))]
         numbers = {str(number): number for number in range(len(names))}
-        by_name = next((part for part in known if set(labels) <= set(part)), numbers)
-        mixed = set(labels) & set().union(*known) and set(labels) & set(numbers)
-        if by_name is numbers and mixed:
-            by_name = known[0]  # names, as some of them are; the others are told
+        by_name = max((*known, numbers), key=lambda part: sum(label in part for label in labels))
         strange = next((label for label in labels if label not in by_name), None)
         if strange is not None:
             raise DdbiasError(

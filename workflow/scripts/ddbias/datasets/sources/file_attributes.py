@@ -231,7 +231,7 @@ def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fie
             found[split].append(fields if LABEL in fields else {**fields, LABEL: _folder(folder, name, 0)})
     left = [] if SPLIT in settings else [key for key in rows if key not in taken]
     if left:  # images of another folder, perhaps, but perhaps of an incomplete copy
-        logger.warning("%s names %s images that are not there, as %s", path, f"{len(left):,}", left[0])
+        logger.warning("rows of %s that name no image there is: %s, the first %s", path, f"{len(left):,}", left[0])
     return found
 
 

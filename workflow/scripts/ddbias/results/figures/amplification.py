@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ddbias.base.cell import Cell
 from ddbias.evaluation import comparisons
 from ddbias.results.figures import names, style
 from ddbias.results.tables.formats import MARKS, Entry
-from ddbias.results.tables.pool import by_cell, common_seeds, of_seeds, summarise
+from ddbias.results.tables.pool import by_cell, common_seeds, key_of, of_seeds, summarise
 from ddbias.results.tables.read import read_evaluations
 
 PLUGIN = {
@@ -60,14 +59,14 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     """
     size, distillation = comparisons.split(settings["metric"])
     runs = by_cell(read_evaluations(evaluations))
-    asked: dict[tuple, dict[str, dict]] = {}
+    asked: dict[tuple[str, ...], dict[str, dict]] = {}
     for row in settings["rows"]:
-        asked.setdefault(tuple(str(row[name]) for name in Cell.fields_without_seed), {})[row["metric"]] = row
+        asked.setdefault(key_of(row), {})[row["metric"]] = row
     pairs = []
     for parts in asked.values():
         seeds = common_seeds(runs, parts.values())
-        of_both = of_seeds(runs, seeds) if seeds else runs
-        pairs.append(tuple(summarise(of_both, parts[name], None) for name in (size, distillation)))
+        of_both = of_seeds(runs, parts.values(), seeds) if seeds else runs
+        pairs.append([summarise(of_both, parts[name], None) for name in (size, distillation)])
     cells = [pair for pair in pairs if all(entry.mean is not None for entry in pair)]
     words = settings["metric"].replace("_", " ")
     if not cells:

@@ -53,7 +53,7 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
     """
     found = _pooled(cells, row)
     if "terms" in row and found.seeds:
-        cells = of_seeds(cells, found.seeds)  # what is told of the sets is told of those behind the number
+        cells = of_seeds(cells, [row], found.seeds)  # what is told of the sets is told of those behind the number
     sets = _sets(cells, row)
     return Entry(
         key=_texts(row),
@@ -75,14 +75,20 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
     )
 
 
-def of_seeds(cells: Cells, seeds: Iterable[int]) -> Cells:
-    """Return the rows of some seeds."""
-    return {key: runs[runs["seed"].isin(list(seeds))] for key, runs in cells.items()}
+def of_seeds(cells: Cells, rows: Iterable[Mapping], seeds: Iterable[int]) -> Cells:
+    """Return what some rows of a table and their terms need, of some seeds only."""
+    keys = {key_of(part) for row in rows for part in (row, *_parts(row))} & cells.keys()
+    return {key: cells[key][cells[key]["seed"].isin(list(seeds))] for key in keys}
 
 
 def common_seeds(cells: Cells, rows: Iterable[Mapping]) -> list[int]:
     """Return the seeds that all metrics of some cells have, in order."""
     return _common(*(_pooled(cells, row) for row in rows))
+
+
+def key_of(row: Mapping) -> tuple[str, ...]:
+    """Return the key of a row's cell in what `by_cell` returns."""
+    return tuple(_texts(row).values())
 
 
 def _texts(row: Mapping) -> dict[str, str]:
@@ -106,7 +112,7 @@ class _Pooled:
 
 
 def _runs(cells: Cells, row: Mapping) -> pd.DataFrame | None:
-    return cells.get(tuple(_texts(row).values()))
+    return cells.get(key_of(row))
 
 
 def _sets(cells: Cells, row: Mapping) -> dict[str, list]:
