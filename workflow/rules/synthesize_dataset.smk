@@ -25,6 +25,7 @@ rule synthesize_dataset:
         size=part(dataset_settings, "size"),
         pad=part(dataset_settings, "pad"),
         normalise=part(dataset_settings, "normalise"),
+        attribute_noise=part(dataset_settings, "attribute_noise"),
         seed=part(dataset_settings, "seed"),
     message:
         "Make {wildcards.dataset} with aligned ratio {wildcards.ratio}"

@@ -17,6 +17,7 @@ def main(snakemake):
         size=snakemake.params.size,
         pad=snakemake.params.pad,
         normalise=snakemake.params.normalise,
+        attribute_noise=snakemake.params.attribute_noise,
         seed=snakemake.params.seed,
         # Not a param: where the files lie does not change the result, so moving them must not rerun this rule.
         data=snakemake.config["data"],

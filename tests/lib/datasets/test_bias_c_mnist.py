@@ -12,8 +12,8 @@ MNIST = (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)
 GREY = np.arange(256)
 
 
-def shuffled(labels, ratio, seed=0):
-    return assign_shuffled(np.asarray(labels), ratio, 10, np.random.default_rng(seed))
+def shuffled(labels, ratio, seed=0, **options):
+    return assign_shuffled(np.asarray(labels), ratio, 10, np.random.default_rng(seed), **options)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,31 @@ def test_published_sizes_of_chunks(label, count, ratio, aligned, chunks):
     np.testing.assert_array_equal(table.sum(1), np.bincount(labels))
 
 
+def test_graded_attributes_are_as_frequent_as_one_two_three():
+    labels = np.repeat(np.arange(10), [450, 900, 6742, *[100] * 7])
+    table = counts(labels, shuffled(labels, 0.9, graded=True), 10, 10)
+    assert sorted(np.delete(table[0], 0)) == list(range(1, 10))
+    assert sorted(np.delete(table[1], 1)) == list(range(2, 20, 2))
+    exact = (6742 - table[2, 2]) * np.arange(1, 10) / 45
+    np.testing.assert_allclose(sorted(np.delete(table[2], 2)), exact, atol=1)
+    orders = {tuple(np.argsort(np.delete(table[label], label))) for label in range(10)}
+    assert len(orders) > 5  # each class has an order of its own
+
+
+def test_only_a_split_that_follows_the_ratio_is_graded():
+    part = RawImages(np.zeros((4500, 1, 2, 2), np.uint8), np.arange(4500) % 10, [str(i) for i in range(10)])
+    graded, equal = (bias.build({"kind": "c_mnist", "others": others}) for others in ("graded", "equal"))
+    for context, same in (
+        (bias.Context("train", 0.9, "balanced", seed=1), False),
+        (bias.Context("test", 0.9, "natural", seed=1), False),
+        (bias.Context("test", 0.9, "balanced", seed=1), True),
+        (bias.Context("test", 0.9, "anti", seed=1), True),
+    ):
+        found, plain = (made.assign(part, context).attributes for made in (graded, equal))
+        assert np.array_equal(found, plain) == same
+        np.testing.assert_array_equal(found == part.labels, plain == part.labels)  # the same images are aligned
+
+
 def test_who_gets_what_is_drawn():
     labels = np.repeat(np.arange(10), 100)
     a, b = shuffled(labels, 0.5, 0), shuffled(labels, 0.5, 1)
@@ -42,10 +67,15 @@ def test_who_gets_what_is_drawn():
     assert abs(np.mean(aligned % 100) - 49.5) < 5  # not the first ones of each class
 
 
-@given(labels=st.lists(st.integers(0, 9), max_size=300), ratio=st.floats(0, 1), attributes=st.integers(10, 14))
-def test_margins(labels, ratio, attributes):
+@given(
+    labels=st.lists(st.integers(0, 9), max_size=300),
+    ratio=st.floats(0, 1),
+    attributes=st.integers(10, 14),
+    graded=st.booleans(),
+)
+def test_margins(labels, ratio, attributes, graded):
     labels = np.array(labels, np.int64)
-    found = assign_shuffled(labels, ratio, attributes, np.random.default_rng(0))
+    found = assign_shuffled(labels, ratio, attributes, np.random.default_rng(0), graded=graded)
     table = counts(labels, found, 10, attributes)
     for label, size in enumerate(np.bincount(labels, minlength=10)):
         assert table[label].sum() == size
@@ -121,6 +151,7 @@ def test_images(kind, where):
     [
         ({"where": "behind"}, "unknown place of a colour 'behind'"),
         ({"variant": "publisched"}, "Did you mean 'published'"),
+        ({"others": "grade"}, "Did you mean 'graded'"),
     ],
 )
 def test_wrong_settings(settings, message):

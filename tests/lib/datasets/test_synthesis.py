@@ -77,6 +77,45 @@ def test_conventions_of_the_test_split(convention, aligned):
     assert test.meta["convention"] == convention
 
 
+def test_attribute_noise_changes_what_is_recorded_of_the_training_split_alone():
+    (train, test), (noisy, clean) = made(), made(attribute_noise=0.25)
+    for field in ("images", "labels", "index"):
+        np.testing.assert_array_equal(getattr(noisy, field), getattr(train, field))
+    np.testing.assert_array_equal(clean.attributes, test.attributes)
+    assert clean.meta == test.meta
+    share = np.mean(noisy.attributes != train.attributes)
+    assert share == pytest.approx(0.25 * 0.9, abs=0.02)  # one of ten drawn is the right one
+    assert noisy.meta["counts"] == counted(noisy)
+    assert noisy.meta["attribute_noise"] == 0.25
+    replaced = noisy.attributes[noisy.attributes != train.attributes]
+    assert np.bincount(replaced, minlength=10).min() > 0.06 * len(replaced)
+    more = made(attribute_noise=0.5)[0]
+    changed = noisy.attributes != train.attributes
+    np.testing.assert_array_equal(more.attributes[changed], noisy.attributes[changed])
+    assert (made(attribute_noise=0.25, seed=1)[0].attributes != noisy.attributes).any()
+
+
+def test_all_attributes_replaced_are_uniform():
+    train, _ = made(attribute_noise=1)
+    share = np.mean(~train.conflicting)
+    assert share == pytest.approx(0.1, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"attribute_noise": 1.5}, "attribute_noise is 1.5; it must be between 0 and 1"),
+        (
+            {"attribute_noise": 0.1, "bias": {"kind": "none"}, "ratio": None, "test": "natural"},
+            "attribute_noise needs attributes",
+        ),
+    ],
+)
+def test_attribute_noise_that_cannot_be(changes, message):
+    with pytest.raises(DdbiasError, match=message):
+        made(**changes)
+
+
 def test_noise_does_not_depend_on_the_ratio_and_severity_only_scales_it():
     a, b = made(ratio=0.0)[0], made(ratio=1.0)[0]
     other = made(seed=1, ratio=1.0)[0]

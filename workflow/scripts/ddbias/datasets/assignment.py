@@ -1,4 +1,4 @@
-"""Which sample gets which attribute: exact counts from the aligned ratio, in the order of the data set or shuffled."""
+"""Which sample gets which attribute, in exact counts from the aligned ratio, and which is recorded wrongly."""
 
 from __future__ import annotations
 
@@ -88,3 +88,39 @@ def shuffle_within_classes(labels: np.ndarray, attributes: np.ndarray, generator
         members = np.flatnonzero(labels == label)
         shuffled[generator.permutation(members)] = attributes[members]
     return shuffled
+
+
+def replace_at_random(
+    attributes: np.ndarray, share: float, num_attributes: int, generator: np.random.Generator
+) -> np.ndarray:
+    """Replace the attributes of a share of the samples, drawn from all, by ones drawn uniformly.
+
+    So of these samples one in `num_attributes` keeps its own on average. What a smaller share replaces, a larger one of
+    the same generator state replaces by the same attributes.
+
+    Parameters
+    ----------
+    attributes : ndarray of int, shape (N,)
+    share : float
+        0..1; the number of samples is rounded, halves to even.
+    num_attributes : int
+        At least 1.
+    generator : numpy Generator
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+
+    Raises
+    ------
+    DdbiasError
+        If the share is out of range.
+    """
+    if not 0 <= share <= 1:
+        raise DdbiasError(f"attribute_noise is {share}; it must be between 0 and 1 (0.1 replaces a tenth)")
+    order = generator.permutation(len(attributes))
+    drawn = generator.integers(num_attributes, size=len(attributes))
+    chosen = order[: round(share * len(attributes))]
+    replaced = np.array(attributes, np.int64)
+    replaced[chosen] = drawn[chosen]
+    return replaced

@@ -11,10 +11,12 @@ import numpy as np
 from ddbias.base import groups, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.plugins.given import need, need_kind
+from ddbias.base.seeding import numpy_stream
 from ddbias.data import preview
 from ddbias.data.split import Split, channel_statistics, save_split
 from ddbias.datasets import bias as biases
 from ddbias.datasets import normalisation, sources
+from ddbias.datasets.assignment import replace_at_random
 from ddbias.datasets.bias.context import Context
 from ddbias.datasets.sources.channels import to_channels
 from ddbias.datasets.sources.images import check_size, resize
@@ -34,6 +36,7 @@ def synthesize_dataset(
     size: int | None = None,
     pad: int | Sequence[int] | None = None,
     normalise: normalisation.Normalisation | None = None,
+    attribute_noise: float = 0.0,
     seed: int,
     data: Mapping[str, object],
 ) -> tuple[Split, Split]:
@@ -61,8 +64,11 @@ def synthesize_dataset(
     normalise : "own", "none", "zca", (mean, std) or None
         Normalisation of pixels for networks, see `ddbias.datasets.normalisation`; None: that of the published code of
         the bias, else of the source.
+    attribute_noise : float
+        0..1, share of the training images whose attribute is replaced by a random one once the bias is visible
+        (`ddbias.datasets.assignment.replace_at_random`): what is recorded is wrong; images and test split are as ever.
     seed : int
-        Seed of the bias's noise.
+        Seed of the bias's noise, and of which attributes are wrong.
     data : mapping
         ``root`` and ``mirrors``: where the source's files are searched; does not change the result.
 
@@ -73,7 +79,7 @@ def synthesize_dataset(
         per-channel mean and std that networks see pixels normalised with, those of the training split itself
         (``own_mean``, ``own_std``), ratio, convention, source (its provenance), bias, seed, and
         ``counts`` (label x attribute, None if attributes are unknown), and ``wanted`` if fewer images were available
-        than requested.
+        than requested. All of the training split is as recorded, which ``attribute_noise`` makes wrong.
 
     Raises
     ------
@@ -93,6 +99,8 @@ def synthesize_dataset(
     contexts = {split: Context(split, ratio, test, seed, sizes, data) for split in raw}
     preparation = {"channels": channels, "size": size, "pad": injected.pad if pad is None else pad}
     made = {split: _inject(raw.pop(split), injected, bias["kind"], contexts[split], preparation) for split in contexts}
+    if attribute_noise:
+        made["train"] = _mislabelled(*made["train"], attribute_noise, seed)
     published = injected.normalise
     if isinstance(published, Mapping):
         published = published.get(source["kind"])
@@ -140,6 +148,16 @@ def _inject(
         "source": dict(part.provenance),
     }
     return Split(images, labels, attributes, rows), meta
+
+
+def _mislabelled(split: Split, meta: Mapping, share: float, seed: int) -> tuple[Split, dict]:
+    """Return the split with a share of its attributes replaced at random, and its facts as they are then."""
+    if split.attributes is None:
+        raise DdbiasError("attribute_noise needs attributes, which this data set does not have; leave it out")
+    count = len(meta["attribute_names"])
+    attributes = replace_at_random(split.attributes, share, count, numpy_stream(seed, "attribute_noise"))
+    counts = groups.counts(split.labels, attributes, len(meta["label_names"]), count).tolist()
+    return replace(split, attributes=attributes), {**meta, "counts": counts, "attribute_noise": share}
 
 
 def _check_ratio(ratio: float | str | None, kind: str, takes_ratio: bool) -> float | None:

@@ -10,7 +10,6 @@ is part of its data loading.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,14 +28,22 @@ PLUGIN = {
                 "C-MNIST of FairDD (arXiv 2411.19623); binarised digits in ten pure colours, or before them."
             ),
             "use": "CMnist",
-            "options": {"where": {"$ref": "#/$defs/where"}, "variant": {"$ref": "#/$defs/variant"}},
+            "options": {
+                "where": {"$ref": "#/$defs/where"},
+                "variant": {"$ref": "#/$defs/variant"},
+                "others": {"$ref": "#/$defs/other_attributes"},
+            },
         },
         "c_fmnist": {
             "description": (
                 "C-FMNIST of FairDD (arXiv 2411.19623); garments in shades of ten pure colours, or before them."
             ),
             "use": "CFmnist",
-            "options": {"where": {"$ref": "#/$defs/where"}, "variant": {"$ref": "#/$defs/variant"}},
+            "options": {
+                "where": {"$ref": "#/$defs/where"},
+                "variant": {"$ref": "#/$defs/variant"},
+                "others": {"$ref": "#/$defs/other_attributes"},
+            },
         },
     }
 }
@@ -59,17 +66,23 @@ PALETTE = np.array(
 NAMES = ("red", "orange", "yellow", "light yellow", "green", "cyan", "blue", "violet", "magenta", "white")
 PLACES = ("foreground", "background")
 VARIANTS = ("published", "corrected")
+OTHERS = ("equal", "graded")
 THRESHOLD = 128  # C-MNIST is binarised: a pixel is digit from here on
 TOP_LEFT = (4, 0, 0, 4)
 
 
 def assign_shuffled(
-    labels: np.ndarray, aligned_ratio: float, num_attributes: int, generator: np.random.Generator
+    labels: np.ndarray,
+    aligned_ratio: float,
+    num_attributes: int,
+    generator: np.random.Generator,
+    *,
+    graded: bool = False,
 ) -> np.ndarray:
     """Give attributes at random: within a class the first ``int(n r)`` shuffled samples are aligned.
 
     The rest is cut into chunks of ``ceil(rest / (A - 1))``, the last one shorter, which the other attributes take
-    in random order.
+    in random order; `graded`, into chunks that are to each other as 1 : 2 : ... : A - 1, as FairDD's Table 21 has them.
 
     Parameters
     ----------
@@ -79,6 +92,8 @@ def assign_shuffled(
     num_attributes : int
         A, at least 2 and at least the number of classes.
     generator : numpy Generator
+    graded : bool
+        Whether the attributes not paired with a class differ in number.
 
     Returns
     -------
@@ -96,13 +111,16 @@ def assign_shuffled(
             "use a source with fewer classes"
         )
     attributes = np.empty(len(labels), np.int64)
+    parts = np.cumsum(np.arange(1, num_attributes))
     for label in range(classes):
         members = generator.permutation(np.flatnonzero(labels == label))
         aligned = int(len(members) * aligned_ratio)
-        chunk = max(1, math.ceil((len(members) - aligned) / (num_attributes - 1)))
+        rest = len(members) - aligned
+        chunk = max(1, -(-rest // (num_attributes - 1)))
+        ends = np.rint(rest * parts / parts[-1]) if graded else chunk * np.arange(1, num_attributes)
         others = generator.permutation(np.delete(np.arange(num_attributes), label))
         attributes[members[:aligned]] = label
-        attributes[members[aligned:]] = others[np.arange(len(members) - aligned) // chunk]
+        attributes[members[aligned:]] = others[np.searchsorted(ends, np.arange(rest), side="right")]
     return attributes
 
 
@@ -137,6 +155,7 @@ class _Coloured(Injected):
 
     where: str = "foreground"
     variant: str = "published"
+    others: str = "equal"
 
     names: ClassVar[tuple[str, ...]] = NAMES
     normalise: ClassVar[tuple[float, float]] = (0.5, 0.5)  # FairDD, COBRA
@@ -146,6 +165,8 @@ class _Coloured(Injected):
             raise unknown("place of a colour", self.where, PLACES)
         if self.variant not in VARIANTS:
             raise unknown("variant", self.variant, VARIANTS)
+        if self.others not in OTHERS:
+            raise unknown("others", self.others, OTHERS)
 
     @property
     def pad(self) -> tuple[int, int, int, int] | None:
@@ -153,10 +174,12 @@ class _Coloured(Injected):
         return TOP_LEFT if self.variant == "published" else None
 
     def assign(self, part: RawImages, context: Context) -> Assignment:
-        """Give every image an attribute, see `assign_shuffled`."""
+        """Give every image an attribute, see `assign_shuffled`; graded only where the split follows the ratio."""
         generator = numpy_stream(context.seed, "shuffled_assignment", context.split)
         share = context.share(len(NAMES))
-        return Assignment(np.arange(len(part)), assign_shuffled(part.labels, share, len(NAMES), generator))
+        graded = self.others == "graded" and context.natural
+        attributes = assign_shuffled(part.labels, share, len(NAMES), generator, graded=graded)
+        return Assignment(np.arange(len(part)), attributes)
 
     def apply(self, images: np.ndarray, attributes: np.ndarray, index: np.ndarray, context: Context) -> np.ndarray:
         """Colour grey uint8 images (N, 1, H, W); returns (N, 3, H, W)."""
