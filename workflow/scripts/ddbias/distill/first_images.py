@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import torch
 
 from ddbias.base.errors import DdbiasError, unknown
@@ -121,6 +120,9 @@ def balanced_rows(split: Split, ipc: int, seed: int, among: np.ndarray | None = 
         members = np.flatnonzero((split.labels == label) & (True if among is None else among))
         members = members[torch.randperm(len(members), generator=stream(seed, "init", "balanced", label)).numpy()]
         # The first image of every attribute, in the order drawn, then the second of every attribute, and so on.
-        turn = pd.Series(members).groupby(split.attributes[members]).cumcount()
+        turn, attributes = np.empty(len(members), np.int64), split.attributes[members]
+        for attribute in np.unique(attributes):
+            own = attributes == attribute
+            turn[own] = np.arange(own.sum())
         rows.append(torch.from_numpy(members[np.argsort(turn, kind="stable")][:ipc]))
     return torch.cat(rows)
