@@ -78,7 +78,7 @@ def test_conventions_of_the_test_split(convention, aligned):
 
 
 def test_attribute_noise_changes_what_is_recorded_of_the_training_split_alone():
-    (train, test), (noisy, clean) = made(), made(attribute_noise=0.25)
+    (train, test), (noisy, clean) = made(), made(attribute_noise={"share": 0.25})
     for field in ("images", "labels", "index"):
         np.testing.assert_array_equal(getattr(noisy, field), getattr(train, field))
     np.testing.assert_array_equal(clean.attributes, test.attributes)
@@ -86,27 +86,39 @@ def test_attribute_noise_changes_what_is_recorded_of_the_training_split_alone():
     share = np.mean(noisy.attributes != train.attributes)
     assert share == pytest.approx(0.25 * 0.9, abs=0.02)  # one of ten drawn is the right one
     assert noisy.meta["counts"] == counted(noisy)
-    assert noisy.meta["attribute_noise"] == 0.25
+    assert noisy.meta["attribute_noise"] == {"share": 0.25, "draw": "uniform"}
     replaced = noisy.attributes[noisy.attributes != train.attributes]
     assert np.bincount(replaced, minlength=10).min() > 0.06 * len(replaced)
-    more = made(attribute_noise=0.5)[0]
+    more = made(attribute_noise={"share": 0.5})[0]
     changed = noisy.attributes != train.attributes
     np.testing.assert_array_equal(more.attributes[changed], noisy.attributes[changed])
-    assert (made(attribute_noise=0.25, seed=1)[0].attributes != noisy.attributes).any()
+    assert (made(attribute_noise={"share": 0.25}, seed=1)[0].attributes != noisy.attributes).any()
 
 
 def test_all_attributes_replaced_are_uniform():
-    train, _ = made(attribute_noise=1)
+    train, _ = made(attribute_noise={"share": 1})
     share = np.mean(~train.conflicting)
     assert share == pytest.approx(0.1, abs=0.03)
+
+
+def test_shuffled_noise_keeps_how_frequent_an_attribute_is():
+    train, noisy = made()[0], made(attribute_noise={"share": 0.5, "draw": "shuffled"})[0]
+    np.testing.assert_array_equal(np.bincount(noisy.attributes), np.bincount(train.attributes))
+    for attribute in range(10):  # of ten equally frequent attributes, nine of ten that a sample is given are others
+        own = train.attributes == attribute
+        assert np.mean(noisy.attributes[own] != attribute) == pytest.approx(0.45, abs=0.13)
+    uniform = made(attribute_noise={"share": 0.5})[0]
+    only = (noisy.attributes != train.attributes) & (uniform.attributes == train.attributes)
+    assert np.mean(only) < 0.08  # they are the same images
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"attribute_noise": 1.5}, "attribute_noise is 1.5; it must be between 0 and 1"),
+        ({"attribute_noise": {"share": 1.5}}, "attribute_noise.share is 1.5; it must be between 0 and 1"),
+        ({"attribute_noise": {"share": 0.1, "draw": "shufled"}}, "Did you mean 'shuffled'"),
         (
-            {"attribute_noise": 0.1, "bias": {"kind": "none"}, "ratio": None, "test": "natural"},
+            {"attribute_noise": {"share": 0.1}, "bias": {"kind": "none"}, "ratio": None, "test": "natural"},
             "attribute_noise needs attributes",
         ),
     ],

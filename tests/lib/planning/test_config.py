@@ -210,7 +210,7 @@ def test_defaults_are_filled_in():
         "size": None,
         "pad": None,
         "normalise": None,
-        "attribute_noise": 0,
+        "attribute_noise": None,
         "seed": 42,
     }
     assert config["networks"]["small"]["width"] == 128

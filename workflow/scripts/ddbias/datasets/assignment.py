@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ddbias.base.errors import DdbiasError
+from ddbias.base.errors import DdbiasError, unknown
+
+NOISE_DRAWS = ("uniform", "shuffled")
 
 
 def assign_attributes(labels: np.ndarray, aligned_ratio: float, num_attributes: int) -> np.ndarray:
@@ -91,18 +93,21 @@ def shuffle_within_classes(labels: np.ndarray, attributes: np.ndarray, generator
 
 
 def replace_at_random(
-    attributes: np.ndarray, share: float, num_attributes: int, generator: np.random.Generator
+    attributes: np.ndarray, share: float, draw: str, num_attributes: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Replace the attributes of a share of the samples, drawn from all, by ones drawn uniformly.
+    """Replace the attributes of a share of the samples, drawn from all, by random ones.
 
-    So of these samples one in `num_attributes` keeps its own on average. What a smaller share replaces, a larger one of
-    the same generator state replaces by the same attributes.
+    ``uniform`` draws an attribute: one sample in `num_attributes` keeps its own on average, and a rare attribute gets
+    many samples of frequent ones. ``shuffled`` gives these samples each other's attributes: an attribute is as frequent
+    as before. The samples of a smaller share are among those of a larger one of the same generator state, with the same
+    attributes if they are uniform.
 
     Parameters
     ----------
     attributes : ndarray of int, shape (N,)
     share : float
         0..1; the number of samples is rounded, halves to even.
+    draw : {"uniform", "shuffled"}
     num_attributes : int
         At least 1.
     generator : numpy Generator
@@ -114,13 +119,22 @@ def replace_at_random(
     Raises
     ------
     DdbiasError
-        If the share is out of range.
+        If the share is out of range, or the draw unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> replace_at_random(np.array([0, 0, 0, 1]), 1, "shuffled", 2, np.random.default_rng(0))
+    array([0, 0, 1, 0])
     """
     if not 0 <= share <= 1:
-        raise DdbiasError(f"attribute_noise is {share}; it must be between 0 and 1 (0.1 replaces a tenth)")
-    order = generator.permutation(len(attributes))
-    drawn = generator.integers(num_attributes, size=len(attributes))
-    chosen = order[: round(share * len(attributes))]
+        raise DdbiasError(f"attribute_noise.share is {share}; it must be between 0 and 1 (0.1 replaces a tenth)")
+    if draw not in NOISE_DRAWS:
+        raise unknown("attribute_noise.draw", draw, NOISE_DRAWS)
+    chosen = generator.permutation(len(attributes))[: round(share * len(attributes))]
     replaced = np.array(attributes, np.int64)
-    replaced[chosen] = drawn[chosen]
+    if draw == "uniform":
+        replaced[chosen] = generator.integers(num_attributes, size=len(attributes))[chosen]
+    else:  # the samples are in random order: each takes the attribute of the one before it
+        replaced[chosen] = replaced[np.roll(chosen, 1)]
     return replaced

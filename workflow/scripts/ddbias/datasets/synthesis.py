@@ -36,7 +36,7 @@ def synthesize_dataset(
     size: int | None = None,
     pad: int | Sequence[int] | None = None,
     normalise: normalisation.Normalisation | None = None,
-    attribute_noise: float = 0.0,
+    attribute_noise: Mapping[str, object] | None = None,
     seed: int,
     data: Mapping[str, object],
 ) -> tuple[Split, Split]:
@@ -64,9 +64,10 @@ def synthesize_dataset(
     normalise : "own", "none", "zca", (mean, std) or None
         Normalisation of pixels for networks, see `ddbias.datasets.normalisation`; None: that of the published code of
         the bias, else of the source.
-    attribute_noise : float
-        0..1, share of the training images whose attribute is replaced by a random one once the bias is visible
-        (`ddbias.datasets.assignment.replace_at_random`): what is recorded is wrong; images and test split are as ever.
+    attribute_noise : mapping or None
+        ``share`` (0..1) of the training images whose attribute is replaced by a random one once the bias is visible,
+        and its ``draw``, "uniform" by default or "shuffled" (`ddbias.datasets.assignment.replace_at_random`): what is
+        recorded is wrong; images and test split are as ever.
     seed : int
         Seed of the bias's noise, and of which attributes are wrong.
     data : mapping
@@ -100,7 +101,7 @@ def synthesize_dataset(
     preparation = {"channels": channels, "size": size, "pad": injected.pad if pad is None else pad}
     made = {split: _inject(raw.pop(split), injected, bias["kind"], contexts[split], preparation) for split in contexts}
     if attribute_noise:
-        made["train"] = _mislabelled(*made["train"], attribute_noise, seed)
+        made["train"] = _mislabelled(*made["train"], seed=seed, **attribute_noise)
     published = injected.normalise
     if isinstance(published, Mapping):
         published = published.get(source["kind"])
@@ -150,14 +151,18 @@ def _inject(
     return Split(images, labels, attributes, rows), meta
 
 
-def _mislabelled(split: Split, meta: Mapping, share: float, seed: int) -> tuple[Split, dict]:
+def _mislabelled(split: Split, meta: Mapping, *, share: float, draw: str = "uniform", seed: int) -> tuple[Split, dict]:
     """Return the split with a share of its attributes replaced at random, and its facts as they are then."""
     if split.attributes is None:
         raise DdbiasError("attribute_noise needs attributes, which this data set does not have; leave it out")
     count = len(meta["attribute_names"])
-    attributes = replace_at_random(split.attributes, share, count, numpy_stream(seed, "attribute_noise"))
+    attributes = replace_at_random(split.attributes, share, draw, count, numpy_stream(seed, "attribute_noise"))
     counts = groups.counts(split.labels, attributes, len(meta["label_names"]), count).tolist()
-    return replace(split, attributes=attributes), {**meta, "counts": counts, "attribute_noise": share}
+    return replace(split, attributes=attributes), {
+        **meta,
+        "counts": counts,
+        "attribute_noise": {"share": share, "draw": draw},
+    }
 
 
 def _check_ratio(ratio: float | str | None, kind: str, takes_ratio: bool) -> float | None:
