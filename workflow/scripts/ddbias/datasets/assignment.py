@@ -93,18 +93,23 @@ def shuffle_within_classes(labels: np.ndarray, attributes: np.ndarray, generator
 
 
 def replace_at_random(
-    attributes: np.ndarray, share: float, draw: str, num_attributes: int, generator: np.random.Generator
+    labels: np.ndarray,
+    attributes: np.ndarray,
+    share: float,
+    draw: str,
+    num_attributes: int,
+    generator: np.random.Generator,
 ) -> np.ndarray:
     """Replace the attributes of a share of the samples, drawn from all, by random ones.
 
-    ``uniform`` draws an attribute: one sample in `num_attributes` keeps its own on average, and a rare attribute gets
-    many samples of frequent ones. ``shuffled`` gives these samples each other's attributes: an attribute is as frequent
+    ``uniform`` draws an attribute: one sample in `num_attributes` keeps its own on average, and a rare group gets many
+    samples of the frequent one. ``shuffled`` gives the samples of a class each other's attributes: groups are as large
     as before. The samples of a smaller share are among those of a larger one of the same generator state, with the same
     attributes if they are uniform.
 
     Parameters
     ----------
-    attributes : ndarray of int, shape (N,)
+    labels, attributes : ndarray of int, shape (N,)
     share : float
         0..1; the number of samples is rounded, halves to even.
     draw : {"uniform", "shuffled"}
@@ -124,7 +129,8 @@ def replace_at_random(
     Examples
     --------
     >>> import numpy as np
-    >>> replace_at_random(np.array([0, 0, 0, 1]), 1, "shuffled", 2, np.random.default_rng(0))
+    >>> labels, attributes = np.zeros(4, int), np.array([0, 0, 0, 1])
+    >>> replace_at_random(labels, attributes, 1, "shuffled", 2, np.random.default_rng(0))
     array([0, 0, 1, 0])
     """
     if not 0 <= share <= 1:
@@ -135,6 +141,8 @@ def replace_at_random(
     replaced = np.array(attributes, np.int64)
     if draw == "uniform":
         replaced[chosen] = generator.integers(num_attributes, size=len(attributes))[chosen]
-    else:  # the samples are in random order: each takes the attribute of the one before it
-        replaced[chosen] = replaced[np.roll(chosen, 1)]
+    else:  # they are in random order: each takes the attribute of the one of its class before it
+        for label in np.unique(labels[chosen]):
+            own = chosen[labels[chosen] == label]
+            replaced[own] = replaced[np.roll(own, 1)]
     return replaced

@@ -156,7 +156,8 @@ def _mislabelled(split: Split, meta: Mapping, *, share: float, draw: str = "unif
     if split.attributes is None:
         raise DdbiasError("attribute_noise needs attributes, which this data set does not have; leave it out")
     count = len(meta["attribute_names"])
-    attributes = replace_at_random(split.attributes, share, draw, count, numpy_stream(seed, "attribute_noise"))
+    generator = numpy_stream(seed, "attribute_noise")
+    attributes = replace_at_random(split.labels, split.attributes, share, draw, count, generator)
     counts = groups.counts(split.labels, attributes, len(meta["label_names"]), count).tolist()
     return replace(split, attributes=attributes), {
         **meta,
