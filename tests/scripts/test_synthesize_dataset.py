@@ -12,7 +12,15 @@ def rule(tmp_path, snakemake):
 
     def build(**params):
         given = {"source": {"kind": "digits"}, "bias": {"kind": "background", "severity": 1}, "ratio": 0.95}
-        given |= {"test": "anti", "channels": None, "size": None, "pad": 1, "normalise": None, "seed": 4}
+        given |= {
+            "test": "anti",
+            "channels": None,
+            "size": None,
+            "pad": 1,
+            "normalise": None,
+            "attribute_noise": None,
+            "seed": 4,
+        }
         names = ("train.arrow", "test.arrow", "preview.png")
         output = {name.split(".")[0]: tmp_path / "out" / name for name in names}
         return snakemake("synthesize_dataset", input={}, output=output, params=given | params)
