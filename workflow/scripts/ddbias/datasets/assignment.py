@@ -103,18 +103,23 @@ def replace_at_random(
     """Replace the attributes of a share of the samples, drawn from all, by random ones.
 
     ``uniform`` draws an attribute: one sample in `num_attributes` keeps its own on average, and a rare group gets many
-    samples of the frequent one. ``shuffled`` gives the samples of a class each other's attributes: groups are as large
-    as before. The samples of a smaller share are among those of a larger one of the same generator state, with the same
-    attributes if they are uniform.
+    samples of the frequent one. ``shuffled`` gives the samples of a class each other's attributes
+    (`shuffle_within_classes`): groups are as large as before. The samples of a smaller share are among those of a larger
+    one of the same generator state, with the same attributes if they are uniform.
+
+    Source: group label noise of Zhou et al., arXiv 2411.19623, Table 17. How it is drawn there is not known to us.
 
     Parameters
     ----------
-    labels, attributes : ndarray of int, shape (N,)
+    labels : ndarray of int, shape (N,)
+        Classes, from 0.
+    attributes : ndarray of int, shape (N,)
+        0..A-1.
     share : float
         0..1; the number of samples is rounded, halves to even.
     draw : {"uniform", "shuffled"}
     num_attributes : int
-        At least 1.
+        A, at least 1.
     generator : numpy Generator
 
     Returns
@@ -141,8 +146,6 @@ def replace_at_random(
     replaced = np.array(attributes, np.int64)
     if draw == "uniform":
         replaced[chosen] = generator.integers(num_attributes, size=len(attributes))[chosen]
-    else:  # they are in random order: each takes the attribute of the one of its class before it
-        for label in np.unique(labels[chosen]):
-            own = chosen[labels[chosen] == label]
-            replaced[own] = replaced[np.roll(own, 1)]
+    else:
+        replaced[chosen] = shuffle_within_classes(labels[chosen], replaced[chosen], generator)
     return replaced
