@@ -104,8 +104,8 @@ def replace_at_random(
 
     ``uniform`` draws an attribute: one sample in `num_attributes` keeps its own on average, and a rare group gets many
     samples of the frequent one. ``shuffled`` gives the samples of a class each other's attributes
-    (`shuffle_within_classes`): groups are as large as before. The samples of a smaller share are among those of a larger
-    one of the same generator state, with the same attributes if they are uniform.
+    (`shuffle_within_classes`): groups are as large as before. The samples of a smaller share are among those of a
+    larger one of the same generator state, with the same attributes if they are uniform.
 
     Source: group label noise of Zhou et al., arXiv 2411.19623, Table 17. How it is drawn there is not known to us.
 
