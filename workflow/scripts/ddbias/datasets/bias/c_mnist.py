@@ -29,9 +29,28 @@ PLUGIN = {
             ),
             "use": "CMnist",
             "options": {
-                "where": {"$ref": "#/$defs/where"},
-                "variant": {"$ref": "#/$defs/variant"},
-                "others": {"$ref": "#/$defs/other_attributes"},
+                "where": {
+                    "enum": ["foreground", "background"],
+                    "default": "foreground",
+                    "description": "What is coloured.",
+                },
+                "variant": {
+                    "enum": ["published", "corrected"],
+                    "default": "published",
+                    "description": (
+                        "published keeps the quirks of the public code (28x28 images padded at the top and left only; "
+                        "the background of C-FMNIST wraps around modulo 256); corrected pads evenly and ramps to white."
+                    ),
+                },
+                "others": {
+                    "enum": ["equal", "graded"],
+                    "default": "equal",
+                    "description": (
+                        "How frequent the attributes that are not paired with a class are in it: equal, as published, "
+                        "but for rounding; graded, in the training split, as 1 : 2 : ... : 9 in random order (FairDD's "
+                        "Table 21)."
+                    ),
+                },
             },
         },
         "c_fmnist": {
@@ -39,11 +58,7 @@ PLUGIN = {
                 "C-FMNIST of FairDD (arXiv 2411.19623); garments in shades of ten pure colours, or before them."
             ),
             "use": "CFmnist",
-            "options": {
-                "where": {"$ref": "#/$defs/where"},
-                "variant": {"$ref": "#/$defs/variant"},
-                "others": {"$ref": "#/$defs/other_attributes"},
-            },
+            "like": "c_mnist",
         },
     }
 }

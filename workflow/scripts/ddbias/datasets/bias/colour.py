@@ -32,7 +32,15 @@ PLUGIN = {
                         "less noise."
                     ),
                 },
-                "noise": {"$ref": "#/$defs/colour_noise"},
+                "noise": {
+                    "enum": ["per_index", "reference", "none"],
+                    "default": "per_index",
+                    "description": (
+                        "per_index adds noise to the colour of each image, see `seed`; reference draws it as the "
+                        "published generator of CMNIST-DD (with seed 42, on its grid of ratios and severities); none "
+                        "uses the mean colours."
+                    ),
+                },
                 "assignment": {"$ref": "#/$defs/assignment"},
             },
         },
@@ -41,17 +49,7 @@ PLUGIN = {
                 "What is black takes the attribute's colour (background Fashion-MNIST, Cui et al. arXiv 2406.06609)."
             ),
             "use": "BackgroundColour",
-            "options": {
-                "severity": {
-                    "type": "integer",
-                    "minimum": 1,
-                    "maximum": 5,
-                    "default": 1,
-                    "description": "As for foreground.",
-                },
-                "noise": {"$ref": "#/$defs/colour_noise"},
-                "assignment": {"$ref": "#/$defs/assignment"},
-            },
+            "like": "foreground",
         },
     },
 }

@@ -40,7 +40,14 @@ PLUGIN = {
                 "known": {"$ref": "#/$defs/known"},
                 "min_evidence": {"$ref": "#/$defs/group_evidence"},
                 "trial": {"$ref": "#/$defs/trial"},
-                "draw": {"$ref": "#/$defs/group_draw"},
+                "draw": {
+                    "enum": ["uniform", "proportional"],
+                    "default": "uniform",
+                    "description": (
+                        "How the batch is drawn whose groups are matched: uniformly (FairDD and COBRA), or with the "
+                        "groups of a class equally often, so that rare ones are seldom missed (ours)."
+                    ),
+                },
             },
             "seconds": (
                 "2.2e-10 * max(dimensions, 160) * train * min(train / classes, 8000) if groups == 'dbscan' else 0"

@@ -31,13 +31,8 @@ PLUGIN = {
                 "One target for each group of a class; the distances to them are added (FairDD, arXiv 2411.19623). "
                 "MTT's experts are trained on group-balanced images instead."
             ),
+            "like": "cobra",
             "options": {
-                "groups": {"$ref": "#/$defs/groups"},
-                "surrogate": {"$ref": "#/$defs/groups_surrogate"},
-                "clusters": {"$ref": "#/$defs/clusters"},
-                "eps": {"$ref": "#/$defs/dbscan_eps"},
-                "min_samples": {"$ref": "#/$defs/dbscan_min_samples"},
-                "known": {"$ref": "#/$defs/known"},
                 "reduction": {
                     "enum": ["sum", "mean"],
                     "default": "sum",
@@ -47,15 +42,7 @@ PLUGIN = {
                         "number of groups."
                     ),
                 },
-                "min_evidence": {"$ref": "#/$defs/group_evidence"},
-                "trial": {"$ref": "#/$defs/trial"},
-                "draw": {"$ref": "#/$defs/group_draw"},
             },
-            "seconds": (
-                "2.2e-10 * max(dimensions, 160) * train * min(train / classes, 8000) if groups == 'dbscan' else 0"
-            ),
-            "megabytes": "8e-6 * min(train / classes, 8000) * min(train / classes, 8000) if groups == 'dbscan' else 0",
-            "tries": "2 if groups == 'predicted' else 0",
         },
     },
 }
