@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
+from ddbias.data.split import Split
 from ddbias.datasets import bias, sources
 from ddbias.debias.apply import real_settings
 from ddbias.learning import networks
@@ -21,6 +23,7 @@ from ddbias.planning.load import load
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples/plugins/pixel_moments.py"
+FAR = ROOT / "examples/plugins/far_from_mean.py"
 STUDY = yaml.safe_load("""
 study: mine
 datasets:
@@ -424,4 +427,16 @@ def test_every_file_of_a_package_belongs_to_it(write):
 
 
 def test_the_docs_show_the_example_as_it_is():
-    assert f"```python\n{EXAMPLE.read_text()}```" in (ROOT / "docs/extending.md").read_text()
+    for path in (EXAMPLE, FAR):
+        assert f"```python\n{path.read_text()}```" in (ROOT / "docs/extending.md").read_text()
+
+
+def test_the_debias_of_the_docs_lifts_the_odd_ones_out():
+    plugins.use([FAR])
+    images = np.full((8, 1, 2, 2), 100, np.uint8)
+    images[3], images[4] = 200, 50  # the only one of class 0 that differs, and of class 1
+    split = Split(images, np.repeat([0, 1], 4), None, np.arange(8), {"label_names": ["a", "b"]})
+    found = real_settings({"kind": "far_from_mean", "power": 2}, split, None).weights
+    # Distances to the mean are as 1, 1, 1 and 3 in either class, their squares as 1 to 9.
+    np.testing.assert_allclose(found, np.array([1, 1, 1, 9, 9, 1, 1, 1]) / 3)
+    assert set(real_settings({"kind": "far_from_mean", "power": 0}, split, None).weights) == {1}

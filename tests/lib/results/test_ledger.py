@@ -66,7 +66,8 @@ PUBLISHED = HEAD + "".join(
     for method, value in pairs
 )
 KEPT = (
-    "dataset,ratio,distiller,debias,ipc,evaluation,metric,mean,std,interval,n,published,gap,scale,commit,device,date\n"
+    "dataset,ratio,distiller,debias,ipc,evaluation,metric,mean,std,interval,n,published,gap,scale,commit,device,date,study,"
+    "networks,converged,iterations,moved\n"
 )
 
 
@@ -123,10 +124,14 @@ def test_results_with_interval_and_reasons(folder):
     assert uniform.ours.mean == pytest.approx(65)
     assert uniform.ours.interval == pytest.approx(stats.t.ppf(0.975, 1) * np.std([55, 75], ddof=1) / np.sqrt(2))
     assert uniform.gap == pytest.approx(5)
-    assert uniform.near, "within its interval"
-    summary = "4 of these were run, and 2 are within 3 points or the interval of ours (accuracy 2)."
+    assert uniform.within
+    assert not uniform.near
+    summary = (
+        "4 of these were run. Tables print some of these again: counted once they are 4, of which 1 are within 3 "
+        "points of ours (accuracy 1), and 1 more only within its interval. 0 of those"
+    )
     assert summary in page.markdown(found, "abc")
-    assert not replace(uniform, ours=replace(uniform.ours, interval=None)).near
+    assert not replace(uniform, ours=replace(uniform.ours, interval=None)).within
     assert uniform.status == "not converged"
     assert uniform.reasons == [
         "scale quick",
@@ -159,44 +164,59 @@ def test_the_largest_scale_is_shown(folder):
     found = line(ledger(folder), "DM", "accuracy").ours
     assert (found.mean, found.scale) == (pytest.approx(75), "fast")
     kept = folder / "kept.csv"
-    kept.write_text(KEPT + "photos,0.9,dm,uniform,10,dsa,accuracy,70.00,,,2,60.00,10.00,fast,c,cpu,2026-01-01\n")
+    kept.write_text(
+        KEPT + "photos,0.9,dm,uniform,10,dsa,accuracy,70.00,,,2,60.00,10.00,fast,c,cpu,2026-01-01,tiny,2,,,\n"
+    )
     assert line(ledger(folder, [kept]), "DM", "accuracy").ours.mean == pytest.approx(75)  # results before kept tables
 
 
 def test_a_kept_table_is_taken_where_it_is_the_studys(folder):
     kept = folder / "kept.csv"
-    row = "photos,0.9,dm,{},10,dsa,accuracy,70.00,1.00,5.00,2,{},,fast,c0ffee,cpu,2026-01-01\n"
-    kept.write_text(KEPT + row.format("uniform", "60.00") + row.format("fairdd", ""))
-    found = ledger(folder, [kept])
-    assert line(found, "DM|Fair", "accuracy").ours is None  # beside no published number: it may be another study's
-    old = line(found, "DM", "accuracy")
-    assert (old.ours.mean, old.ours.interval, old.ours.seeds, old.ours.commit) == (70, None, None, "c0ffee")
-    assert old.reasons[0] == (
-        "scale fast (in the study now: at most 500 of 20,000 iterations, learning rate 10.0 instead of 1.0, step "
+    row = "photos,0.9,dm,{},10,dsa,accuracy,{},1.00,5.00,{},60.00,10.00,fast,c0ffee,cpu,2026-01-01,{},"
+    row += "2,false true,700,3.5\n"
+    for study in ("another", ""):  # the same cell, and the same published number, but perhaps of other images
+        kept.write_text(KEPT + row.format("uniform", "70.00", 2, study))
+        assert line(ledger(folder, [kept]), "DM", "accuracy").ours is None
+    kept.write_text(KEPT + row.format("uniform", "70.00", 2, "tiny"))
+    found = line(ledger(folder, [kept]), "DM", "accuracy")
+    assert (found.ours.mean, found.ours.interval, found.ours.seeds, found.ours.commit) == (70, 5, 2, "c0ffee")
+    assert found.status == "not converged"
+    assert found.reasons[0] == (
+        "scale fast (in the study now: 700 of 20,000 iterations, learning rate 10.0 instead of 1.0, step "
         "scaled instead of published, decay cosine instead of none, updates per network 2 instead of 1, "
         "2 of 5 networks, 150 of 1,000 epochs)"
     )
-
-    head = KEPT.replace("\n", ",study,networks,converged,iterations,moved\n")
-    more = row.format("fairdd", "").replace("\n", ",{},2,false true,700,3.5\n")
-    kept.write_text(head + more.format("another"))
-    assert line(ledger(folder, [kept]), "DM|Fair", "accuracy").ours is None
-    kept.write_text(head + more.format("tiny"))
-    new = line(ledger(folder, [kept]), "DM|Fair", "accuracy")
-    assert (new.ours.interval, new.ours.seeds, new.status) == (5, 2, "not converged")
-    assert "now: 700 of 20,000 iterations" in new.reasons[0]
     third = folder / "third.csv"
-    third.write_text((head + more.format("tiny")).replace(",70.00,1.00,5.00,2,", ",71.00,1.00,3.00,3,"))
-    assert line(ledger(folder, [kept, third]), "DM|Fair", "accuracy").ours.seeds == 3
-    assert line(ledger(folder, [third, kept]), "DM|Fair", "accuracy").ours.seeds == 3
+    third.write_text(KEPT + row.format("uniform", "71.00", 3, "tiny"))
+    assert line(ledger(folder, [kept, third]), "DM", "accuracy").ours.seeds == 3
+    assert line(ledger(folder, [third, kept]), "DM", "accuracy").ours.seeds == 3
     kept.write_text("dataset,ratio\n")
     with pytest.raises(DdbiasError, match=r"kept\.csv is no kept table: it lacks distiller, debias"):
         ledger(folder, [kept])
 
 
+def test_a_number_of_several_tables_counts_once(folder):
+    """As FairDD prints one row in several tables: the one of most seeds counts."""
+    again = "Somebody (2025),Table 11,Photos,skew 0.9,DM|Fair,10,accuracy,90.0,\n"
+    (folder / "published.csv").write_text(PUBLISHED + again)
+    study = yaml.safe_load(STUDY)
+    (entry,) = [one for one in study["tables"]["main"]["published"] if one]
+    value = {**entry["value"], "table": "Table 11", "method": "DM|Fair", "metric": "accuracy"}
+    cell = {**entry["cell"], "debias": "fairdd", "metric": "accuracy"}
+    study["tables"]["main"]["published"].append({"cell": cell, "value": value})
+    (folder / "tiny.yaml").write_text(json.dumps(study))
+    run(folder, "fairdd", 0, (36,))
+    found = ledger(folder)
+    assert len([one for one in found.lines if one.ours]) == 3
+    text = page.markdown(found, "abc")
+    assert (
+        "cover 5; 3 of these were run. Tables print some of these again: counted once they are 2, of which 1 " in text
+    )
+
+
 def test_markdown_of_what_was_not_run(folder):
     text = page.markdown(ledger(folder), "abc")
-    assert "Of 5 published numbers studies cover 4; 0 of these were run, and 0 are within 3 points" in text
+    assert "Of 5 published numbers studies cover 4; 0 of these were run." in text
     assert text.index("### Table 9") < text.index("### Table 10")
     assert "In every line: dataset Photos, setting skew 0.9, ipc 10, metric DEO_M ↓, study tiny." in text
     assert r"| DM\|Fair | 20.0 | – | – | – | not run, command 2 |" in text

@@ -212,6 +212,8 @@ def test_a_network_that_diverged_is_marked(tmp_path):
     found = {(line["distiller"], line["metric"]): line for line in lines(texts["csv"])}
     assert [found[d, "accuracy"]["diverged"] for d in ("dm", "dc", "mtt")] == ["1", "2", "0"]
     assert found["dc", "calibration_error"]["mean"] == ""
+    assert found["dm", "calibration_error"]["diverged"] == "1"  # though it is that of the other network
+    assert re.search(r"\d ‡ \| 1 seed \|$", texts["md"], re.MULTILINE)
     assert texts["md"].count("50.0 ‡") == 2
     assert "‡ diverged: networks behind the number have weights that are not finite" in texts["md"]
     assert "Not defined: calibration error: every network diverged" in texts["md"]
@@ -323,7 +325,7 @@ def test_differences_are_those_of_each_seed(tmp_path):
     assert [later[f"difference{part}"] for part in ("", "_interval", "_n")] == ["", "", "0"]
     cells = [line.split(" | ") for line in made["md"].splitlines() if line.startswith("|")]
     assert cells[0][-1] == "minus kde |"
-    assert [line[-1] for line in cells[2:]] == [" |", "+3.0 ± 12.7 |", "−10.0 |", " |"]
+    assert [line[-1] for line in cells[2:]] == [" |", "+3.0 ± 12.7 (2 seeds) |", "−10.0 |", " |"]
     assert "minus kde: the difference" in made["md"]
 
 
@@ -356,6 +358,24 @@ def test_a_number_of_sets_that_have_not_converged_has_a_mark(tmp_path):
     files.append(evaluation(tmp_path / "c1", {"unbiased_accuracy": [0.5]}, debias="done", seed=1, distillation=facts))
     (found,) = lines(make(tmp_path, files, asked)["csv"])
     assert (found["n"], found["converged"], found["moved"]) == ("2", "false", "1.50")
+
+
+def test_a_difference_is_marked_for_either_side(tmp_path):
+    guess = np.zeros((2, 2, 2), int)
+    guess[:, :, 0] = 10
+    facts = {"iterations": 500, "at_most": 500, "moved": 1.5, "converged": False, "first_conflicting": 21}
+    files = [
+        networks(tmp_path / "a.parquet", [FULL, FULL], debias="mine"),
+        networks(tmp_path / "b.parquet", [FULL, guess], confidence=[np.ones((15, 3)), None]),
+        evaluation(tmp_path / "c.parquet", {"accuracy": [0.5]}, debias="short", distillation=facts),
+    ]
+    against = row(metric="accuracy")
+    rows = [against, *(row(debias=name, metric="accuracy", against=against) for name in ("mine", "short"))]
+    texts = make(tmp_path / "t", files, rows)
+    found = [re.sub(r"[^†‡]", "", line.split("|")[-2]) for line in texts["md"].splitlines() if line.startswith("|")]
+    assert found[2:] == ["", "‡", "†‡"]
+    texts = make(tmp_path / "u", files, [row(debias="mine", metric="accuracy", against=against)])
+    assert "‡ diverged" in texts["md"]
 
 
 @pytest.mark.parametrize("facts", [{"converged": "yes"}, {"moved": "far"}, [1]])

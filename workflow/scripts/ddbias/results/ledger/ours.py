@@ -28,7 +28,7 @@ class Ours:
         Percent, and half of its 95 % interval over seeds; no mean where the metric is not defined, and `why` says why.
     diverged : int
         Number of diverged networks behind it.
-    seeds : int or None
+    seeds : int
         Of distillation.
     scale, origin : str
         The scale, and the folder of results or the kept table.
@@ -47,7 +47,7 @@ class Ours:
 
     mean: float | None
     interval: float | None
-    seeds: int | None
+    seeds: int
     scale: str
     origin: str
     commit: str = ""
@@ -90,19 +90,15 @@ def read_kept(paths: Iterable[str | Path]) -> dict[tuple[str, ...], list[Kept]]:
     return rows
 
 
-def find(
-    asked: Asked, published: float, kept: Mapping[tuple[str, ...], Sequence[Kept]], folder: Path = Path()
-) -> Ours | None:
+def find(asked: Asked, kept: Mapping[tuple[str, ...], Sequence[Kept]], folder: Path = Path()) -> Ours | None:
     """Return our value beside a published number, that of the largest scale there is; None if it was not run.
 
-    At the same scale finished results take precedence over kept tables. A row of these counts if it names the study, or
-    names none and has the same published number; of several the one with most seeds.
+    At the same scale finished results take precedence over kept tables. A row of these counts if it names the study; of
+    several the one with most seeds.
 
     Parameters
     ----------
     asked : Asked
-    published : float
-        The published number, percent.
     kept : mapping
         What `read_kept` returns.
     folder : path
@@ -111,13 +107,10 @@ def find(
     for name, scale in reversed(asked.scales.items()):
         if found := _from_results(asked, name, scale, folder):
             return found
-        fitting = []
-        for file, row in kept.get((*asked.cell.values(), asked.metric), ()):
-            beside = row.get("published") and float(row["published"]) == published
-            if row["scale"] == name and (row["study"] == asked.study if row.get("study") else beside):
-                fitting.append(_from_kept(file, row))
+        of_cell = kept.get((*asked.cell.values(), asked.metric), ())
+        fitting = [one for one in of_cell if one.row["scale"] == name and one.row.get("study") == asked.study]
         if fitting:
-            return max(fitting, key=lambda ours: ours.seeds or 0)
+            return max((_from_kept(*one) for one in fitting), key=lambda ours: ours.seeds)
     return None
 
 
@@ -170,13 +163,12 @@ def _data_notes(path: Path) -> tuple[str, ...]:
 
 
 def _from_kept(file: str, row: Mapping[str, str]) -> Ours:
-    of_seeds = bool(row.get("networks"))  # older tables count networks and seeds together
     iterations = [int(word) for word in row.get("iterations", "").split() if word.isdecimal()]
     states = [word.lower() == "true" for word in row.get("converged", "").split()]
     return Ours(
         mean=float(row["mean"]),
-        interval=float(row["interval"]) if of_seeds and row.get("interval") else None,
-        seeds=int(row["n"]) if of_seeds else None,
+        interval=float(row["interval"]) if row.get("interval") else None,
+        seeds=int(row["n"]),
         scale=row["scale"],
         origin=file,
         commit=row.get("commit", ""),

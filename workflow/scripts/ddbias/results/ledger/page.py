@@ -31,6 +31,8 @@ NOTES = (
     "What no study covers, and why: docs/reproduce.md.",
 )
 NEAR = 3  # points from a published number that count as reached
+GAPS = ("deo_max", "deo_mean")
+FULL = 98  # percent: a gap between groups that is as large as it gets
 KEYS = ("dataset", "setting", "method", "ipc", "metric", "study")
 
 
@@ -57,8 +59,13 @@ class Line:
 
     @property
     def near(self) -> bool:
-        """Whether the gap is at most `NEAR` points or within the interval of ours."""
-        return self.gap is not None and abs(self.gap) <= max(NEAR, self.ours.interval or 0)
+        """Whether the gap is at most `NEAR` points."""
+        return self.gap is not None and abs(self.gap) <= NEAR
+
+    @property
+    def within(self) -> bool:
+        """Whether the gap is more, but within the interval of ours."""
+        return self.gap is not None and NEAR < abs(self.gap) <= (self.ours.interval or 0)
 
     @property
     def status(self) -> str:
@@ -71,7 +78,7 @@ class Line:
     def numbers(self) -> dict[str, str]:
         """Published, ours, gap and seeds as text; a dash if there is none."""
         published = _with(self.number.value, self.number.std)
-        seeds = NONE if self.ours is None or self.ours.seeds is None else str(self.ours.seeds)
+        seeds = NONE if self.ours is None else str(self.ours.seeds)
         ours = NONE if self.gap is None else _with(self.ours.mean, self.ours.interval)
         gap = fixed(self.gap, 1, sign=True).replace("-", "−") or NONE
         return {"published": published, "ours": ours, "gap": gap, "seeds": seeds}
@@ -119,7 +126,7 @@ def read(asked: Iterable[Asked], *, published: Path, kept: Iterable[Path], folde
     lines = []
     for one in asked:
         number = select_published(rows, one.published)
-        ours = find(one, number.value, measured, folder)
+        ours = find(one, measured, folder)
         lines.append(Line(one, number, ours, [] if ours is None else reasons(one, ours)))
 
     def order(line: Line) -> tuple:
@@ -142,13 +149,28 @@ def write(ledger: Ledger, folder: Path, commit: str) -> None:
 
 def _summary(ledger: Ledger, commit: str) -> str:
     covered, run = _distinct(ledger.lines), _distinct(line for line in ledger.lines if line.ours)
-    near = _distinct(line for line in ledger.lines if line.near)
-    kinds = Counter(key[PUBLISHED_KEYS.index("metric")] for key in near)
+    once = _once(line for line in ledger.lines if line.ours)
+    near = [line for line in once if line.near]
+    kinds = Counter(str(line.asked.published["metric"]) for line in near)
     split = f" ({', '.join(f'{metric} {count:,}' for metric, count in sorted(kinds.items()))})" if kinds else ""
+    full = sum(line.asked.metric in GAPS and line.number.value >= FULL for line in near)
     return (
         f"Commit {commit}. Of {ledger.published.total():,} published numbers studies cover {len(covered):,}; "
-        f"{len(run):,} of these were run, and {len(near):,} are within {NEAR} points or the interval of ours{split}."
+        f"{len(run):,} of these were run. Tables print some of these again: counted once they are {len(once):,}, of "
+        f"which {len(near):,} are within {NEAR} points of ours{split}, and {sum(line.within for line in once):,} more "
+        f"only within its interval. {full:,} of those within {NEAR} points are DEO of {FULL} and more: the bias is "
+        "untouched in both."
     )
+
+
+def _once(lines: Iterable[Line]) -> list[Line]:
+    """Return the lines of each number once, whatever tables and studies have it; of several that of most seeds."""
+    found: dict[tuple, Line] = {}
+    for line in lines:
+        key = (line.keys["source"], *line.asked.cell.values(), line.asked.metric, line.number.value)
+        if key not in found or line.ours.seeds > found[key].ours.seeds:
+            found[key] = line
+    return list(found.values())
 
 
 def _distinct(lines: Iterable[Line]) -> set[tuple[str, ...]]:

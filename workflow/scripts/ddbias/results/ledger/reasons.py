@@ -42,9 +42,7 @@ def reasons(asked: Asked, ours: Ours) -> list[str]:
     if ours.moved:
         found.append(f"a pixel moved by {ours.moved} of 255 on average")
     found += ours.notes
-    if ours.seeds is None:
-        found.append("seeds not recorded apart from networks: no interval")
-    elif ours.seeds < len(planned.sets):
+    if ours.seeds < len(planned.sets):
         found.append(f"{ours.seeds} of {len(planned.sets)} seeds")
     elif ours.seeds == 1:
         found.append("1 seed: no interval")

@@ -35,14 +35,24 @@ LOWER_IS_BETTER = (
 )
 
 
+def _marks(converged: str, diverged: int) -> str:
+    marks = {MARK: converged == "false", DIVERGED: diverged > 0}
+    return "".join(f" {mark}" for mark, holds in marks.items() if holds)
+
+
 @dataclass(frozen=True)
 class Difference:
-    """How much more an entry has than the one with the debias `against`: points, over the n seeds that both have."""
+    """How much more an entry has than the one with the debias `against`: points, over the n seeds that both have.
+
+    ``converged`` and ``diverged`` are those of an `Entry`, of the sets and networks of both.
+    """
 
     against: str
     mean: float | None
     interval: float | None
     n: int
+    converged: str = ""
+    diverged: int = 0
 
 
 @dataclass(frozen=True)
@@ -95,8 +105,7 @@ class Entry:
     @property
     def marks(self) -> str:
         """The marks after the number, explained in the notes of a table."""
-        marks = {MARK: self.converged == "false", DIVERGED: self.diverged > 0}
-        return "" if self.state else "".join(f" {mark}" for mark, holds in marks.items() if holds)
+        return "" if self.state else _marks(self.converged, self.diverged)
 
     @property
     def gap(self) -> float | None:
@@ -217,10 +226,17 @@ def _entry_texts(entry: Entry | None, heads: list[str], spread: str) -> list[str
     texts = {"n": seeds(entry.n), "published": _with_spread(entry.published, entry.published_std)}
     texts["gap"] = _with_spread(entry.gap, None, sign=True)
     if entry.difference:
-        other = entry.difference
-        alone = f" ({seeds(1)})" if other.n == 1 < entry.n else ""
-        texts[f"minus {other.against}"] = _with_spread(other.mean, other.interval, sign=True) + alone
+        texts[f"minus {entry.difference.against}"] = _difference_text(entry.difference, entry.n)
     return [value + entry.marks, *(texts.get(head, "") for head in heads)]
+
+
+def _difference_text(difference: Difference, n: int) -> str:
+    """Return a difference, with its number of seeds where that is not the `n` of the entry."""
+    if not difference.n:
+        return ""
+    number = f" ({difference.n} seed{'s' if difference.n > 1 else ''})" if difference.n != n else ""
+    text = _with_spread(difference.mean, difference.interval, sign=True) + number
+    return text + _marks(difference.converged, difference.diverged)
 
 
 def seeds(number: int) -> str:

@@ -55,6 +55,7 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
     if "terms" in row and found.seeds:
         cells = of_seeds(cells, [row], found.seeds)  # what is told of the sets is told of those behind the number
     sets = _sets(cells, row)
+    converged, diverged = _trained(cells, row)
     return Entry(
         key=_texts(row),
         metric=str(row["metric"]),
@@ -67,8 +68,8 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
         published_std=published.std if published else None,
         state=found.state,
         why=found.why,
-        diverged=sum(_pooled(cells, part).diverged for part in _parts(row)),
-        converged=_merged(one for part in _parts(row) for one in _sets(cells, part).get("converged", [])),
+        diverged=diverged,
+        converged=converged,
         moved=_known_mean(sets.get("moved", [])),
         first_conflicting=_known_mean(sets.get("first_conflicting", [])),
         difference=_difference(cells, row, found) if row.get("against") else None,
@@ -104,7 +105,6 @@ class _Pooled:
     networks: int = 0
     state: str = ""
     why: str = ""
-    diverged: int = 0
 
     @property
     def mean(self) -> float | None:
@@ -137,8 +137,7 @@ def _pooled(cells: Cells, row: Mapping) -> _Pooled:
         return _Pooled(state=NOT_DEFINED, why=why_undefined(runs, row["metric"]))
     by_seed = found.groupby("seed")["value"]
     seeds = {int(seed): 100 * float(value) for seed, value in by_seed.mean().items()}
-    values, diverged = 100 * found["value"].to_numpy(float), int(found["diverged"].sum())
-    return _Pooled(seeds, values, int(by_seed.count().min()), diverged=diverged)
+    return _Pooled(seeds, 100 * found["value"].to_numpy(float), int(by_seed.count().min()))
 
 
 def why_undefined(evaluations: pd.DataFrame, metric: str) -> str:
@@ -166,14 +165,24 @@ def _common(first: _Pooled, *others: _Pooled) -> list[int]:
 def _difference(cells: Cells, row: Mapping, found: _Pooled) -> Difference:
     """Return how much more a row has than the one that it is shown against, paired by seed."""
     other = _pooled(cells, row["against"])
-    seeds = [found.seeds[seed] - other.seeds[seed] for seed in _common(found, other)]
-    mean = float(np.mean(seeds)) if seeds else None
-    return Difference(str(row["against"]["debias"]), mean, half_interval(seeds), len(seeds))
+    common = _common(found, other)
+    points = [found.seeds[seed] - other.seeds[seed] for seed in common]
+    mean = float(np.mean(points)) if points else None
+    behind = of_seeds(cells, [row, row["against"]], common)
+    trained = _trained(behind, row, row["against"])
+    return Difference(str(row["against"]["debias"]), mean, half_interval(points), len(points), *trained)
 
 
-def _merged(converged: Iterable[str]) -> str:
-    found = set(converged)
-    return next((text for text in ("false", "true") if text in found), "")
+def _trained(cells: Cells, *rows: Mapping) -> tuple[str, int]:
+    """Return whether the sets behind some rows have converged, and how many of the networks diverged.
+
+    A diverged network has no value of some metrics (calibration error), which then are those of the others.
+    """
+    parts = [part for row in rows for part in _parts(row)]
+    states = {one for part in parts for one in _sets(cells, part).get("converged", [])}
+    runs = [runs for part in parts if (runs := _runs(cells, part)) is not None]
+    diverged = sum(int(one.drop_duplicates(["seed", "repeat"])["diverged"].sum()) for one in runs)
+    return next((text for text in ("false", "true") if text in states), ""), diverged
 
 
 def _known_mean(values: list) -> float | None:

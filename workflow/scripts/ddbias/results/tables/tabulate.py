@@ -53,7 +53,8 @@ MARKED = (
 )
 DIVERGED_NOTE = (
     f"{DIVERGED} diverged: networks behind the number have weights that are not finite and predict one class for every "
-    "image, so it says little about the set; lower the learning rate of the evaluation."
+    "image, so it says little about the set; a calibration error leaves them out. Lower the learning rate of the "
+    "evaluation."
 )
 PAIRED = "Not paired: its cells have no distillation seed in common."
 
@@ -128,9 +129,10 @@ def _reading(entries: list[Entry], spread: str) -> Iterator[str]:
     if any("random" in comparisons.AMPLIFICATIONS.get(metric, ()) for metric in shown):
         yield SPLIT
     yield from (AGAINST.format(name) for name in {entry.difference.against: 0 for entry in entries if entry.difference})
-    if any(entry.converged == "false" for entry in finished):
+    differences = [entry.difference for entry in finished if entry.difference]
+    if any(one.converged == "false" for one in [*finished, *differences]):
         yield MARKED
-    if any(entry.diverged for entry in finished):
+    if any(one.diverged for one in [*finished, *differences]):
         yield DIVERGED_NOTE
     if any(entry.state == NOT_PAIRED for entry in entries):
         yield PAIRED
