@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -177,12 +178,22 @@ def test_without_pairs_the_majority_of_the_training_images_decides(cells, expect
 
 
 def test_label_and_attribute_of_the_same_name_are_paired():
-    part = named([[1, 9], [8, 2]], ["label 0", "label 1"])
+    part = named([[9, 1], [8, 2]], ["label 0", "label 1"])
     assert bias.build({"kind": "none"}).pairing(part) == [0, 1]
-    turned = named([[1, 9], [8, 2]], ["label 1", "label 0"])  # as label_names: may order them
+    turned = named([[1, 9], [2, 8]], ["label 1", "label 0"])  # as label_names: may order them
     assert bias.build({"kind": "none"}).pairing(turned) == [1, 0]
     more = named([[1, 9, 0], [8, 2, 0]], ["label 0", "label 1", "label 2"])  # other names: the majority decides
     assert bias.build({"kind": "none"}).pairing(more) == [1, 0]
+
+
+def test_names_that_most_images_contradict_are_refused():
+    """As with labels 0 and 1 and attributes 0 and 1, which say nothing about each other."""
+    part = replace(part_of([[1, 9], [8, 2]]), label_names=["0", "1"], attribute_names=["0", "1"])
+    said = "label '0' has an attribute of the same name, but most of its images have the attribute '1'; set pairs: to "
+    with pytest.raises(DdbiasError, match=re.escape(said + "[0, 1] if the names count, to [1, 0] if the images do")):
+        bias.build({"kind": "none"}).pairing(part)
+    assert bias.build({"kind": "none", "pairs": [0, 1]}).pairing(part) == [0, 1]
+    assert bias.build({"kind": "none", "pairs": [1, 0]}).pairing(part) == [1, 0]
 
 
 def test_integers_in_pairs_are_values_and_the_other_reading_is_named(log_lines):

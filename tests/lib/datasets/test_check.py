@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ddbias.data.split import Split
@@ -10,6 +12,7 @@ def split_of(cells, convention="natural", attributes=True, **meta):
     pairs = np.array([(y, a) for (y, a), n in np.ndenumerate(cells) for _ in range(n)]).reshape(-1, 2)
     images = np.zeros((len(pairs), 1, 2, 2), np.uint8)
     images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(len(pairs)) % 256, np.arange(len(pairs)) // 256
+    images[:, 0, 1, 0] = 200
     images[:, 0, 1, 1] = {"natural": 0, "balanced": 1, "anti": 2}[convention]
     names = {"label_names": [f"l{i}" for i in range(cells.shape[0])], "attribute_names": None}
     if attributes:
@@ -33,6 +36,15 @@ def checked(train, test, ipc=1):
     sources = {"train": train.images, "test": test.images}
     lines, problems = check_data(train, test, sources, title="toy, aligned ratio 0.9", ipc=ipc)
     return "\n".join(lines), problems
+
+
+def test_levels_of_12_bits_in_files_of_16_are_told():
+    train = split_of([[20, 2], [2, 20]])
+    dark = replace(train, images=train.images // 16)
+    _, problems = checked(dark, split_of([[5, 5], [5, 5]], "balanced"))
+    assert (
+        "the brightest training pixel is 12 of 255: are levels of 10 or 12 bits stored in files of 16?" in problems[0]
+    )
 
 
 def test_a_sound_data_set():

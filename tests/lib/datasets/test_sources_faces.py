@@ -281,6 +281,8 @@ ATTR, PART, IMG = "list_attr_celeba.txt", "list_eval_partition.txt", "img_align_
         (ATTR, "000003.jpg -1  1  1", "000003.jpg -1  1", "line 5 of .* is not a name and 3 values"),
         (ATTR, "000003.jpg -1  1  1", "000003.jpg -1  0  1", "line 5 of .* is not a name and 3 values"),
         (ATTR, "000004.jpg", "000040.jpg", "000004.jpg, in line 4 of .*partition.txt, is not in list_attr"),
+        (ATTR, "000004.jpg", "000003.jpg", "line 6 of .* lists 000003.jpg a second time"),
+        (PART, "000004.jpg 2", "000003.jpg 2", "line [0-9] of .* lists 000003.jpg a second time"),
         (PART, "000004.jpg 2", "000004.jpg 3", "line 4 of .* is not a file name and 0, 1 or 2"),
         (PART, "000004.jpg 2", "000004.jpg", "line 4 of .* is not a file name and 0, 1 or 2"),
         (PART, " 2\n", " 1\n", "lists no image of the test part"),

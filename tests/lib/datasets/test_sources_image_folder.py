@@ -372,12 +372,33 @@ def test_waterbirds_as_distributed(tmp_path, words):
     assert parts["train"].provenance["files"]["train"]["images"] == 4
 
 
+def test_a_table_that_says_two_things_of_an_image(tmp_path):
+    for split in ("train", "test"):
+        write(tmp_path / split, ["cat/1.png", "dog/2.png"])
+    lines = [f"{split}/{name},f\n" for split in ("train", "test") for name in ("cat/1.png", "dog/2.png")]
+    for more, line in (("1.png", "1.png,m\n"), ("cat/1.png", "cat/1.png,m\n")):
+        (tmp_path / "list.csv").write_text("path,sex\n" + "".join(lines) + line)
+        fails(f"'{more}' and '(train|test)/cat/1.png' in column 'path' of .*list.csv both name ", tmp_path, CSV)
+    (tmp_path / "list.csv").write_text("path,sex\n" + "".join(lines) + "1.png,f\n")
+    assert load(tmp_path, CSV)["train"].attribute_names == ["f"]
+
+
+def test_a_value_of_each_image_is_no_attribute(tmp_path):
+    names = [f"{'cat' if i % 2 else 'dog'}/{i}_x.png" for i in range(60)]
+    write(tmp_path / "train", names)
+    write(tmp_path / "test", ["cat/90_x.png", "dog/91_x.png"])
+    pattern = {"from": "name", "pattern": r"(?P<attribute>\d+)_x\.png"}
+    fails("the attribute of the images in .*train has 62 different values in 62 rows", tmp_path, pattern)
+
+
 def test_one_folder_for_both_splits(tmp_path):
+    write(tmp_path / "x", ["cat/1.png", "dog/2.png", "test/cat_3.png"])
+    fails("x/test lies in .*x, which is the other split; name two folders", tmp_path, None, train="x", test="x/test")
     birds(tmp_path)
     both = {"train": "birds", "test": "birds"}
     without = {key: value for key, value in WILDS.items() if key != "split"}
     for attribute in (None, without):
-        fails("birds is named for both splits; name two folders, or the column", tmp_path, attribute, **both)
+        fails("birds is named for both splits; name two folders .* or the column", tmp_path, attribute, **both)
     fails("has no column 'part'; it has: img_id, img_filename", tmp_path, {**WILDS, "split": "part"}, **both)
     table = tmp_path / "birds/metadata.csv"
     whole = table.read_text()

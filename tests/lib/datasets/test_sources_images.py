@@ -1,6 +1,7 @@
 """Pictures as people see them, and every bad one named at once."""
 
 import io
+import struct
 import subprocess
 
 import numpy as np
@@ -54,6 +55,47 @@ def test_grey_of_16_bits_is_scaled():
     found = decoded(encoded(Image.fromarray(levels)), encoded(Image.fromarray(levels), "TIFF"))
     assert found.shape == (2, 1, 1, 6)
     assert found[0].tolist() == found[1].tolist() == [[[0, 0, 1, 1, 128, 255]]]
+
+
+def tiff(bits, white_is_zero, data):
+    """One grey pixel, stored as scanners and microscopes do, which Pillow does not write."""
+    tags = [(256, 1), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1), (277, 1), (278, 1)]
+    entries = [struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags]
+    entries[5:5] = [struct.pack("<HHII", 273, 4, 1, 8 + 2 + 9 * 12 + 4)]
+    entries.append(struct.pack("<HHII", 279, 4, 1, len(data)))
+    return b"II*\0" + struct.pack("<IH", 8, 9) + b"".join(entries) + bytes(4) + data
+
+
+@pytest.mark.parametrize(
+    ("blob", "level"),
+    [
+        (tiff(12, False, b"\xff\xf0"), 255),  # 4095
+        (tiff(12, False, b"\x80\x00"), 128),
+        (tiff(8, True, b"\x40"), 191),
+        (tiff(16, True, b"\x00\x40"), 191),
+        (tiff(16, False, b"\x00\x40"), 64),
+        (b"P5\n1 1\n65535\n\xff\xff", 255),
+        (b"P5\n1 1\n65535\n\x40\x00", 64),
+    ],
+)
+def test_grey_is_scaled_by_what_its_format_calls_white(blob, level):
+    assert decoded(blob).tolist() == [[[[level]]]]
+
+
+def test_exif_data_that_are_odd_elsewhere_turn_a_picture():
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    blob = bytearray(encoded(Image.new("RGB", (8, 4)), "JPEG", exif=exif))
+    place = blob.index(struct.pack(">HH", 0x011A, 5))
+    blob[place : place + 8] = struct.pack(">HHI", 0x011A, 2, 8)  # a resolution that is text
+    assert decoded(bytes(blob)).shape == (1, 3, 8, 4)
+
+
+def test_whatever_a_decoder_raises_names_the_image():
+    blob = encoded(Image.new("RGB", (8, 8)), "AVIF")
+    start = blob.index(b"mdat") + 4
+    with pytest.raises(DdbiasError, match=r"image 1 cannot be decoded as an image \(Failed to decode"):
+        decoded(encoded(Image.new("RGB", (8, 8))), blob[:start] + bytes(len(blob) - start))
 
 
 def test_32_bits_are_told():

@@ -321,3 +321,50 @@ def test_two_columns_of_one_name(write, tmp_path):
 def test_numbers_beyond_64_bits_with_a_sign(write, tmp_path):
     settings = write(table(pictures(5), pa.array([2**63 + n for n in LABELS], pa.uint64())))
     fails("holds 9223372036854775810, more than 64 bits", settings, {"root": str(tmp_path)})
+
+
+def test_parts_that_name_their_classes_otherwise_are_refused(write, tmp_path):
+    """A number would mean another class in them."""
+    for place, names in enumerate((["cat", "dog"], ["dog", "cat"], None)):
+        features = None if names is None else {"label": names}
+        parquet.write_table(table(pictures(2), [0, 1], features=features), tmp_path / f"train-{place}.parquet")
+    settings = write(table(pictures(2), [0, 1], features={"label": ["cat", "dog"]})) | {"train": "train-[01].parquet"}
+    data = {"root": str(tmp_path)}
+    fails(r"column 'label' in .*train-0.parquet \(cat, dog\) and .*train-1.parquet \(dog, cat\) differ", settings, data)
+    fails(r"\(cat, dog\) and .*train-2.parquet \(none\) differ", {**settings, "train": "train-[02].parquet"}, data)
+
+
+def test_a_file_of_both_splits_is_refused(write, tmp_path):
+    settings, data = write(table(pictures(2), [0, 1])), {"root": str(tmp_path)}
+    said = "is named for both splits, so that networks would be tested on what they were trained on"
+    assert "test.parquet " + said in fails(said, {**settings, "train": str(tmp_path)}, data)  # the folder of both
+    fails(said, {**settings, "train": "test.parquet"}, data)
+
+
+def test_numbered_parts_are_counted_without_other_files(write, tmp_path):
+    settings = write(table(pictures(2), [0, 1])) | {"train": "train-*.parquet"}
+    for name in ("train-00000-of-00003", "train-00001-of-00003", "train-more"):
+        parquet.write_table(table(pictures(2), [0, 1]), tmp_path / f"{name}.parquet")
+    fails("train-00000-of-00003.parquet is one of 3 parts, of which 2 are named", settings, {"root": str(tmp_path)})
+
+
+def test_text_that_is_of_single_images_or_empty_is_no_attribute(write, tmp_path):
+    data, many = {"root": str(tmp_path)}, [f"patient {i}" for i in range(60)]
+    few = table(pictures(2), [0, 1], attribute=many[:2])
+    settings = write(table(pictures(60), [0, 1] * 30, attribute=many), few)
+    fails(
+        "column 'attribute' of .* has 60 different values in 62 rows, so it looks like an image number", settings, data
+    )
+    settings = write(table(pictures(120), [f"image {i}" for i in range(120)]))
+    assert len(fails("has 120 different values", settings, data)) < 300
+    settings = write(table(pictures(4), [0, 1] * 2, attribute=["a", " ", "b", ""]))
+    fails("row 1 of column 'attribute' of .* is empty", settings, data)
+
+
+def test_the_home_folder_is_found(write, tmp_path, monkeypatch):
+    settings = write(table(pictures(2), [0, 1]))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir("/")
+    home = {**settings, "train": "~/train.parquet", "test": "~/test.parquet"}
+    for asked, data in ((home, {}), (settings, {"root": "~/"}), (settings, {"root": "none", "mirrors": ["~"]})):
+        assert len(sources.load(asked, data=data)["train"]) == 2

@@ -103,6 +103,12 @@ def test_parquet_as_it_is_exported(split, images, tmp_path):
     turned = image_table(DistilledSet(images.float() / 255, 2 - LABELS, {**meta, "label_names": names[::-1]}))
     parquet.write_table(turned, tmp_path / "turned.parquet")
     same(made(split, tmp_path / "turned.parquet"), split, images)
+    other = image_table(
+        DistilledSet(images.float() / 255, LABELS, {**meta, "label_names": [n.title() + "s" for n in names]})
+    )
+    parquet.write_table(other, tmp_path / "other.parquet")
+    with pytest.raises(DdbiasError, match="which is no class of the data set"):  # and no number, either
+        made(split, tmp_path / "other.parquet")
     plain = pa.table({"picture": table["image"], "class": pa.array(LABELS.tolist())})
     parquet.write_table(plain, tmp_path / "plain.parquet")
     same(made(split, tmp_path / "plain.parquet", image="picture", label="class"), split, images)

@@ -354,6 +354,8 @@ POOL = {"experts": {"kind": "experts", "network": "small"}}
          "grid[0].ratios[2] = natural: must be a number, since a bias is injected in digits_fg"),
         ({"grid__1__dataset": "mnist_own"},
          "grid[1].ratios[0] = 0.95: must be 'natural', since its bias is none in mnist_own"),
+        ({"datasets__digits_fg__source": {"kind": "parquet", "train": "train{v2}.parquet", "test": "b"}},
+         "datasets.digits_fg.source.train = train{v2}.parquet: Snakemake reads braces as a wildcard; rename it"),
         ({"grid__0__ipc": [1, 10, "all"]},
          "grid[0].ipc[2] = all: the distiller dm takes a number; give it its own entry"),
         ({"grid__1__ipc": [5]}, "grid[1].ipc[0] = 5: the distiller whole takes only all; give it its own entry"),

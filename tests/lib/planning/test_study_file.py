@@ -67,8 +67,12 @@ def test_a_file_that_is_not_there(tmp_path):
         read_yaml(tmp_path / "gone.yaml")
 
 
-def test_dates_are_text_and_an_empty_file_is_nothing(tmp_path):
-    assert read(tmp_path, "study: 2024-13-45\nother: 2024-01-01\n") == {"study": "2024-13-45", "other": "2024-01-01"}
+def test_dates_want_quotes_and_an_empty_file_is_nothing(tmp_path):
+    """Snakemake reads the file on in its own way, with dates."""
+    assert read(tmp_path, "study: '2024-01-01'\nother: 2024-1\n") == {"study": "2024-01-01", "other": "2024-1"}
+    for date in ("2024-01-01", "2019-02-30", "2024-01-01 10:00:00"):
+        with pytest.raises(DdbiasError, match=f"line 2, column 8: YAML reads {date} as a date; put it in quotes"):
+            read(tmp_path, f"study: a\nother: {date}\n")
     assert read(tmp_path, "") is None
     assert read(tmp_path, b"\xef\xbb\xbfstudy: a\n") == {"study": "a"}
 

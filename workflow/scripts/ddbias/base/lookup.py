@@ -12,7 +12,7 @@ from ddbias.base.errors import DdbiasError
 
 def root(data: Mapping[str, object]) -> Path:
     """Return the writable folder of the config's ``data`` section (default ``data``)."""
-    return Path(data.get("root") or "data")
+    return _path(data.get("root") or "data")
 
 
 def places(data: Mapping[str, object]) -> list[Path]:
@@ -23,10 +23,15 @@ def places(data: Mapping[str, object]) -> list[Path]:
     data : mapping
         ``root`` (str) and ``mirrors`` (list of str), both optional.
     """
-    folders = [root(data), *map(Path, data.get("mirrors") or [])]
+    folders = [root(data), *map(_path, data.get("mirrors") or [])]
     if os.environ.get(environment.DATA):
-        folders.append(Path(os.environ[environment.DATA]))
+        folders.append(_path(os.environ[environment.DATA]))
     return list(dict.fromkeys(folders))
+
+
+def _path(text: str) -> Path:
+    """Return a path; ``~/`` is the home folder, as in a shell."""
+    return Path(os.path.expanduser(text))
 
 
 def listing(folders: list[Path]) -> str:
@@ -57,6 +62,7 @@ def find_files(path: str, data: Mapping[str, object], ending: str) -> list[Path]
     DdbiasError
         When there is none.
     """
+    path = os.path.expanduser(path)
     there = [folder / path for folder in (Path(), *places(data))]
     *above, pattern = Path(path).parts or [""]
     is_file, is_folder = any(map(Path.is_file, there)), any(map(Path.is_dir, there))
@@ -82,6 +88,7 @@ def _is_pattern(path: str) -> bool:
 def _first(what: str, exists: Callable[[Path], bool], path: str, data: Mapping[str, object]) -> Path:
     if not path.strip():
         raise DdbiasError(f"the path of a {what} is empty; name one")
+    path = os.path.expanduser(path)
     folders = [Path(), *places(data)]
     found = next((folder / path for folder in folders if exists(folder / path)), None)
     if found is None:

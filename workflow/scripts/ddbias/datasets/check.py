@@ -12,6 +12,8 @@ from ddbias.base import escape, groups
 from ddbias.data import store
 from ddbias.data.split import Split
 
+DARK = 64  # an image set of which no pixel is as bright is rather one of 12 or 14 bits in files of 16
+
 
 def check_data(
     train: Split, test: Split, sources: Mapping[str, np.ndarray], *, title: str, ipc: int
@@ -121,6 +123,12 @@ def _problems(train: Split, test: Split, ipc: int):
     for label, size in enumerate(sizes):
         if size < ipc:
             yield f"class '{labels[label]}' has {size:,} training images, fewer than the {ipc:,} per class asked for"
+    brightest = int(train.images.max(initial=0))
+    if 0 < brightest < DARK:
+        yield (
+            f"the brightest training pixel is {brightest} of 255: are levels of 10 or 12 bits stored in files of 16? "
+            "Scale them to 0 to 65535 first"
+        )
     missing = np.flatnonzero(np.bincount(test.labels, minlength=len(labels)) == 0)
     if len(missing):
         yield f"no test image of: {', '.join(labels[label] for label in missing)}"

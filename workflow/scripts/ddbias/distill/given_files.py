@@ -138,8 +138,7 @@ def _parquet(settings: Mapping, split: Split, paths: list[Path]) -> Given:
         values, names = column.values.to_pylist(), column.names
         if None in values or not all(isinstance(value, int | str) for value in values):
             raise DdbiasError(f"column '{label}' of {path} must hold whole numbers or names")
-        named = names and set(names) <= set(split.meta["label_names"])
-        labels = [names[value] if named and value in range(len(names)) else str(value) for value in values]
+        labels = [names[value] if names and value in range(len(names)) else str(value) for value in values]
     pixels = parquet.encoded_images(table, path, image, None, _mode(split))
     return Given(torch.from_numpy(pixels), labels, [_named(each) for each in paths])
 

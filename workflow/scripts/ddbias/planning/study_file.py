@@ -23,8 +23,13 @@ _SURPRISES = (
 )
 
 
+_DATE = dict(yaml.SafeLoader.yaml_implicit_resolvers["2"])[
+    "tag:yaml.org,2002:timestamp"
+]  # for Snakemake, which reads on
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML without dates, which no key of a study has."""
+    """YAML without dates, which no key of a study has: they are text here, and so are a mistake without quotes."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as in the base class)
         start: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
@@ -43,7 +48,7 @@ def read_yaml(path: str | Path) -> object:
     ------
     DdbiasError
         One line with line and column: no UTF-8, no YAML, a key twice, too large or too deep (by aliases, too), code for
-        yte, or a number that people read as another one.
+        yte, a date, or a number that people read as another one.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -146,6 +151,8 @@ def _keys(node: yaml.MappingNode) -> Iterator[str]:
 
 
 def _surprises(node: yaml.ScalarNode) -> Iterator[str]:
+    if node.style is None and _DATE.match(node.value):
+        yield f"{_at(node.start_mark)}: YAML reads {node.value[:80]} as a date; put it in quotes"
     if node.style is None and node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float"):
         for pattern, what in _SURPRISES:
             if pattern.fullmatch(node.value):

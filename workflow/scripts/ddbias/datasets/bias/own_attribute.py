@@ -61,8 +61,9 @@ class OwnAttribute(Bias):
     pair_positions : sequence of int, or None
         The same by the positions of the values among the attribute's names.
 
-    Without both, label and attribute are paired where they have the same names; else each label with the attribute that
-    most of its training images have, if these are different ones; else nothing is paired.
+    Without both, label and attribute are paired where they have the same names (refused where most training images have
+    others); else each label with the attribute that most of its training images have, if these are different ones;
+    else nothing is paired.
     """
 
     pairs: Sequence[str | int] | None = None
@@ -82,7 +83,8 @@ class OwnAttribute(Bias):
         Raises
         ------
         DdbiasError
-            If `pairs` or `pair_positions` does not name one known attribute for every label.
+            If `pairs` or `pair_positions` does not name one known attribute for every label, or without them names say
+            another pairing than most images.
         """
         labels, names = part.label_names, self.attribute_names(part)
         if names is None and (self.pairs or self.pair_positions):
@@ -93,7 +95,18 @@ class OwnAttribute(Bias):
             raise DdbiasError("pairs and pair_positions exclude each other; remove one of them")
         given = self.pairs if self.pair_positions is None else self.pair_positions
         if given is None:
-            return [names.index(name) for name in labels] if set(names) == set(labels) else _majority(part)
+            majority = _majority(part)
+            if set(names) != set(labels):
+                return majority
+            by_name = [names.index(name) for name in labels]
+            if majority not in (None, by_name):
+                label = next(i for i, partner in enumerate(majority) if partner != by_name[i])
+                raise DdbiasError(
+                    f"label '{labels[label]}' has an attribute of the same name, but most of its images have the "
+                    f"attribute '{names[majority[label]]}'; set pairs: to [{', '.join(labels)}] if the names count, to "
+                    f"[{', '.join(names[partner] for partner in majority)}] if the images do"
+                )
+            return by_name
         if len(given) != len(labels):
             raise DdbiasError(
                 f"pairs names {len(given)} attributes for {len(labels)} labels; "

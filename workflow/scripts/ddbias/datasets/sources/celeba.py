@@ -151,6 +151,8 @@ def _codes(path: Path, label: str, attribute: str) -> dict[str, tuple[int, int]]
             raise DdbiasError(
                 f"line {number} of {path} is not a name and {len(known)} values -1 or 1; take an intact one"
             )
+        if fields[0] in codes:
+            raise DdbiasError(f"line {number} of {path} lists {fields[0]} a second time; take an intact copy")
         codes[fields[0]] = (int(values[0] == "1"), int(values[1] == "1"))
     if count not in (None, len(codes)):
         raise DdbiasError(f"{path} announces {count:,} images and lists {len(codes):,}; take an intact copy")
@@ -163,11 +165,15 @@ def _splits(faces: Path, path: Path, codes: Mapping[str, tuple[int, int]]) -> di
         raise DdbiasError(f"{faces.parent} has no folder {IMAGES}; unpack img_align_celeba.zip there")
     there = {path.name for path in faces.iterdir()}
     names: dict[str, list[str]] = {split: [] for split in SPLITS}
+    listed: set[str] = set()
     for number, fields in _lines(path):
         if number == 1 and fields[0] == KAGGLE_HEAD:
             continue
         if len(fields) != 2 or fields[1] not in ("0", "1", "2"):
             raise DdbiasError(f"line {number} of {path} is not a file name and 0, 1 or 2; take an intact copy")
+        if fields[0] in listed:
+            raise DdbiasError(f"line {number} of {path} lists {fields[0]} a second time; take an intact copy")
+        listed.add(fields[0])
         split = next((split for split, code in SPLITS.items() if code == fields[1]), None)
         if split is None:
             continue

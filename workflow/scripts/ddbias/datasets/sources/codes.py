@@ -73,16 +73,21 @@ def _is_text(column: Column) -> bool:
 
 def _from_text(what: str, columns: Sequence[Column], names: Sequence[str] | None) -> tuple[list[np.ndarray], list[str]]:
     texts = [[str(value) for value in column.values.to_pylist()] for column in columns]
+    for column, part in zip(columns, texts, strict=True):
+        blank = next((row for row, text in enumerate(part) if not text.strip()), None)
+        if blank is not None:
+            raise DdbiasError(f"row {blank} of {column} is empty; every image needs a {what}")
     if names is None:
         known = texts if what == "attribute" else texts[:1]
         names = sorted({text for part in known for text in part})
+        check_few(what, len(names), sum(map(len, known)), columns[0])
     position = {str(name): number for number, name in enumerate(names)}
     for column, part in zip(columns, texts, strict=True):
         strange = next((text for text in part if text not in position), None)
         if strange is not None:
             raise DdbiasError(
                 f"row {part.index(strange)} of {column} is '{strange}', which is not among the {what} names "
-                f"({', '.join(position)}).{nearest(strange, position)}"
+                f"({shown(list(position))}).{nearest(strange, position)}"
             )
     return [np.array([position[text] for text in part], np.int64) for part in texts], list(position)
 
@@ -101,8 +106,8 @@ def _from_integers(
         for column in columns[1:]:
             if column.names != names:
                 raise DdbiasError(
-                    f"the {what} names of {columns[0].path} ({_shown(names)}) and {column.path} "
-                    f"({_shown(column.names)}) differ; give both files the same, or set {what}_names:"
+                    f"the {what} names of {columns[0].path} ({shown(names)}) and {column.path} "
+                    f"({shown(column.names)}) differ; give both files the same, or set {what}_names:"
                 )
     if names is None or _are_values(what, columns, numbers, names):
         return _by_value(what, columns, numbers, names)
@@ -110,7 +115,7 @@ def _from_integers(
         wrong = np.flatnonzero((part < 0) | (part >= len(names)))
         if len(wrong):
             raise DdbiasError(
-                f"row {wrong[0]} of {column} is {part[wrong[0]]}, and the {what} names ({_shown(names)}) are those of "
+                f"row {wrong[0]} of {column} is {part[wrong[0]]}, and the {what} names ({shown(names)}) are those of "
                 f"0 to {len(names) - 1}; name the values themselves, or number them from 0"
             )
     return numbers, [str(name) for name in names]
@@ -124,7 +129,7 @@ def _are_values(what: str, columns: Sequence[Column], numbers: list[np.ndarray],
     places = {str(place) for place in range(len(names))}
     if values <= places and any(str(name) != str(place) for place, name in enumerate(names)):
         raise DdbiasError(
-            f"the {what} names ({_shown(names)}) may be the values of {columns[0]} or names for 0 to {len(names) - 1}; "
+            f"the {what} names ({shown(names)}) may be the values of {columns[0]} or names for 0 to {len(names) - 1}; "
             "put them in the order of the values, or choose names that are no such numbers"
         )
     return True
@@ -138,17 +143,13 @@ def _by_value(
     known = [values for values, _ in (found if what == "attribute" else found[:1])]
     rows = sum(len(part) for part in numbers[: len(known)])
     names = np.unique(np.concatenate(known)).tolist() if names is None else names
-    if len(names) > MOST_VALUES and len(names) > rows / 2:
-        raise DdbiasError(
-            f"{columns[0]} has {len(names):,} different values in {rows:,} rows, so it looks like an image "
-            f"number and not like a {what}; name another column"
-        )
+    check_few(what, len(names), rows, columns[0])
     position = {str(name): place for place, name in enumerate(names)}
     codes = []
     for column, part, (values, place) in zip(columns, numbers, found, strict=True):
         strange = [value for value in values.tolist() if str(value) not in position]
         if strange:
-            listed = ", ".join(list(position)[:MOST_VALUES])
+            listed = shown(list(position))
             row = int(np.flatnonzero(part == strange[0])[0])
             raise DdbiasError(f"row {row} of {column} is {strange[0]}, which is not among the {what}s ({listed})")
         codes.append(np.array([position[str(value)] for value in values.tolist()], np.int64)[place])
@@ -167,5 +168,18 @@ def check_no_gap(labels: np.ndarray, names: Sequence[str], where: str) -> None:
         )
 
 
-def _shown(names: Sequence[str] | None) -> str:
-    return "none" if names is None else ", ".join(names)
+def check_few(what: str, number: int, rows: int, where: object) -> None:
+    """Raise `DdbiasError` if so many different values in so many rows are rather those of single images."""
+    if number > MOST_VALUES and number > rows / 2:
+        raise DdbiasError(
+            f"{where} has {number:,} different values in {rows:,} rows, so it looks like an image "
+            f"number and not like a {what}; name another column"
+        )
+
+
+def shown(names: Sequence[str] | None) -> str:
+    """Return names for a message, some of them where they are many."""
+    if names is None:
+        return "none"
+    more = f" and {len(names) - MOST_VALUES:,} more" if len(names) > MOST_VALUES else ""
+    return ", ".join(names[:MOST_VALUES]) + more

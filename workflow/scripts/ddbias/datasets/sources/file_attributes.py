@@ -152,16 +152,18 @@ def divide(settings: Mapping[str, object] | None, splits: Splits, data: Mapping[
     Raises
     ------
     DdbiasError
-        If one folder is named for both splits and no column tells them apart, a value of that column is not among
-        `PARTS`, a split has no image, or an image of the table is missing.
+        If no column tells the splits apart and one folder is named for both or holds the other, a value of that column
+        is not among `PARTS`, a split has no image, or an image of the table is missing.
     """
     column = settings.get(SPLIT) if settings and settings.get("from") == "csv" else None
     if column is None:
-        (folder, _), (other, _) = splits.values()
-        if folder.resolve() == other.resolve():
+        one, other = (folder.resolve() for folder, _ in splits.values())
+        if one == other or one in other.parents or other in one.parents:
+            outer, inner = sorted((one, other), key=lambda folder: len(folder.parts))
+            how = "is named for both splits" if outer == inner else f"lies in {outer}, which is the other split"
             raise DdbiasError(
-                f"{folder} is named for both splits; name two folders, or the column of a CSV file that tells the "
-                "split of an image: attribute: {from: csv, split: ...}"
+                f"{inner} {how}; name two folders of which neither holds the other, or the column of a CSV file that "
+                "tells the split of an image: attribute: {from: csv, split: ...}"
             )
         return splits
     path = lookup.find(settings["file"], data)
@@ -214,6 +216,7 @@ def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fie
     columns = {key: settings[key] for key in (ATTRIBUTE, LABEL) if key in settings}
     rows = _read_csv(path, settings["path"], columns)
     taken: dict[str, Path] = {}
+    others: dict[str, str] = {}  # what else the table may call an image, and what it was found by
     found = {}
     for split, (folder, names) in splits.items():
         found[split] = []
@@ -227,9 +230,16 @@ def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fie
                     f"write its path with {folder.name}/ in front"
                 )
             taken[key] = folder / name
+            others |= {other: key for other in _keys(folder, name) if other in rows and other != key}
             fields = rows[key]
             found[split].append(fields if LABEL in fields else {**fields, LABEL: _folder(folder, name, 0)})
     left = [] if SPLIT in settings else [key for key in rows if key not in taken]
+    for key in left:
+        if rows[key] != rows.get(others.get(key), rows[key]):
+            raise DdbiasError(
+                f"'{key}' and '{others[key]}' in column '{settings['path']}' of {path} both name {taken[others[key]]}, "
+                "and say different things of it; remove one"
+            )
     if left:  # images of another folder, perhaps, but perhaps of an incomplete copy
         logger.warning("rows of %s that name no image there is: %s, the first %s", path, f"{len(left):,}", left[0])
     return found

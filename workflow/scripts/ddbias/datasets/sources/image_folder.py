@@ -10,6 +10,7 @@ import numpy as np
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest
 from ddbias.data import store
+from ddbias.datasets.sources.codes import check_few, shown
 from ddbias.datasets.sources.file_attributes import ATTRIBUTE, LABEL, Fields, Splits, divide, read_fields
 from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.datasets.sources.images import check_size
@@ -128,6 +129,8 @@ def _encode(
     """Number the labels or the attributes of all splits."""
     if names is None:
         names = sorted({field[what] for part in fields.values() for field in part})
+        where = f"the {what} of the images in {next(iter(splits.values()))[0]}"
+        check_few(what, len(names), sum(map(len, fields.values())), where)
     position = {str(name): number for number, name in enumerate(names)}
     codes = {}
     for split, part in fields.items():
@@ -136,7 +139,7 @@ def _encode(
             if field[what] not in position:
                 raise DdbiasError(
                     f"the {what} of {folder / file} is '{field[what]}', which is not among the {what} names "
-                    f"({', '.join(position)}).{nearest(field[what], position)}"
+                    f"({shown(list(position))}).{nearest(field[what], position)}"
                 )
         codes[split] = np.array([position[field[what]] for field in part], np.int64)
     return codes, list(position)

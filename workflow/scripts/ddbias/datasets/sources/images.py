@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import io
-import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, TiffImagePlugin
 
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
 
 # Others are not opened, whatever the ending says: EPS, for one, starts Ghostscript.
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM")
-GREY_MODES = ("1", "L", "LA", "I;16", "I;16L", "I;16B", "I;16N")
+GREY_MODES = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "I;16N")
+# How an image has to be turned, by the orientation that its EXIF data tell.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 BACKGROUND = (255, 255, 255, 255)  # white, behind what is transparent
-SIXTEEN_BITS = 257  # levels of 16 bits for one of 8
 MOST_NAMED = 20  # bad images in a message; the log has all
-_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 
 
 def check_size(size: int | None) -> None:
@@ -57,7 +64,8 @@ def decode(
     -------
     ndarray of uint8, shape (N, C, H, W)
         C is 1 for grey, else 3. Images are as people see them: turned as their EXIF data say, on white where they are
-        transparent; grey ones of 16 bits have 65535 as 255.
+        transparent; grey ones of more than 8 bits have their white, such as 65535, as 255. Of several pages or frames
+        the first is taken.
 
     Raises
     ------
@@ -112,14 +120,27 @@ def _all_bad(lines: list[str]) -> str:
 
 def _as_shown(image: Image.Image) -> Image.Image:
     """Return an image as people see it: upright, on the background, 8 bits per channel."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        levels = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((levels + SIXTEEN_BITS // 2) // SIXTEEN_BITS).astype(np.uint8))
+    image.load()  # turns a TIFF, which then says so
+    white, inverted = _levels(image)
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    image = image if turn is None else image.transpose(turn)
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.uint32).clip(0, white)
+        levels = white - levels if inverted else levels
+        return Image.fromarray(((levels * 255 + white // 2) // white).astype(np.uint8))
     if not image.has_transparency_data:
         return image
     ground = Image.new("RGBA", image.size, BACKGROUND)
     return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+
+
+def _levels(image: Image.Image) -> tuple[int, bool]:
+    """Return the largest level of a grey image of more than 8 bits, and whether that is black."""
+    if image.format != "TIFF":
+        return 2**16 - 1, False
+    tags = image.tag_v2
+    bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
+    return 2**bits - 1, tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
 
 
 @contextmanager
@@ -127,12 +148,14 @@ def _opened(blob: bytes | Path, name: Callable[[int], str], i: int) -> Iterator[
     """Open an image; what Pillow raises for a bad one while it is open becomes one line."""
     try:
         with Image.open(blob if isinstance(blob, Path) else io.BytesIO(blob), formats=FORMATS) as image:
-            if image.mode in ("I", "F"):
+            if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):  # Pillow's for 16 bits of a PGM
                 raise DdbiasError(f"{name(i)} has 32 bits per channel (mode {image.mode}); store it with 8 or 16")
             yield image
     except FileNotFoundError as error:
         raise DdbiasError(f"{name(i)} is missing; put it back, or remove it from the list that names it") from error
-    except _UNDECODABLE as error:
+    except (DdbiasError, MemoryError):
+        raise
+    except Exception as error:  # of every kind, as the decoders raise them
         raise DdbiasError(f"{name(i)} cannot be decoded as an image ({_reason(error)}); remove or repair it") from error
 
 

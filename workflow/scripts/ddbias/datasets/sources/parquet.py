@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from pyarrow import compute
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest
 from ddbias.data import store
-from ddbias.datasets.sources.codes import Column, check_no_gap, encode
+from ddbias.datasets.sources.codes import Column, check_no_gap, encode, shown
 from ddbias.datasets.sources.images import check_size, decode
 from ddbias.datasets.sources.record import RawImages
 
@@ -97,6 +98,12 @@ def load_parquet(
     check_size(size)
     files = {"train": lookup.find_files(train, data, ENDING), "test": lookup.find_files(test, data, ENDING)}
     paths = {split: common_path(found) for split, found in files.items()}
+    both = {file.resolve() for file in files["train"]} & {file.resolve() for file in files["test"]}
+    if both:
+        raise DdbiasError(
+            f"{min(both)} is named for both splits, so that networks would be tested on what they were trained on; "
+            f"name the files of each, as train-*{ENDING} and test-*{ENDING}"
+        )
     tables = {split: read_parts(found, (image, label), attribute) for split, found in files.items()}
     labels, names = encode("label", [column_of(t, paths[s], label) for s, t in tables.items()], label_names)
     check_no_gap(labels[0], names, f"column '{label}' of {paths['train']}")
@@ -137,6 +144,13 @@ def read_parts(files: list[Path], needed: tuple[str, ...], attribute: str) -> pa
     for path, table in zip(files[1:], tables[1:], strict=True):
         if table.schema.remove_metadata() != tables[0].schema.remove_metadata():
             raise DdbiasError(f"{path} and {files[0]} have columns of different types; write all parts alike")
+        for column in table.column_names:
+            names, first = (_class_names(one.schema, column) for one in (table, tables[0]))
+            if names != first:
+                raise DdbiasError(
+                    f"the class names of column '{column}' in {files[0]} ({shown(first)}) and {path} ({shown(names)}) "
+                    "differ, so that a number means another class there; write all parts with the same"
+                )
     table = pa.concat_tables([table.replace_schema_metadata(tables[0].schema.metadata) for table in tables])
     if not len(table):
         raise DdbiasError(f"{common_path(files)} is empty; a split needs at least one image")
@@ -145,12 +159,13 @@ def read_parts(files: list[Path], needed: tuple[str, ...], attribute: str) -> pa
 
 def _check_shards(files: list[Path]) -> None:
     """Refuse a part of a set of numbered files without the others."""
-    names = {path.name for path in files}
-    for path in files:
-        found = SHARD.fullmatch(path.name)
-        if found and int(found["count"]) > len(names):
+    shards = [found for path in files if (found := SHARD.fullmatch(path.name))]
+    there = Counter((found["first"], found["count"]) for found in shards)
+    for found in shards:
+        named, count = there[found["first"], found["count"]], int(found["count"])
+        if count > named:
             raise DdbiasError(
-                f"{path} is one of {int(found['count'])} parts, of which {len(names)} are named; write "
+                f"{files[0].parent / found[0]} is one of {count} parts, of which {named} are named; write "
                 f"{found['first']}-*.parquet for all, or rename the file if it is meant to stand alone"
             )
 

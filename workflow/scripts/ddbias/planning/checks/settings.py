@@ -48,8 +48,20 @@ def contradictions(config: Mapping) -> Iterator[str]:
             path, debiasing = f"evaluations.{name}.cutmix", settings["debiasing"]["kind"]
             yield f"{path} = {settings['cutmix']}: debiasing {debiasing} has a loss of its own; choose one of them"
         yield from _augment_errors(f"evaluations.{name}", settings)
+    yield from _braces(config["datasets"])
     for name, settings in config["debias"].items():
         yield from _debias_errors(f"debias.{name}", settings, config["surrogates"])
+
+
+def _braces(datasets: Mapping) -> Iterator[str]:
+    """Yield a line for every file of a data set that Snakemake would take for a pattern of its own."""
+    for (name, settings), section in itertools.product(datasets.items(), ("source", "bias")):
+        for option in plugins.find(section, settings[section]["kind"]).facts.get("files", []):
+            value = settings[section]
+            for key in option.split("."):
+                value = (value or {}).get(key)
+            if set("{}") & set(value or ""):
+                yield f"datasets.{name}.{section}.{option} = {value}: Snakemake reads braces as a wildcard; rename it"
 
 
 def _augment_errors(path: str, settings: Mapping) -> Iterator[str]:
