@@ -61,3 +61,23 @@ def test_the_numbers_that_no_study_covers_are_counted():
     numbers = asked([str(ROOT / path) for path in STUDIES])
     covered = {tuple(str(number.published[key]) for key in PUBLISHED_KEYS) for number in numbers}
     assert said == len(read_published(page.PUBLISHED)) - len(covered)
+
+
+def test_the_page_says_what_the_ledger_counts(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    kept = sorted((ROOT / "docs/measured").glob("*.csv"))
+    ledger = page.read(asked(STUDIES), published=page.PUBLISHED, kept=kept, folder=tmp_path)
+    counted = re.search(
+        r"studies cover (\d+); (\d+) .* counted once they are (\d+), of which (\d+) are within .*? accuracy (\d+)\), and "
+        r"(\d+) more .*? (\d+) of those",
+        page.markdown(ledger, "abc"),
+    )
+    said = " ".join((ROOT / "docs/reproduce.md").read_text().split())
+    covered, run, once, near, accuracies, within, full = counted.groups()
+    assert f"studies cover {covered} of 1,635 and {run} were run" in said
+    assert (
+        f"they are {once}, of which **{near} are within 3 points of ours**, and {within} more only within our" in said
+    )
+    assert f"Of the {near}, {accuracies} are accuracies" in said
+    assert f"The other {int(near) - int(accuracies)} are DEO, {full} of which are published as 98 and more" in said
+    assert f"studies cover {covered};" in (ROOT / "README.md").read_text()
