@@ -48,6 +48,10 @@ def test_soft_labels_are_returned_and_written(few_digits, tmp_path):
         ({"method": "dmm"}, "unknown distiller kind 'dmm'; known: .* Did you mean 'dc'|'dm'"),
         ({"network": "convnt"}, "networks.network.kind = 'convnt': must be one of .*Did you mean 'convnet'?"),
         ({"method": "whole", "ipc": "all"}, "whole makes no images"),
+        ({"method": "external", "file": "set.pt"}, "external reads a set that is finished, for a study"),
+        ({"labels": np.arange(60) % 3 + 1000}, "the labels go up to 1002, and there are 60 images; number them from 0"),
+        ({"attributes": np.where(np.arange(60) % 2, 2**40, 0)}, "the attributes go up to 1099511627776"),
+        ({"normalise": 0.5}, "normalise is 0.5; it must be own, none, zca or"),
         ({"models": {"epochs": 1}}, "the method dm trains no models first; leave models out"),
         ({"ipc": 0}, "ipc = 0: must be at least 1"),
         ({"ipc": 21}, "ipc 21 is more than the 20 images of the smallest class"),
@@ -95,7 +99,7 @@ def test_numbers_of_numpy_and_whole_floats_are_numbers(few_digits):
     [
         ({"kind": "kd"}, "unknown debias kind 'kd'; known: .* Did you mean 'kde'?"),
         ({"varianc": 1}, "debias.kde.varianc = 1: unknown key; .* Did you mean 'variance'?"),
-        ({"kind": "loss_weighted"}, "needs one of kind .*, not supcon"),
+        ({"kind": "loss_weighted", "surrogate": "supcon"}, "needs one of kind .*, not supcon"),
         ({"kind": "fairdd", "groups": "attribute"}, "attribute"),
         ({"surrogate": {"kind": "supcon", "step": 3}}, "surrogates.surrogate.step = 3: unknown key"),
     ],
@@ -104,6 +108,62 @@ def test_a_mistake_about_weights_is_one_line(few_digits, changes, message):
     split = few_digits()
     with pytest.raises(DdbiasError, match=message):
         ddbias.estimate_weights(split.images, split.labels, network=NETWORK, progress=False, **changes)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("kde", {"variance": 0.1}),
+        *((kind, {}) for kind in ("contradiction", "dpr", "spare", "loss_weighted", "lff_weights")),
+        ("fairdd", {"groups": "predicted"}),
+        ("group_balanced", {"groups": "clusters"}),
+    ],
+)
+def test_a_debias_has_a_surrogate_that_fits(few_digits, kind, options):
+    split = few_digits()
+    given = {"network": NETWORK, "scale": "quick", "progress": False}
+    assert len(ddbias.estimate_weights(split.images, split.labels, kind, **given, **options)) == 60
+
+
+def test_what_a_call_takes_besides(few_digits):
+    split = few_digits()
+    options = {"ipc": 2, "method": "random", "progress": False}
+    arrays = ddbias.distill(split.images, split.labels, normalise=np.array([0.25, 0.5]), **options)
+    assert torch.equal(
+        arrays.images, ddbias.distill(split.images, split.labels, normalise=[0.25, 0.5], **options).images
+    )
+    white = ddbias.distill(split.images, split.labels, normalise="zca", **options)
+    np.testing.assert_array_equal(white.split.images, split.images)
+    chosen = white.split.normalize(torch.from_numpy(split.images))
+    for image in white.split.whitened(white.images):  # as networks see it, among the training images as they see them
+        assert (chosen - image).abs().amax((1, 2, 3)).min() < 1e-4
+    rded = {"method": "rded", "network": NETWORK, "ipc": 2, "progress": False, "scale": "quick"}
+    named = ddbias.distill(split.images, split.labels, models="classifiers", **rded)
+    assert torch.equal(named.images, ddbias.distill(split.images, split.labels, **rded).images)
+
+
+def test_images_without_weight_fill_up_with_a_warning(few_digits, capsys):
+    split, weights = few_digits(), np.zeros(60)
+    weights[[0, 20, 40, 41]] = 1
+    ddbias.distill(split.images, split.labels, ipc=2, method="random", weights=weights, progress=False)
+    said = capsys.readouterr().err
+    assert "class 0 has 1 images of weight above 0, so 1 others are drawn" in said
+    assert "class 2" not in said
+
+
+def test_a_set_is_saved_whole_or_not(few_digits, tmp_path, monkeypatch):
+    split = few_digits()
+    made = ddbias.distill(split.images, split.labels, ipc=2, method="random", progress=False)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ddbias.data.store.write_json", full)
+        with pytest.raises(OSError, match="No space left"):
+            made.save(tmp_path / "set")
+    assert not list(tmp_path.iterdir())
+    assert len(list(made.save(tmp_path / "set").iterdir())) == 4
 
 
 def test_the_package_is_the_function_whatever_was_imported_first():

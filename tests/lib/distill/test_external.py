@@ -2,6 +2,7 @@
 
 import csv
 
+import ddbias
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -150,6 +151,11 @@ BAD = {
     "nan": (lambda x: [nan(x), LABELS], {}, "hold values that are not finite numbers"),
     "normalised": (lambda x: [normalised(x), LABELS], {}, r"are outside 0..1 .*; set normalise: to the \[mean, std\]"),
     "levels": (lambda x: [x.float(), LABELS], {}, "are outside 0..1 .*divide 0..255 by 255"),
+    "digits": (
+        lambda x: [x.float() * (x > x.float().quantile(0.9)), LABELS],
+        {},
+        "outside 0..1 .*divide 0..255 by 255",
+    ),
     "uint8": (lambda x: [x, LABELS], {"normalise": [MEAN, STD]}, "are uint8, which are not normalised"),
     "three": (lambda x: [x, LABELS, LABELS], {}, "holds no tensor of images, perhaps with one of labels"),
     "list": (lambda x: [x, LABELS.tolist()], {}, "the labels in .*set.pt are no tensor; store them as one"),
@@ -167,6 +173,15 @@ def test_bad_files(split, images, tmp_path, capsys, name):
     with pytest.raises(DdbiasError, match=message):
         made(split, tmp_path / "set.pt", **settings)
     assert "this ran" not in capsys.readouterr().out
+
+
+def test_a_set_of_ours_with_several_images_in_one_is_refused(split, tmp_path):
+    options = {"method": "idc", "network": {"kind": "convnet", "width": 4}, "iterations": 1, "real_batch": 4}
+    pixels, labels = split.images[split.labels < 3], split.labels[split.labels < 3]
+    folder = ddbias.distill(pixels, labels, ipc=IPC, progress=False, **options).save(tmp_path / "set")
+    assert ddbias.load_distilled(folder).formation == 2
+    with pytest.raises(DdbiasError, match="stores several training images in one"):
+        made(split, folder / "distilled.safetensors")
 
 
 def test_small_floats_are_pixels(split, images, tmp_path):

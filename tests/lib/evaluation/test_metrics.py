@@ -210,6 +210,20 @@ def test_without_attributes_only_accuracy_is_told():
 def test_counts_that_say_nothing_are_refused():
     with pytest.raises(ValueError, match="no sample was tested"):
         group_metrics(np.zeros((2, 2, 2), int))
+    for counts in (np.full((2, 2, 2), -1), np.ones((2, 2, 2)), np.full((2, 2, 2), np.nan)):
+        with pytest.raises(ValueError, match="counts must be whole numbers from 0"):
+            group_metrics(counts)
+    for pairing in ([0, 5], [0], [0, 0.5]):
+        with pytest.raises(ValueError, match="pairing must name one of 2 attributes for each of 2 labels"):
+            group_metrics(np.ones((2, 2, 2), int), pairing)
+
+
+def test_narrow_counts_do_not_overflow():
+    counts = np.arange(48).reshape(3, 4, 4) + 150
+    assert group_metrics(counts.astype(np.uint8), [0, 1, 2, 0]) == group_metrics(counts, [0, 1, 2, 0])
+
+
+def test_shapes_are_checked():
     for shape in ((2, 2), (2, 3, 2), (1, 2, 2, 2)):
         with pytest.raises(ValueError, match="attributes, labels, labels"):
             group_metrics(np.ones(shape, int))

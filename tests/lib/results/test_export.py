@@ -492,5 +492,7 @@ def test_soft_labels_go_with_the_images(results, tmp_path):
     (folder,) = (path.parent for path in ranking.rglob("soft_labels.pt"))
     labels = torch.load(folder / "labels.pt", weights_only=True)
     stored = torch.load(folder / "soft_labels.pt", weights_only=True)
-    assert torch.equal(stored, soft[torch.tensor([1, 4, 2, 3, 0, 5])])
+    # As DD-Ranking's losses read them: the softmax of logits at a temperature.
+    torch.testing.assert_close((stored / 20).softmax(1), soft[torch.tensor([1, 4, 2, 3, 0, 5])])
+    assert json.loads((folder / "settings.json").read_text())["loss_fn_kwargs"] == {"temperature": 20}
     assert labels.tolist() == [0, 0, 1, 1, 2, 2]

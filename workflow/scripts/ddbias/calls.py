@@ -6,6 +6,7 @@ The options of a method are those of a study file, with the same defaults, check
 from __future__ import annotations
 
 import logging
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,9 @@ from ddbias.runtime.checkpoint import Checkpoint
 SECTIONS = ("networks", "surrogates", "models", "debias", "distillers")
 ABSENT = ("datasets", "evaluations", "grid", "tables", "figures")  # what a study has besides
 POOLS = {"mtt": "experts"}  # what trains the models of a distiller; those of a guidance are classifiers
+# The surrogate that is trained where none is named, by what the debias reads of it.
+SURROGATES = {"embedding": "supcon", "logits": "generalised_ce", "difficulty": "lff"}
+ASKS_TWICE = "cross_fitted"  # for contradiction and predicted groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +80,13 @@ class Distillation(DistilledSet):
     ----------
     history : dict of str to list of float
         One value per step of everything the distiller reported.
+    split : Split
+        The training images. `split.normalize(pixels)` are test images as networks see them, `split.whitened(images)`
+        those of the set with ``normalise="zca"``.
     """
 
     history: Mapping[str, list[float]] = field(default_factory=dict)
+    split: Split | None = field(default=None, repr=False)
     _save: Callable | None = field(default=None, repr=False)
 
     def save(self, folder: str | Path) -> Path:
@@ -93,7 +101,14 @@ class Distillation(DistilledSet):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DdbiasError(f"{folder} is not empty; choose a new folder for the set")
         names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
-        self._save(outputs=SimpleNamespace(**{name.split(".")[0]: folder / name for name in names}))
+        part = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        try:
+            self._save(outputs=SimpleNamespace(**{name.split(".")[0]: part / name for name in names}))
+            part.replace(folder)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
         return folder
 
 
@@ -126,8 +141,9 @@ def estimate_weights(
     kind : str
         Of the debias, see docs/debias.md.
     surrogate : str or mapping, optional
-        Kind of the surrogate that is trained on the images, or its kind and options; by default supcon, and none for a
-        debias that needs none.
+        Kind of the surrogate that is trained on the images, or its kind and options. By default one that fits the
+        debias: supcon, generalised_ce where it reads logits, lff where it reads difficulty, cross_fitted for
+        contradiction and predicted groups; none for a debias that needs none.
     network : str or mapping
         Of the surrogate: kind, or kind and options.
     attributes : array of int, shape (N,), optional
@@ -172,8 +188,11 @@ def estimate_weights(
     """
     plugins.use(plug_ins)
     debias = plugins.find("debias", kind)
-    if surrogate is None and ("surrogate" in debias.required or options.get("groups", "attribute") != "attribute"):
-        surrogate = "supcon"
+    groups_of = options.get("groups", "attribute")
+    if surrogate is None and ("surrogate" in debias.required or groups_of != "attribute"):
+        asks = kind == "contradiction" or groups_of == "predicted"
+        reads, *_ = debias.facts.get("reads") or ["embedding"]
+        surrogate = ASKS_TWICE if asks else SURROGATES.get(reads, ASKS_TWICE)
     given = {"debias": {kind: {"kind": kind, **options}}, "networks": {"network": network}}
     if surrogate is not None:
         named = {"kind": surrogate} if isinstance(surrogate, str) else surrogate
@@ -214,7 +233,7 @@ def distill(
     weights: Weights | ArrayLike | None = None,
     *,
     network: str | Mapping = "convnet",
-    models: Mapping | None = None,
+    models: str | Mapping | None = None,
     attributes: ArrayLike | None = None,
     pairing: groups.Pairing = None,
     label_names: Sequence[str] | None = None,
@@ -244,8 +263,9 @@ def distill(
         matter. None counts all alike.
     network : str or mapping
         Of the distiller: kind, or kind and options.
-    models : mapping, optional
-        Options of the models that are trained first, for ``mtt`` and guidance; by default experts and classifiers.
+    models : str or mapping, optional
+        Kind, or kind and options, of the models that are trained first, for ``mtt`` and guidance; by default experts
+        and classifiers.
     label_names : sequence of str, optional
     precision : {"exact", "fast"}
     **options
@@ -273,13 +293,16 @@ def distill(
     plugins.use(plug_ins)
     if method == "whole":
         raise DdbiasError("the method whole makes no images; train on the images that you have")
+    if method == "external":
+        raise DdbiasError("the method external reads a set that is finished, for a study; see docs/own-set.md")
     takes, guidance = plugins.find("distiller", method).options, options.get("guidance")
     given = {"networks": {"network": network}, "distillers": {method: {"kind": method, **options}}}
     if "network" in takes:
         given["distillers"][method]["network"] = "network"
     pool = "models" in takes and not options.get("weights_file")
     if pool or guidance:
-        given["models"] = {"models": {"kind": POOLS.get(method, "classifiers"), "network": "network", **(models or {})}}
+        named = {"kind": models} if isinstance(models, str) else models or {}
+        given["models"] = {"models": {"kind": POOLS.get(method, "classifiers"), "network": "network", **named}}
     elif models:
         raise DdbiasError(f"the method {method} trains no models first; leave models out")
     if pool:
@@ -325,7 +348,7 @@ def distill(
     made_by = f"ddbias.distill(images, labels, ipc={ipc}, method={method!r}, seed={seed}, ...)"
     save = partial(write.save, result, split, **facts, run=run, made_by=made_by)
     meta = write.described(result, split, **facts)
-    return Distillation(result.images, result.labels, meta, result.soft_labels, result.history, save)
+    return Distillation(result.images, result.labels, meta, result.soft_labels, result.history, split, save)
 
 
 def _pools(
@@ -373,11 +396,13 @@ def _checked(given: Mapping, **values: object) -> dict:
 
 
 def _plain(value: object) -> object:
-    """Return NumPy's numbers as Python's, wherever they lie."""
+    """Return numbers of NumPy and torch as Python's, wherever they lie."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(part) for part in value]
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return value.tolist()
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -415,6 +440,7 @@ def _split(
     known = None if attributes is None else _numbers("attributes", attributes, len(images))
     kinds = None if known is None else int(known.max()) + 1
     pairing = _pairing(pairing, classes, kinds)
+    normalise = _plain(normalise)
     mean, std = normalisation.constants(normalise, normalisation.OWN, images)
     own_mean, own_std = channel_statistics(images)
     meta = {
@@ -455,6 +481,8 @@ def _numbers(what: str, values: ArrayLike | torch.Tensor, count: int) -> np.ndar
     if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0:
         given = f"the {what} are {values.dtype} of shape {values.shape}"
         raise DdbiasError(f"{given}; give each of the {count} images a whole number from 0")
+    if values.max() >= count:
+        raise DdbiasError(f"the {what} go up to {values.max()}, and there are {count} images; number them from 0")
     return values.astype(np.int64)
 
 

@@ -55,7 +55,7 @@ def constants(
         return channel_statistics(images)
     if chosen == NONE:
         return [0.0] * channels, [1.0] * channels
-    if isinstance(chosen, str) or len(chosen) != 2:
+    if not isinstance(chosen, list | tuple) or len(chosen) != 2:
         raise DdbiasError(f"normalise is {chosen!r}; it must be own, none, zca or [mean, std] of pixels in 0..1")
     mean, std = (_per_channel(part, channels) for part in chosen)
     if mean is None or std is None:

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 
 from ddbias.base.errors import DdbiasError, Misuse, unknown
+from ddbias.base.log import logger
 from ddbias.base.plugins.given import need
 from ddbias.base.seeding import stream
 from ddbias.learning.device import transfer
@@ -287,6 +288,11 @@ class RealSide:
     def select(self, label: int, count: int, generator: torch.Generator) -> torch.Tensor:
         """Return different rows (count,) int64 of a class, drawn in proportion to their weights without replacement."""
         weights = self.weights[label]
+        above = int((weights > 0).sum())
+        if above < count:
+            logger.warning(
+                "class %d has %d images of weight above 0, so %d others are drawn", label, above, count - above
+            )
         # So that samples of weight zero fill up the draw if there are too few others.
         weights = weights + weights.max() * 1e-12
         return self.classes[label][torch.multinomial(weights, count, replacement=False, generator=generator)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +146,26 @@ def _parquet(settings: Mapping, split: Split, paths: list[Path]) -> Given:
 
 def _tensors(path: Path, settings: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the images of a file of tensors and, if it has some, their labels."""
-    content = safetensors(path) if path.suffix.lower() == ".safetensors" else read_plain(path)
+    if path.suffix.lower() == ".safetensors":
+        content = safetensors(path)
+        _check_formation(path)
+    else:
+        content = read_plain(path)
     images, labels = _parts(content, settings, path)
     return images.detach(), labels
+
+
+def _check_formation(path: Path) -> None:
+    """Refuse a set of ours whose images are several training images each, which nothing but its metadata tells."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="np") as file:
+        stated = (file.metadata() or {}).get(store.META_KEY)
+    if stated and json.loads(stated).get("formation", 1) > 1:
+        raise DdbiasError(
+            f"{path} stores several training images in one; write them with ddbias.load_distilled(...).to_image_folder "
+            "and give that folder"
+        )
 
 
 def safetensors(path: Path) -> dict[str, torch.Tensor]:

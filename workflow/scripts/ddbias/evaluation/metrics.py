@@ -129,7 +129,8 @@ def group_metrics(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, 
     Raises
     ------
     ValueError
-        If the shape is not (A, K, K) or no sample was counted.
+        If the shape is not (A, K, K), a count is not a whole number from 0, no sample was counted, or `pairing` does
+        not name an attribute for each label.
 
     Examples
     --------
@@ -144,8 +145,15 @@ def group_metrics(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, 
     counts = np.asarray(counts)
     if counts.ndim != 3 or counts.shape[1] != counts.shape[2]:
         raise ValueError(f"counts must have the shape (attributes, labels, labels), not {counts.shape}")
+    if counts.dtype.kind not in "iu" or (counts < 0).any():
+        raise ValueError(f"counts must be whole numbers from 0, not {counts.dtype} from {counts.min()}")
+    counts = counts.astype(np.int64)
     if counts.sum() == 0:
         raise ValueError("counts are all zero: no sample was tested")
+    if pairing is not None and not isinstance(pairing, str):
+        partners = np.asarray(pairing)
+        if partners.shape != counts.shape[1:2] or not np.isin(partners, np.arange(len(counts))).all():
+            raise ValueError(f"pairing must name one of {len(counts)} attributes for each of {counts.shape[1]} labels")
     hits, support = np.einsum("akk->ak", counts), counts.sum(2)
     values = {"accuracy": hits.sum() / support.sum()}
     if counts.shape[0] > 1:

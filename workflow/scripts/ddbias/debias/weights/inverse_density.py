@@ -36,7 +36,7 @@ def density_weights(
     Raises
     ------
     DdbiasError
-        If the temperature is not positive or a log-density is NaN or plus infinity.
+        If the temperature is not positive, a log-density is NaN or plus infinity, or there is not one for each label.
 
     Examples
     --------
@@ -48,6 +48,8 @@ def density_weights(
     if not temperature > 0:
         raise DdbiasError(f"the temperature must be positive, not {temperature}")
     log_density, labels = np.asarray(log_density, np.float64), np.asarray(labels)
+    if log_density.shape != labels.shape:
+        raise DdbiasError(f"{log_density.size} log-densities for {labels.size} labels; give one for each")
     if not (log_density < np.inf).all():
         raise DdbiasError("log-densities must be numbers below infinity: the embedding they come from is damaged")
     weights = np.ones(len(labels))

@@ -66,7 +66,8 @@ PLUGIN = {
         },
     },
 }
-MOST_OUTSIDE = 0.25  # of the pixels may be outside 0..1 where the file is said not to be normalised
+# Where the file is said not to be normalised: the share of pixels that may be outside 0..1, and how far any may be.
+MOST_OUTSIDE, FARTHEST = 0.25, 16.0
 
 
 def given_set(
@@ -120,7 +121,7 @@ def _pixels(images: torch.Tensor, normalise: object, name: str) -> tuple[torch.T
     mean, std = constants(normalise, "none", np.empty((0, images.shape[1], 1, 1), np.uint8))
     pixels = images * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
     outside = float(((pixels < -1e-4) | (pixels > 1 + 1e-4)).float().mean())
-    if normalise == "none" and outside > MOST_OUTSIDE:
+    if normalise == "none" and (outside > MOST_OUTSIDE or float(images.abs().max()) > FARTHEST):
         raise DdbiasError(
             f"{outside:.0%} of the pixels of {name} are outside 0..1 ({images.min():.4g} to {images.max():.4g}); set "
             "normalise: to the [mean, std] of the code that made it, or divide 0..255 by 255"

@@ -4,8 +4,10 @@ Source: DD-Ranking (Li et al., arXiv 2505.13300), repository NUS-HPC-AI-Lab/DD-R
 ``compute_metrics`` takes either ``image_tensor``, normalised as its own ``get_dataset`` normalises the real images, or
 ``image_path`` for torchvision's ``ImageFolder``, whose classes are numbered in alphabetical order; hence folders
 ``00000``, ``00001``. ``hard_labels`` that are not given are assumed to be class after class, so the images are sorted
-by class. Its demos read ``images.pt`` with ``torch.load``; here these are plain tensors, which
-``torch.load(..., weights_only=True)`` reads without running anything.
+by class. Its losses on soft labels expect logits, of which they take the softmax at a temperature, so
+``soft_labels.pt`` is ``T log p`` of the probabilities p of a set and the temperature T that it states. Its demos read
+``images.pt`` with ``torch.load``; here these are plain tensors, which ``torch.load(..., weights_only=True)`` reads
+without running anything.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ def write_set(folder: Path, entry: ExportedSet) -> None:
     _save(folder / "images.pt", renormalised(images, meta["mean"], meta["std"], mean, std)[order])
     _save(folder / "labels.pt", labels[order])
     if soft := distilled.soft_targets():
-        _save(folder / "soft_labels.pt", soft.probabilities[order])
+        logits = soft.temperature * soft.probabilities.clamp_min(torch.finfo(torch.float32).tiny).log()
+        _save(folder / "soft_labels.pt", logits[order])
     if "learning_rate" in meta:
         _save(folder / "lr.pt", torch.tensor(float(meta["learning_rate"])))
     contents = distilled.png_images()
@@ -70,7 +73,10 @@ def write_set(folder: Path, entry: ExportedSet) -> None:
         "mean": mean,
         "std": std,
         "label_names": list(map(str, meta["label_names"])),
+        "whitened": bool(meta.get("whitened")),
     }
+    if soft:
+        settings["loss_fn_kwargs"] = {"temperature": soft.temperature}
     store.write_json(folder / "settings.json", settings)
 
 
