@@ -5,8 +5,9 @@ import pytest
 import torch
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
-from ddbias.debias.real_side import RealSettings
+from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill import engine, pretraining
+from ddbias.distill.distribution_matching import Distiller
 from ddbias.distill.guidance.clom import Guidance, cosine_loss
 from ddbias.learning import networks
 from ddbias.runtime.checkpoint import Checkpoint
@@ -169,6 +170,34 @@ def test_guidance_in_a_distiller(split, pools, kind, tmp_path):
     guided = run(settings(alpha=30.0)).history["guidance"]
     assert guided[-1] < guided[0] / 2
     assert torch.equal(run(None).images, run(settings(alpha=0.0)).images)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "groups"])
+def test_a_scaled_step_scales_the_guidance_with_the_matching(split, pooling):
+    """Both step sizes lie on the gradient of matching + alpha * guidance."""
+    side = RealSide(
+        split.labels,
+        RealSettings(
+            np.ones(len(split)), split.attributes, pooling, "uniform" if pooling == "groups" else "proportional"
+        ),
+        batch_size=9,
+        seed=0,
+    )
+    batch = side.batch(0)
+    real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
+    moves = {}
+    for step, rate in (("published", 1.0), ("scaled", 10.0)):
+        moved = []
+        for guidance in (None, lambda given, _: (0.0, torch.ones_like(given))):
+            given = images(split)
+            options = {"learning_rate": rate, "momentum": 0.0, "augment": "none", "step": step}
+            more = {"network": NETWORK, "seed": 0, "device": CPU, "precision": "exact", "guidance": guidance}
+            Distiller(split, settings=options, images=given, **more).step(0, real, batch)
+            moved.append((given - images(split)).double())
+        moves[step] = moved[0], moved[1] - moved[0]
+    (match, guide), (scaled_match, scaled_guide) = moves["published"], moves["scaled"]
+    sizes = match.abs().max() * scaled_guide.abs().max()
+    torch.testing.assert_close(scaled_guide * match / sizes, guide * scaled_match / sizes, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def test_a_step_is_that_of_plain_loops(split, models, pooling):
     classifier = torch.randn(split.classes, method.features.shape[1], generator=stream(0, "classifier", 4))[:, :-1]
     real = network.embed(split.normalize(torch.from_numpy(split.images[batch.index.numpy()])).double())
     leaf = images.double().requires_grad_(True)
-    views = DSA(SETTINGS["augment"]).per_sample(torch.cat([leaf.float()] * 2), stream(0, "augment", 4))
+    augment, streams = DSA(SETTINGS["augment"]), [stream(0, "augment", 4, view) for view in range(2)]
+    views = torch.cat([augment.per_sample(leaf.float(), drawn) for drawn in streams])
     own, labels = network.embed(views.double()), torch.arange(split.classes).repeat_interleave(2).repeat(2)
     mine = {
         c: plain_gradient(classifier, own[labels == c], labels[labels == c], torch.full((4,), 0.25))

@@ -92,6 +92,24 @@ def test_a_constant_schedule_is_plain_sgd_for_so_many_epochs(length, images, lab
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("schedule", training.SCHEDULES)
+def test_adam_takes_the_place_of_sgd_at_one_rate(images, labels, schedule):
+    recipe = Recipe(learning_rate=0.05, batch_size=8, schedule=schedule)
+    # Without a norm, before which biases have no gradient, which Adam would make steps of noise from.
+    options = {"channels": 1, "size": 8, "classes": 3, "seed": 0, "width": 4, "depth": 2, "norm": "none"}
+    found, model, batches = *(networks.build("convnet", **options) for _ in range(2)), []
+    train(found, images, labels, recipe=recipe, generator=generator(0), steps=9, adam=1e-3)
+    model.train()
+    optimiser, order = torch.optim.Adam(model.parameters(), lr=1e-3), generator(0)
+    for phase in training.phase_steps(COUNT, recipe, epochs=None, steps=9):
+        batches += shuffled_batches(COUNT, 8, phase, order)
+    for batch in batches:
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(images[batch]), labels[batch]).backward()
+        optimiser.step()
+    torch.testing.assert_close(weights(found), weights(model), rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("epochs", [1, 6, 10])
 def test_two_drops_are_the_milestones_of_idc(images, labels, epochs):
     recipe = Recipe(learning_rate=0.05, batch_size=8, schedule="two_drops")

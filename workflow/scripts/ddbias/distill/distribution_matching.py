@@ -282,8 +282,7 @@ class Distiller(Learner):
         targets = self._targets(step, real, batch)
         gain = None if self.gain is None else self.gain / self._counted(*targets[1:3])
         for _ in range(self.updates):
-            loss, gradient = self._distance(step, *targets)
-            scalars = self.update(step, loss, gradient if gain is None else gradient * gain)
+            scalars = self.update(step, *self._distance(step, *targets), gain)
         return scalars
 
     def _counted(self, classes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

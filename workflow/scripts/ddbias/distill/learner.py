@@ -150,15 +150,17 @@ class Learner:
         self.after(step)
         return scalars
 
-    def update(self, step: int, loss: torch.Tensor, gradient: torch.Tensor) -> dict[str, float | torch.Tensor]:
-        """Move the images by the gradient of their matching loss and of the guidance; returns as `step`."""
+    def update(
+        self, step: int, loss: torch.Tensor, gradient: torch.Tensor, gain: torch.Tensor | None = None
+    ) -> dict[str, float | torch.Tensor]:
+        """Move the images by the gradient of matching loss and guidance, perhaps times a gain; returns as `step`."""
         need(loss, "the loss", "match", shape=[], types=["float32", "float64"])
         need(gradient, "the gradient", "match", shape=self.images.shape, types=["float32"])
         scalars = {"loss": reported(loss)}
         if self.guidance is not None:
             scalars["guidance"], further = self.guidance(self.images.detach(), step)
             gradient = gradient + further
-        self.optimiser.apply([gradient])
+        self.optimiser.apply([gradient if gain is None else gradient * gain])
         return scalars
 
     def anneal(self, share: float) -> None:

@@ -212,7 +212,8 @@ class Distiller(Learner):
         wanted = torch.stack(
             [(slopes[one.images] * one.share[:, None]).T @ features[one.images] for one in batch.targets]
         )  # (R, K, F + 1)
-        views = self.augment.per_sample(images.repeat(self.views, 1, 1, 1), stream(self.seed, "augment", step))
+        drawn = [stream(self.seed, "augment", step, view) for view in range(self.views)]
+        views = torch.cat([self.augment.per_sample(images, generator) for generator in drawn])
         own = with_bias(self.frozen.with_gradient(views))  # (views * K * ipc, F + 1)
         slopes = residuals(own, classifier, self.labels.repeat(self.views))
         members = one_hot(self.labels, self.classes).to(own).repeat(self.views, 1)  # (views * K * ipc, K)

@@ -140,6 +140,7 @@ def evaluate(
                 loss=loss,
                 gradients=fast.of_mean if fast else None,
                 criterion=soft_labels.loss if soft_labels else torch.nn.functional.cross_entropy,
+                adam=getattr(model, "adam", None),
                 after_step=lambda: progress.show(next(trained)),
             )
         if not all(parameter.isfinite().all() for parameter in model.parameters()):

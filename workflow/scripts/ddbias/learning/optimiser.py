@@ -85,6 +85,11 @@ class Adam:
         self.moments = [[torch.zeros_like(p, requires_grad=False) for p in self.parameters] for _ in self.BETAS]
 
     @torch.no_grad()
+    def step(self, loss: torch.Tensor) -> None:
+        """Differentiate `loss`, which must depend on every parameter, and move them all."""
+        self.apply(torch.autograd.grad(loss, self.parameters))
+
+    @torch.no_grad()
     def apply(self, gradients: Iterable[torch.Tensor]) -> None:
         """Move every parameter by its gradient; the gradients are not changed."""
         self.steps += 1

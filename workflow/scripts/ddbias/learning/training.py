@@ -17,7 +17,7 @@ from torch import nn
 from ddbias.base.errors import unknown
 from ddbias.learning.augment.cutmix import CutMix
 from ddbias.learning.augment.rules import Augmentation, augmentation
-from ddbias.learning.optimiser import SGD
+from ddbias.learning.optimiser import SGD, Adam
 
 SCHEDULES = ("drop", "constant", "two_drops")
 
@@ -88,7 +88,7 @@ def shuffled_batches(count: int, batch_size: int, steps: int, generator: torch.G
 
 def train_step(
     network: nn.Module,
-    optimiser: SGD,
+    optimiser: SGD | Adam,
     images: torch.Tensor,
     labels: torch.Tensor,
     batch: torch.Tensor,
@@ -130,6 +130,7 @@ def train(
     loss: Callable | None = None,
     gradients: Callable | None = None,
     criterion: Callable = nn.functional.cross_entropy,
+    adam: float | None = None,
     after_step: Callable | None = None,
 ) -> None:
     """Train `network` in place, with cross-entropy unless another loss is given.
@@ -158,6 +159,8 @@ def train(
         parameters of `network`: a faster way than autograd's. Excludes `loss`, and a `criterion` of another kind.
     criterion : callable
         Returns the mean loss of logits (B, K) and labels, a scalar; for batches that CutMix has mixed, too.
+    adam : float, optional
+        Learning rate of Adam, which takes the place of the recipe's SGD and keeps its rate.
     after_step : callable, optional
         Called without arguments after each step.
 
@@ -178,10 +181,12 @@ def train(
     rate, optimiser = recipe.learning_rate, None
     network.train()
     for phase in phase_steps(len(labels), recipe, epochs=epochs, steps=steps):
-        if optimiser is None or recipe.schedule == "drop":
+        if adam is not None:
+            optimiser = optimiser or Adam(network.parameters(), learning_rate=adam)
+        elif optimiser is None or recipe.schedule == "drop":
             momentum, decay = recipe.momentum, recipe.weight_decay
             optimiser = SGD(network.parameters(), learning_rate=rate, momentum=momentum, weight_decay=decay)
-        optimiser.learning_rate = rate
+        optimiser.learning_rate = rate if adam is None else adam
         for batch in shuffled_batches(len(labels), recipe.batch_size, phase, generator):
             given = {"loss": loss, "gradients": gradients, "criterion": criterion}
             options = {"augment": augment, "prepare": prepare, "generator": generator, **given}

@@ -6,7 +6,8 @@ a label. Pairs that are already close, mostly aligned ones, are pulled together 
 the bias rather than the label.
 
 Differs from SelecMix: the encoder is the surrogate, no images are mixed with it; SGD instead of Adam; short training;
-no colour augmentations. Without augmentation one view is taken, because two equal views would be the most probable
+no colour augmentations; the factor temperature / 0.07 of `supcon` before the loss, with which SGD learns 2.9 times as
+fast. Without augmentation one view is taken, because two equal views would be the most probable
 pair and teach nothing.
 
 Cost: as supcon.
@@ -76,7 +77,7 @@ def generalised_supcon_loss(
     temperature: float = 0.2,
     base_temperature: float = 0.07,
 ) -> torch.Tensor:
-    """Generalised supervised contrastive loss (SelecMix, its auxiliary loss).
+    """Generalised supervised contrastive loss (SelecMix, its auxiliary loss, which has no factor before the mean).
 
     ``-(temperature / base_temperature) mean_i 1/|P(i)| sum_{p in P(i)} q p_ip^q log p_ip`` with the weight ``q p_ip^q``
     detached. Its gradient is that of ``sum (1 - p^q)`` with the same factors. Divided by q, the loss tends to

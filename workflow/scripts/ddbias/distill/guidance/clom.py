@@ -8,8 +8,8 @@ the embeddings of synthetic and real images of the same class, relative to that 
 domain, whose classes are others.
 
 Differs from the public code in: named random streams. Like it, the models stay in training mode, which matters for
-batch norm only. Cost of a step: a forward and a backward pass of the synthetic images, with ``cos`` a forward pass of
-``real_batch`` real images too.
+batch norm only. No debias enters it: ``cos`` draws the real images uniformly. Cost of a step: a forward and a backward
+pass of the synthetic images, with ``cos`` a forward pass of ``real_batch`` real images too.
 """
 
 from __future__ import annotations

@@ -20,7 +20,15 @@ class Learner(nn.Module, ABC):
     seed=, **options)``. `build(*names)` returns a new network on the device, whose weights depend on the names; without
     names it is the network that plain training would start from. What the loss remembers from step to step is
     deterministic, so that a training can be repeated.
+
+    Attributes
+    ----------
+    adam : float or None
+        Learning rate of Adam, where a kind is published with it and SGD would be another method; None trains with the
+        recipe's SGD.
     """
+
+    adam: float | None = None
 
     @abstractmethod
     def loss(self, images: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
