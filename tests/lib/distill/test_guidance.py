@@ -175,14 +175,11 @@ def test_guidance_in_a_distiller(split, pools, kind, tmp_path):
 @pytest.mark.parametrize("pooling", ["mean", "groups"])
 def test_a_scaled_step_scales_the_guidance_with_the_matching(split, pooling):
     """Both step sizes lie on the gradient of matching + alpha * guidance."""
-    side = RealSide(
-        split.labels,
-        RealSettings(
-            np.ones(len(split)), split.attributes, pooling, "uniform" if pooling == "groups" else "proportional"
-        ),
-        batch_size=9,
-        seed=0,
-    )
+    how = {
+        "mean": RealSettings.plain(len(split)),
+        "groups": RealSettings(np.ones(len(split)), split.attributes, "groups", "uniform"),
+    }
+    side = RealSide(split.labels, how[pooling], batch_size=9, seed=0)
     batch = side.batch(0)
     real = split.normalize(torch.from_numpy(split.images[batch.index.numpy()]))
     moves = {}
