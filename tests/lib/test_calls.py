@@ -1,6 +1,7 @@
 """Distilling and weighting arrays in one call; ``tests/scripts/test_calls.py`` compares the bits."""
 
 import sys
+from pathlib import Path
 
 import ddbias
 import numpy as np
@@ -164,6 +165,13 @@ def test_a_set_is_saved_whole_or_not(few_digits, tmp_path, monkeypatch):
             made.save(tmp_path / "set")
     assert not list(tmp_path.iterdir())
     assert len(list(made.save(tmp_path / "set").iterdir())) == 4
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    monkeypatch.chdir(tmp_path / "here")
+    assert made.save(".") == tmp_path / "here"
+    assert len(list(Path().iterdir())) == 4
+    with pytest.raises(DdbiasError, match="is not empty"):
+        made.save(tmp_path / "link")
 
 
 def test_the_package_is_the_function_whatever_was_imported_first():

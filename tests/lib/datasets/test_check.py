@@ -43,7 +43,8 @@ def test_levels_of_12_bits_in_files_of_16_are_told():
     dark = replace(train, images=train.images // 16)
     _, problems = checked(dark, split_of([[5, 5], [5, 5]], "balanced"))
     assert (
-        "the brightest training pixel is 12 of 255: are levels of 10 or 12 bits stored in files of 16?" in problems[0]
+        "the brightest training pixel is 12 of 255: if the files have 16 bits, are their levels of 10 to 14?"
+        in problems[0]
     )
 
 

@@ -1,6 +1,7 @@
 """Sets that somebody else made, in every form in which they are published, restored to the pixels that went in."""
 
 import csv
+from dataclasses import replace
 
 import ddbias
 import numpy as np
@@ -110,6 +111,11 @@ def test_parquet_as_it_is_exported(split, images, tmp_path):
     parquet.write_table(other, tmp_path / "other.parquet")
     with pytest.raises(DdbiasError, match="which is no class of the data set"):  # and no number, either
         made(split, tmp_path / "other.parquet")
+    spelt = replace(split, meta={**split.meta, "label_names": ["T-shirt/top", "bag", "dress"]})
+    names = {"label_names": ["Bag", "T - shirt / top", "Dress"]}  # as another copy of the data set spells them
+    table = image_table(DistilledSet(images.float() / 255, torch.tensor([1, 0, 2])[LABELS], {**meta, **names}))
+    parquet.write_table(table, tmp_path / "spelt.parquet")
+    same(made(spelt, tmp_path / "spelt.parquet"), split, images)
     plain = pa.table({"picture": table["image"], "class": pa.array(LABELS.tolist())})
     parquet.write_table(plain, tmp_path / "plain.parquet")
     same(made(split, tmp_path / "plain.parquet", image="picture", label="class"), split, images)

@@ -97,17 +97,18 @@ class Distillation(DistilledSet):
         DdbiasError
             If the folder holds something.
         """
-        folder = Path(folder)
+        folder = Path(folder).resolve()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise DdbiasError(f"{folder} is not empty; choose a new folder for the set")
         names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
-        part = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
+        there, part = folder.exists(), folder / ".part"
         try:
             self._save(outputs=SimpleNamespace(**{name.split(".")[0]: part / name for name in names}))
-            part.replace(folder)
+            for name in names:
+                (part / name).replace(folder / name)
+            part.rmdir()
         except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(part if there else folder, ignore_errors=True)
             raise
         return folder
 

@@ -12,7 +12,7 @@ from ddbias.base import escape, groups
 from ddbias.data import store
 from ddbias.data.split import Split
 
-DARK = 64  # an image set of which no pixel is as bright is rather one of 12 or 14 bits in files of 16
+DARK = 64  # the white of 14 bits in files of 16; images of which no pixel is brighter have perhaps no more bits
 
 
 def check_data(
@@ -124,10 +124,10 @@ def _problems(train: Split, test: Split, ipc: int):
         if size < ipc:
             yield f"class '{labels[label]}' has {size:,} training images, fewer than the {ipc:,} per class asked for"
     brightest = int(train.images.max(initial=0))
-    if 0 < brightest < DARK:
+    if 0 < brightest <= DARK:
         yield (
-            f"the brightest training pixel is {brightest} of 255: are levels of 10 or 12 bits stored in files of 16? "
-            "Scale them to 0 to 65535 first"
+            f"the brightest training pixel is {brightest} of 255: if the files have 16 bits, are their levels of 10 to "
+            "14? Then scale them to 0 to 65535 first"
         )
     missing = np.flatnonzero(np.bincount(test.labels, minlength=len(labels)) == 0)
     if len(missing):

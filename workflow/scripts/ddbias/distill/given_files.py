@@ -89,8 +89,8 @@ def class_numbers(given: Given, names: Sequence[str], ipc: int, name: str) -> to
         strange = next((label for label in labels if label not in by_name), None)
         if strange is not None:
             raise DdbiasError(
-                f"{name} has the label '{strange}', which is no class of the data set ({', '.join(names)})."
-                f"{nearest(strange, names)}"
+                f"{name} has the label '{strange}', which is no class of the data set ({', '.join(names)}); rename it, "
+                f"or set labels: order if its images are class after class.{nearest(strange, names)}"
             )
         return torch.tensor([by_name[label] for label in labels])
     if labels.ndim == 2 and labels.shape[1] > 1:
@@ -139,9 +139,20 @@ def _parquet(settings: Mapping, split: Split, paths: list[Path]) -> Given:
         values, names = column.values.to_pylist(), column.names
         if None in values or not all(isinstance(value, int | str) for value in values):
             raise DdbiasError(f"column '{label}' of {path} must hold whole numbers or names")
-        labels = [names[value] if names and value in range(len(names)) else str(value) for value in values]
+        names = _as_in(split.meta["label_names"], names or [])
+        labels = [names[value] if value in range(len(names)) else str(value) for value in values]
     pixels = parquet.encoded_images(table, path, image, None, _mode(split))
     return Given(torch.from_numpy(pixels), labels, [_named(each) for each in paths])
+
+
+def _as_in(known: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return names as a data set spells them where nothing but letters' case, blanks and signs differs."""
+
+    def plain(name: str) -> str:
+        return "".join(filter(str.isalnum, name.casefold()))
+
+    spelt = {plain(name): name for name in known}
+    return [spelt.get(plain(name), name) for name in names] if len(spelt) == len(known) else list(names)
 
 
 def _tensors(path: Path, settings: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -13,7 +13,7 @@ from ddbias.evaluation.images import image_metrics
 NO_ATTRIBUTE = "the attribute is not known, or all test images have the same one"
 NO_PAIRS = "no attribute is paired with a label (set pairs: of the bias)"
 SINGLE = "a class has a single image"
-DIVERGED = "every network diverged (lower the learning rate of the evaluation)"
+DIVERGED = "every network diverged (lower the learning rate of the evaluation or of its debiasing)"
 NOT_RECORDED = "its file does not say why"
 
 

@@ -23,9 +23,8 @@ _SURPRISES = (
 )
 
 
-_DATE = dict(yaml.SafeLoader.yaml_implicit_resolvers["2"])[
-    "tag:yaml.org,2002:timestamp"
-]  # for Snakemake, which reads on
+# A date for Snakemake, which reads the file on in its own way.
+_DATE = dict(yaml.SafeLoader.yaml_implicit_resolvers["2"])["tag:yaml.org,2002:timestamp"]
 
 
 class _Loader(yaml.SafeLoader):

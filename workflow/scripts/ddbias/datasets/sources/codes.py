@@ -168,12 +168,12 @@ def check_no_gap(labels: np.ndarray, names: Sequence[str], where: str) -> None:
         )
 
 
-def check_few(what: str, number: int, rows: int, where: object) -> None:
+def check_few(what: str, number: int, rows: int, where: object, mend: str = "name another column") -> None:
     """Raise `DdbiasError` if so many different values in so many rows are rather those of single images."""
     if number > MOST_VALUES and number > rows / 2:
         raise DdbiasError(
             f"{where} has {number:,} different values in {rows:,} rows, so it looks like an image "
-            f"number and not like a {what}; name another column"
+            f"number and not like a {what}; {mend}"
         )
 
 

@@ -130,7 +130,8 @@ def _encode(
     if names is None:
         names = sorted({field[what] for part in fields.values() for field in part})
         where = f"the {what} of the images in {next(iter(splits.values()))[0]}"
-        check_few(what, len(names), sum(map(len, fields.values())), where)
+        mend = f"take it from another part of the path, or set {what}_names"
+        check_few(what, len(names), sum(map(len, fields.values())), where, mend)
     position = {str(name): number for number, name in enumerate(names)}
     codes = {}
     for split, part in fields.items():

@@ -1,8 +1,8 @@
 """Debiasing while a network is trained: what an evaluation trains, and with which loss.
 
 A kind is one module with a class ``Learner`` (see `ddbias.evaluation.debiased_training.learner`). All are trained by
-the one loop of `ddbias.learning.training`, with the batches, the augmentation and the schedule of plain training, some
-with Adam. None uses attributes.
+the one loop of `ddbias.learning.training`, with the batches and the augmentation of plain training; some with Adam at
+one rate, the others with its optimiser and schedule. None uses attributes.
 """
 
 from __future__ import annotations

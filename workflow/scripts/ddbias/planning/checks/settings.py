@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
-from ddbias.base import plugins
+from ddbias.base import lookup, plugins
 from ddbias.base.cell import NATURAL, WHOLE
 from ddbias.planning.checks import figures
 from ddbias.planning.checks.names import selections
 from ddbias.planning.sizes import smallest_class
+from ddbias.planning.study import FILE_FIELDS
 
 DC_PIECES = ("crop", "scale", "rotate")
 PSEUDO = ("clusters", "dbscan", "predicted")  # groups that a surrogate tells
@@ -48,20 +50,32 @@ def contradictions(config: Mapping) -> Iterator[str]:
             path, debiasing = f"evaluations.{name}.cutmix", settings["debiasing"]["kind"]
             yield f"{path} = {settings['cutmix']}: debiasing {debiasing} has a loss of its own; choose one of them"
         yield from _augment_errors(f"evaluations.{name}", settings)
-    yield from _braces(config["datasets"])
+    yield from _braces(config)
     for name, settings in config["debias"].items():
         yield from _debias_errors(f"debias.{name}", settings, config["surrogates"])
 
 
-def _braces(datasets: Mapping) -> Iterator[str]:
-    """Yield a line for every file of a data set that Snakemake would take for a pattern of its own."""
-    for (name, settings), section in itertools.product(datasets.items(), ("source", "bias")):
-        for option in plugins.find(section, settings[section]["kind"]).facts.get("files", []):
-            value = settings[section]
+def _braces(config: Mapping) -> Iterator[str]:
+    """Yield a line for every file of the user that Snakemake, which sees no folders, would take for a pattern."""
+    parts = [
+        (f"datasets.{name}.{section}", section, settings[section])
+        for (name, settings), section in itertools.product(config["datasets"].items(), ("source", "bias"))
+    ]
+    parts += [(f"distillers.{name}", "distiller", settings) for name, settings in config["distillers"].items()]
+    for path, section, settings in parts:
+        for option in plugins.find(section, settings["kind"]).facts.get("files", []):
+            value = settings
             for key in option.split("."):
                 value = (value or {}).get(key)
-            if set("{}") & set(value or ""):
-                yield f"datasets.{name}.{section}.{option} = {value}: Snakemake reads braces as a wildcard; rename it"
+            kept = value or ""
+            for field in FILE_FIELDS if section == "distiller" else ():
+                kept = kept.replace(f"{{{field}}}", "")
+            if set("{}") & set(kept) and not _is_folder(value, config["data"]):
+                yield f"{path}.{option} = {value}: Snakemake reads braces as a wildcard; rename it"
+
+
+def _is_folder(path: str, data: Mapping) -> bool:
+    return any((folder / path).is_dir() for folder in (Path(), *lookup.places(data)))
 
 
 def _augment_errors(path: str, settings: Mapping) -> Iterator[str]:

@@ -54,7 +54,7 @@ MARKED = (
 DIVERGED_NOTE = (
     f"{DIVERGED} diverged: networks behind the number have weights that are not finite and predict one class for every "
     "image, so it says little about the set; a calibration error leaves them out. Lower the learning rate of the "
-    "evaluation."
+    "evaluation or of its debiasing."
 )
 PAIRED = "Not paired: its cells have no distillation seed in common."
 
