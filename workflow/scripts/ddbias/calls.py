@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,8 +24,9 @@ from ddbias.base import groups, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
 from ddbias.data.distilled import DistilledSet
-from ddbias.data.split import Split, channel_statistics
+from ddbias.data.split import Split
 from ddbias.datasets import normalisation
+from ddbias.datasets.arrays import array, plain, split_of
 from ddbias.debias import estimation, surrogate
 from ddbias.debias.apply import formed, real_settings
 from ddbias.debias.real_side import RealSettings
@@ -201,7 +202,7 @@ def estimate_weights(
         given["debias"][kind]["surrogate"] = "surrogate"
     study = _checked(given, scale=scale, seed=seed, device=device, threads=threads, plugins=plug_ins)
     settings = study["debias"][kind]
-    split = _split(images, labels, attributes, pairing, normalise)
+    split = split_of(images, labels, attributes, pairing, normalise)
     with _told(progress), _prepared(device, threads) as where:
         if surrogate is None:
             found, log_density, told = real_settings(settings, split, None), None, {}
@@ -315,13 +316,13 @@ def distill(
     study = _checked(given, plugins=plug_ins, **asked)
     ipc, seed = study["ipc"], study["seed"]
     settings, architecture = study["distillers"][method], study["networks"]["network"] if "network" in takes else None
-    split = _split(images, labels, attributes, pairing, normalise, label_names)
+    split = split_of(images, labels, attributes, pairing, normalise, label_names)
     if isinstance(weights, Weights):
         debias, real = weights.settings, formed(weights.settings, weights.weights, weights.groups)
     elif weights is None:
         debias, real = {"kind": "uniform"}, RealSettings.plain(len(split))
     else:
-        numbers = _array(weights)
+        numbers = array(weights)
         if numbers.dtype.kind not in "iuf":
             raise DdbiasError(
                 f"the weights are {numbers.dtype}; give what estimate_weights returns, or a number for each image"
@@ -382,7 +383,7 @@ def _checked(given: Mapping, **values: object) -> dict:
     from ddbias.planning.config import ConfigErrors, complete, load_schema
 
     values["plugins"] = [str(path) for path in values["plugins"]]
-    given, values = _plain(given), _plain(values)
+    given, values = plain(given), plain(values)
     schema = load_schema(values["plugins"])
     more = {"ipc": {"$ref": "#/$defs/ipc"}, "seed": {"$ref": "#/$defs/seed"}}
     completed = complete(
@@ -394,97 +395,6 @@ def _checked(given: Mapping, **values: object) -> dict:
     for distiller in study["distillers"].values():
         distiller |= load.counted(distiller)
     return study
-
-
-def _plain(value: object) -> object:
-    """Return numbers of NumPy and torch as Python's, wherever they lie."""
-    if isinstance(value, Mapping):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, np.ndarray | torch.Tensor):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def _split(
-    images: ArrayLike | torch.Tensor,
-    labels: ArrayLike | torch.Tensor,
-    attributes: ArrayLike | None,
-    pairing: groups.Pairing,
-    normalise: normalisation.Normalisation,
-    label_names: Sequence[str] | None = None,
-) -> Split:
-    """Return arrays as the training split that the stages read."""
-    images = _array(images)
-    if images.dtype != np.uint8:
-        raise DdbiasError(f"the images are {images.dtype}; give pixels 0..255 as uint8")
-    shape = images.shape
-    images = images[:, None] if images.ndim == 3 else images
-    if images.ndim == 4 and images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3]:
-        raise DdbiasError(f"the images have the shape {shape}; give squares as (N, H, W, C), (N, C, H, W) or (N, H, W)")
-    images = np.ascontiguousarray(images)
-    labels = _numbers("labels", labels, len(images))
-    classes = int(labels.max()) + 1
-    empty = np.flatnonzero(np.bincount(labels) == 0)
-    if len(empty):
-        raise DdbiasError(f"no image has the label {empty[0]}; number the labels from 0 without a gap")
-    if isinstance(label_names, str):
-        raise DdbiasError(f"label_names is {label_names!r}; give a list of a name for each label")
-    names = [str(name) for name in label_names] if label_names is not None else [str(i) for i in range(classes)]
-    if len(names) != classes or classes < 2 or len(set(names)) < classes:
-        raise DdbiasError(
-            f"the labels are 0..{classes - 1}, with the names {', '.join(names)}; two or more, each with its own name"
-        )
-    known = None if attributes is None else _numbers("attributes", attributes, len(images))
-    kinds = None if known is None else int(known.max()) + 1
-    pairing = _pairing(pairing, classes, kinds)
-    normalise = _plain(normalise)
-    mean, std = normalisation.constants(normalise, normalisation.OWN, images)
-    own_mean, own_std = channel_statistics(images)
-    meta = {
-        "label_names": names,
-        "attribute_names": None if kinds is None else [str(i) for i in range(kinds)],
-        "pairing": pairing,
-        "mean": mean,
-        "std": std,
-        "own_mean": own_mean,
-        "own_std": own_std,
-    }
-    split = Split(images, labels, known, np.arange(len(images)), meta)
-    return replace(split, whitening=normalisation.whitening(normalise, split))
-
-
-def _pairing(pairing: groups.Pairing, classes: int, kinds: int | None) -> groups.Pairing:
-    """Return a pairing of labels with attributes, of which there are so many, after a look at it."""
-    if pairing is None or (isinstance(pairing, str) and pairing == groups.IDENTITY):
-        return pairing
-    partners = np.asarray(pairing)
-    if partners.shape != (classes,) or partners.dtype.kind not in "iu":
-        raise DdbiasError(f"the pairing is {pairing!r}; give the attribute of each of {classes} labels, or identity")
-    if partners.min() < 0 or (kinds is not None and partners.max() >= kinds):
-        last = "" if kinds is None else f" to {kinds - 1}"
-        raise DdbiasError(f"the pairing is {pairing!r}; attributes are numbered from 0{last}")
-    return partners.tolist()
-
-
-def _array(values: ArrayLike | torch.Tensor) -> np.ndarray:
-    if isinstance(values, torch.Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
-
-
-def _numbers(what: str, values: ArrayLike | torch.Tensor, count: int) -> np.ndarray:
-    values = _array(values)
-    if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0:
-        given = f"the {what} are {values.dtype} of shape {values.shape}"
-        raise DdbiasError(f"{given}; give each of the {count} images a whole number from 0")
-    if values.max() >= count:
-        raise DdbiasError(f"the {what} go up to {values.max()}, and there are {count} images; number them from 0")
-    return values.astype(np.int64)
 
 
 @contextmanager
