@@ -57,9 +57,10 @@ def test_what_is_no_study_at_all_is_said_readably(checkout, content, line):
 
 def test_a_damaged_file_is_said_by_its_job_in_one_line(checkout):
     """What can only be known while a job works is its last words, and the run ends with an error."""
-    (checkout / "train.parquet").write_bytes(b"not parquet")
+    for name in ("train.parquet", "test.parquet"):
+        (checkout / name).write_bytes(b"not parquet")
     study = yaml.safe_load((checkout / checkout.study()).read_text())
-    source = {"kind": "parquet", "train": "train.parquet", "test": "train.parquet"}
+    source = {"kind": "parquet", "train": "train.parquet", "test": "test.parquet"}
     study["datasets"]["digits_fg"]["source"] = source
     checkout.study(datasets=study["datasets"])
     status, output = checkout.run("tiny.yaml", "datasets")
