@@ -165,6 +165,7 @@ def test_own_data_in_ten_lines(checkout):
         "networks": {name: {"kind": "convnet", "width": 8} for name in study["networks"]},
     }
     study["grid"] = [entry | {"seeds": [0]} for entry in study["grid"]]
+    study["grid"][0]["distillers"] = ["dm"]
     study["distillers"]["dm"]["iterations"] = {"quick": 2}
     study["evaluations"]["convnet"] |= {"epochs": {"quick": 1}, "whole_steps": {"quick": 1}}
     write_own_images(checkout.folder)

@@ -151,7 +151,7 @@ def group_metrics(counts: np.ndarray, pairing: Pairing = IDENTITY) -> dict[str, 
     if counts.sum() == 0:
         raise ValueError("counts are all zero: no sample was tested")
     if pairing is not None and not isinstance(pairing, str):
-        partners = np.asarray(pairing)
+        partners = np.asarray(pairing)[: counts.shape[1]]
         if partners.shape != counts.shape[1:2] or not np.isin(partners, np.arange(len(counts))).all():
             raise ValueError(f"pairing must name one of {len(counts)} attributes for each of {counts.shape[1]} labels")
     hits, support = np.einsum("akk->ak", counts), counts.sum(2)
