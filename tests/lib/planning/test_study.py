@@ -536,6 +536,17 @@ def test_a_surrogate_is_needed_where_one_is_named(settings, needed):
     assert study.needs_surrogate("kde") == needed
 
 
+def test_a_folder_may_have_braces_in_its_name(tmp_path, monkeypatch):
+    """Snakemake sees none of them."""
+    monkeypatch.chdir(tmp_path)
+    study = changed(datasets__digits_fg__source={"kind": "image_folder", "train": "a{v2}", "test": "b"})
+    (tmp_path / "a{v2}").mkdir()
+    load(study)
+    (tmp_path / "a{v2}").rmdir()
+    with pytest.raises(ConfigErrors, match="Snakemake reads braces as a wildcard"):
+        load(study)
+
+
 def test_several_mistakes_are_one_line_each():
     lines = mistakes(grid__0__dataset="digit", grid__1__debias=["unifrm"])
     assert [line.split(" ")[0] for line in lines] == ["grid[0].dataset", "grid[1].debias[0]"]

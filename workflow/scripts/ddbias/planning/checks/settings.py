@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from ddbias.base import lookup, plugins
 from ddbias.base.cell import NATURAL, WHOLE
+from ddbias.base.errors import DdbiasError
 from ddbias.planning.checks import figures
 from ddbias.planning.checks.names import selections
 from ddbias.planning.sizes import smallest_class
@@ -75,7 +75,10 @@ def _braces(config: Mapping) -> Iterator[str]:
 
 
 def _is_folder(path: str, data: Mapping) -> bool:
-    return any((folder / path).is_dir() for folder in (Path(), *lookup.places(data)))
+    try:
+        return bool(lookup.find_folder(path, data))
+    except DdbiasError:
+        return False
 
 
 def _augment_errors(path: str, settings: Mapping) -> Iterator[str]:
