@@ -78,7 +78,7 @@ PLUGIN = {
                     "description": (
                         "Number of networks, each used for `updates_per_network` updates (DM; "
                         "20,000). { until: converged, at_most: N } stops when the matching loss on a fixed "
-                        "probe no longer falls, after the decay if there is one (docs/distillers.md)."
+                        "probe no longer changes, after the decay if there is one (docs/distillers.md)."
                     ),
                 },
                 "real_batch": {

@@ -48,7 +48,7 @@ AGAINST = (
     "minus {}: the difference to the row that differs in the debias only, seed by seed, ± half of its 95 % interval."
 )
 MARKED = (
-    f"{MARK} not converged: the loss of a distilled set behind the number was still falling when its iterations ended, "
+    f"{MARK} not converged: the loss of a distilled set behind the number still changed when its iterations ended, "
     "so more iterations would change it."
 )
 DIVERGED_NOTE = (
