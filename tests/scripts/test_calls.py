@@ -172,7 +172,7 @@ def test_a_call_gives_the_bits_of_the_files(few_digits, files, tmp_path, method,
 def test_the_example_of_the_page_runs(tmp_path):
     """With the arrays of examples/python_call.py, which is run as it is; the page's own lines do less work here."""
     page = (ROOT / "docs/python.md").read_text()
-    assert "`python examples/python_call.py my_set`" in page
+    assert "`.venv/bin/python examples/python_call.py my_set`" in page
     run = {"cwd": tmp_path, "capture_output": True, "text": True}
     script = [sys.executable, ROOT / "examples/python_call.py", "my_set"]
     done = subprocess.run(script, **run, env={**os.environ, "PYTHONPATH": str(ROOT / "workflow/scripts")})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 from ddbias.datasets.synthesis import synthesize_dataset
-from ddbias.planning.config import complete
+from ddbias.planning.load import load
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,8 +51,11 @@ def xrays(tmp_path):
 def test_worked_example_of_the_documentation(xrays, monkeypatch):
     monkeypatch.chdir(xrays)
     block, *_ = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/own-data.md").read_text(), re.MULTILINE | re.DOTALL)
-    config = yaml.safe_load((ROOT / "config.yaml").read_text()) | yaml.safe_load(block)
-    dataset = complete(config)["datasets"]["xrays"]
+    config = yaml.safe_load((ROOT / "studies/own_data.yaml").read_text()) | yaml.safe_load(block)
+    for figure in config["figures"].values():  # what the page says about the rest of the study
+        figure["dataset"] = "xrays"
+    config["networks"]["convnet"]["depth"] = 4
+    dataset = load(config).config["datasets"]["xrays"]
     train, test = synthesize_dataset(ratio=None, data={}, **dataset)
     assert train.shape == (1, 64, 64)
     assert train.meta["attribute_names"] == ["A", "B"]
