@@ -1,8 +1,9 @@
 """ZCA whitening: images whose values are uncorrelated and still look like images, for networks (``normalise: zca``).
 
-With the mean m and the covariance ``U diag(s) U^T`` (over N - 1) of the flattened training images, normalised per
-channel, it is ``(x - m) W`` with ``W = U diag((s + eps)^-1/2) U^T``. MTT (arXiv 2203.11932) does so before everything
-else, with this eps. W is symmetric and has an inverse, so that images can be stored as pixels all the same.
+With the mean m and the covariance ``U diag(s) U^T`` (over N - 1) of the flattened training images, pixels in 0..1, it is
+``(x - m) W`` with ``W = U diag((s + eps)^-1/2) U^T``. MTT (arXiv 2203.11932) does so instead of a normalisation per
+channel, with this eps, which regularises less if pixels have been divided by their deviation. W is symmetric and has an
+inverse, so that images can be stored as pixels all the same.
 
 Cost: the covariance, N * D^2 for images of D values, and its eigenvectors, D^3: a minute for 60,000 of 32x32
 RGB on one core. Afterwards D^2 an image, .3 ms there.
@@ -25,7 +26,7 @@ MOST_VALUES = 4096  # of an image: the matrix is stored with each split
 
 @dataclass(frozen=True, eq=False)
 class Whitening:
-    """A ZCA transform of images that are normalised per channel.
+    """A ZCA transform of images.
 
     Attributes
     ----------
@@ -40,7 +41,7 @@ class Whitening:
 
     @classmethod
     def of(cls, parts: Iterable[torch.Tensor]) -> Whitening:
-        """Return the transform of images that come in parts (B, C, H, W), normalised per channel.
+        """Return the transform of images that come in parts (B, C, H, W).
 
         Raises
         ------
@@ -62,7 +63,7 @@ class Whitening:
         return cls(mean.float(), ((matrix + matrix.T) / 2).float())
 
     def apply(self, images: torch.Tensor) -> torch.Tensor:
-        """Return normalised images (B, C, H, W) whitened."""
+        """Return images (B, C, H, W) whitened."""
         mean, matrix = self._on(images.device, "matrix")
         return ((images.flatten(1) - mean) @ matrix).view_as(images)
 

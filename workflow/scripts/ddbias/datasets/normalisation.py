@@ -31,7 +31,7 @@ def constants(
     Parameters
     ----------
     asked : "own", "none", "zca", (mean, std) or None
-        The setting of the data set; None takes `published`, "zca" what is whitened then, the own ones.
+        The setting of the data set; None takes `published`. "zca" whitens pixels as they are, like "none" here.
     published : "own", "none" or (mean, std)
         Where it has constants for another number of channels than the images have, their own statistics are taken.
     images : ndarray of uint8, shape (N, C, H, W)
@@ -51,9 +51,9 @@ def constants(
     ([0.0], [1.0])
     """
     channels, chosen = images.shape[1], published if asked is None else asked
-    if chosen in (OWN, ZCA):
+    if chosen == OWN:
         return channel_statistics(images)
-    if chosen == NONE:
+    if chosen in (NONE, ZCA):
         return [0.0] * channels, [1.0] * channels
     if not isinstance(chosen, list | tuple) or len(chosen) != 2:
         raise DdbiasError(f"normalise is {chosen!r}; it must be own, none, zca or [mean, std] of pixels in 0..1")
