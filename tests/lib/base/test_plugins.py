@@ -169,7 +169,7 @@ def selector(option):
          "distiller 'a b' must have a name of letters, digits and underscores"),
         ("PLUGIN = {'distiller': {'a': {'option': {}}}}\n",
          "plug-in mine.py: distiller 'a' has the unknown key 'option'; known: description, use, like, required, "
-         "options, files, seconds, seconds_fast, seconds_once, megabytes. Did you mean 'options'?"),
+         "options, files, seconds, seconds_fast, seconds_once, updates, megabytes. Did you mean 'options'?"),
         ("PLUGIN = {'distiller': {'a': {'required': 'x'}}}\n", "must have a list under 'required', not 'x'"),
         ("PLUGIN = {'distiller': {'a': {'required': ['x']}}}\n", "requires 'x', which is none of its options: none"),
         ("PLUGIN = {'distiller': {'a': {'options': {'kind': {}}}}}\n",

@@ -176,3 +176,14 @@ def test_workers_have_one_thread_each_and_keep_the_order():
     assert torch.get_num_threads() == 2
     with pytest.raises(ZeroDivisionError):
         spread(lambda item: 1 // item, [1, 0], CPU)
+
+
+def test_batch_norm_that_keeps_its_statistics_lets_a_batch_be_cut():
+    model, pixels = network(norm="batch"), images(100)
+    whole = frozen(model.train(), "exact")
+    assert whole.depends_on_batch
+    torch.testing.assert_close(whole(pixels), model.embed(pixels), rtol=0, atol=0)
+    cut = frozen(model.eval(), "exact")
+    assert not cut.depends_on_batch
+    torch.testing.assert_close(cut(pixels), model.embed(pixels))
+    torch.testing.assert_close(slope(cut.with_gradient, pixels), slope(model.embed, pixels))

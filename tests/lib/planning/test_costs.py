@@ -96,6 +96,10 @@ def test_every_stage_takes_more_for_more_work():
     guides = {"pool": {"kind": "classifiers", "network": "convnet", "epochs": 2}}
     guided = small(dm={"guidance": {"kind": "clom", "models": ["pool"], "loss": "ce"}}, models=guides)
     assert one(guided, "distill").seconds > one(plan, "distill").seconds
+    cosine = {"guidance": {"kind": "clom", "models": ["pool"], "loss": "cos", "real_batch": 8196}}
+    embeds = small(dm=cosine, models=guides)
+    assert one(embeds, "distill").seconds > 2 * one(guided, "distill").seconds  # 8,196 real images a step
+    assert one(embeds, "distill").memory_mb > one(guided, "distill").memory_mb
     assert one(small(evaluation={"epochs": 200}), "evaluate").seconds > 1.5 * one(plan, "evaluate").seconds
     debiased = small(evaluation={"debiasing": "lff"})
     assert one(debiased, "evaluate").seconds > 2 * one(plan, "evaluate").seconds

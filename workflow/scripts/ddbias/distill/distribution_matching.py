@@ -49,6 +49,7 @@ PLUGIN = {
             "required": ["network"],
             # Drawing a network, augmenting class by class, and passes: of a real image that is embedded, of a synthetic
             # one that is moved. The probe embeds 512 real images of a class once, the synthetic ones a hundred times.
+            "updates": "updates_per_network",
             "seconds": (
                 "0.02 + (0.0005 + 0.0015 * image_mb) * classes * (1 + updates_per_network)"
                 " + network * classes * (0.37 * real_batch + 1.08 * updates_per_network * ipc + warm_up * ipc)"

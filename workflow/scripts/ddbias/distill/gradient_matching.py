@@ -49,6 +49,7 @@ PLUGIN = {
             "required": ["network"],
             # An iteration's updates, and between two of them the training of the network; null stands for what `LOOPS`
             # says. The probe, the matching of 32 to 96 updates, is left out.
+            "updates": "outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100)",
             "seconds": (
                 "(outer_loop or at(ipc, 1, 1, 2, 5, 10, 10, 20, 20, 30, 30, 40, 40, 50, 50, 51, 100))"
                 " * (0.008 * classes + network * classes * (real_batch + 4 * ipc))"

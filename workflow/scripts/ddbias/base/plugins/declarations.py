@@ -44,8 +44,10 @@ FACTS = {
     "network": {"fixed": dict, "counts": list},
     "surrogate": {"gives": list, "passes": float},
     "debias": {"reads": list, "tries": str, "seconds": str, "megabytes": str},
-    "distiller": {"files": list, "seconds": str, "seconds_fast": str, "seconds_once": str, "megabytes": str},
-    "guidance": {"seconds": str},
+    "distiller": {
+        **{"files": list, "seconds": str, "seconds_fast": str, "seconds_once": str, "updates": str, "megabytes": str}
+    },
+    "guidance": {"seconds": str, "megabytes": str},
     "debiasing": {"passes": float},
     "figure": {"files": list, "whole": bool, "split": bool, "kernels": bool},
 }
@@ -53,7 +55,7 @@ FACTS = {
 GIVEN = {
     "debias": ("train", "classes", "dimensions"),
     "distiller": ("network", "image_mb", "features", "train", "classes", "ipc"),
-    "guidance": ("network", "classes", "ipc"),
+    "guidance": ("network", "image_mb", "classes", "ipc"),
 }
 KEYS = ("description", "use", "like", "required", "options")
 LEARNER_OPTIONS = ("iterations", "init")  # what the loop around every learner reads
@@ -99,7 +101,7 @@ class Plugin:
             ``predictions``, ``excluded``.
         ``tries``
             Of a debias: how many candidates it offers for a trial that it wants; a formula.
-        ``seconds``, ``passes``, ``megabytes``, ``counts``
+        ``seconds``, ``updates``, ``passes``, ``megabytes``, ``counts``
             What it costs, see docs/extending.md; ``ddbias.planning.costs`` reads them.
     built_in : bool
     """

@@ -18,11 +18,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch.nn.functional import cosine_similarity, cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from ddbias.base.errors import DdbiasError, unknown
 from ddbias.base.seeding import stream
 from ddbias.data.split import Split
+from ddbias.distill.precision.frozen import ExactEmbedding
 from ddbias.distill.pretraining import open_member
 from ddbias.learning import networks
 
@@ -33,7 +34,10 @@ PLUGIN = {
                 "A frozen model's loss on the synthetic images is added to the matching loss (CLoM, arXiv 2310.03295)."
             ),
             "required": ["models"],
-            "seconds": "network * classes * ipc",
+            "seconds": "network * (classes * ipc + (real_batch / 3 if loss == 'cos' else 0))",
+            "megabytes": (
+                "image_mb * (classes * ipc + 64) + (0.00003 * classes * ipc * real_batch if loss == 'cos' else 0)"
+            ),
             "options": {
                 "models": {
                     "$ref": "#/$defs/names",
@@ -97,7 +101,7 @@ def cosine_loss(
     Tensor
         A scalar; ``D[i, j] = 1 - cos(synthetic[i], real[j])``, ``M[i, j] = 1`` where the labels are equal.
     """
-    distances = 1 - cosine_similarity(synthetic[:, None], real[None], dim=2)
+    distances = 1 - normalize(synthetic) @ normalize(real).T
     same = synthetic_labels[:, None] == real_labels[None]
     return (distances * same).sum() / distances.sum()
 
@@ -166,8 +170,7 @@ class Guidance:
             loss = cross_entropy(network(images), self.labels)
         else:
             real, labels = self._real(generator)
-            with torch.no_grad():
-                target = network.embed(real)
+            target = ExactEmbedding(network, self.device)(real)  # in parts: thousands of images
             loss = cosine_loss(network.embed(images), self.labels, target, labels)
         loss = self.settings["alpha"] * loss
         (gradient,) = torch.autograd.grad(loss, images)

@@ -64,7 +64,7 @@ class ExactGradients:
         labels : Tensor of int64, shape (B,)
         share : Tensor of float32, shape (B,)
         """
-        size = len(images) if _shares_statistics(self.network) else compiling.together(images)
+        size = len(images) if compiling.shares_statistics(self.network) else compiling.together(images)
         parts = zip(images.split(size), labels.split(size), share.split(size), strict=True)
         return summed(spread(lambda part: self._gradients(*part, create_graph=False), parts, images.device))
 
@@ -241,11 +241,6 @@ class ClassByClass:
         """Return the gradient of the weighted mean loss of the real images of a target."""
         images = self.augment(real[target.images], seed)
         return self.gradients.real(images, _labels(images, target.label), target.share)
-
-
-def _shares_statistics(network: nn.Module) -> bool:
-    """Tell whether batch norm takes the statistics of the batch, so that a batch must not be split."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in network.modules())
 
 
 def _labels(images: torch.Tensor, label: int) -> torch.Tensor:

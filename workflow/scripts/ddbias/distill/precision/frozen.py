@@ -29,7 +29,7 @@ def embedding_for(
     Parameters
     ----------
     network : Module
-        On `device`. Its parameters may change (in place) where `refresh` follows.
+        On `device`, in the mode it will be used in. Its parameters may change (in place) where `refresh` follows.
     shape : tuple of int
         Channels, height and width of the images.
     device : device
@@ -66,12 +66,12 @@ class ExactEmbedding:
     Attributes
     ----------
     depends_on_batch : bool
-        An image's embedding depends on the images beside it (batch norm), so a batch is never split.
+        An image's embedding depends on the images beside it (batch norm in training), so a batch is never split.
     """
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self.network, self.device = network, device
-        self.depends_on_batch = compiling.has_batch_norm(network)
+        self.depends_on_batch = compiling.shares_statistics(network)
         self._embed = network.embed
 
     def refresh(self) -> None:

@@ -61,7 +61,7 @@ def network_obstacle(network: nn.Module, device: torch.device) -> str | None:
 
 def copy_obstacle(network: nn.Module) -> str | None:
     """Return why a copy of `network` as a function of its parameters and images would not be the same, or None."""
-    # An image's embedding then depends on its batch, so micro-batches would change it.
+    # In training an image's embedding then depends on its batch, so micro-batches would change it.
     if has_batch_norm(network):
         return "the network has batch norm"
     # Its copy would drop in predictions, too.
@@ -76,8 +76,13 @@ def _dropped(module: nn.Module) -> float:
 
 
 def has_batch_norm(network: nn.Module) -> bool:
-    """Tell whether an image's embedding depends on its batch."""
+    """Tell whether a network has batch norm, in whatever mode it is now."""
     return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules())
+
+
+def shares_statistics(network: nn.Module) -> bool:
+    """Tell whether batch norm takes the statistics of the batch, in the mode it is in, so that none may be split."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in network.modules())
 
 
 def captures(device: torch.device) -> bool:

@@ -192,9 +192,13 @@ def _distilled(of: _Of, distiller: str, ipc: str) -> tuple[float, float]:
         each, of.measured = formula.value(GUESS, own) or 1.0, False
     guidance = settings.get("guidance") or {}
     if guidance:
-        slowest = max(of.network(pools[pool]["network"]).seconds for pool in guidance["models"])
-        guided = plugins.find("guidance", guidance["kind"]).facts.get("seconds", "0")
-        each += formula.value(guided, {**given, "network": slowest}) or 0
+        guides = [of.network(pools[pool]["network"]) for pool in guidance["models"]]
+        largest = {"network": max(one.seconds for one in guides), "image_mb": max(one.image_mb for one in guides)}
+        declared = plugins.find("guidance", guidance["kind"]).facts
+        its = {name: given[name] for name in ("classes", "ipc")} | dict(guidance) | largest
+        updates = formula.value(facts.get("updates", "1"), own) or 1
+        each += updates * (formula.value(declared.get("seconds", "0"), its) or 0)
+        memory += formula.value(declared.get("megabytes", "0"), its) or 0
     iterations = settings.get("iterations", 0) * (CONVERGED if settings.get("until") == "converged" else 1)
     return iterations * each + once + OPEN_SECONDS * size.train, of.mb(size.train) + memory
 
