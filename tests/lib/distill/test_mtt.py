@@ -625,9 +625,15 @@ def test_starts_are_in_a_window_that_grows(split, pool, monkeypatch):
     """As DATM's: uniform from min_start, its end grows evenly from first_max_start to max_start."""
     method = distiller(split, pool, max_start=3, min_start=1, first_max_start=2, growth=100)
     starts = []
-    monkeypatch.setattr(method, "_parameters", lambda member, epoch: starts.append(epoch) or [torch.randn(2)])
-    for step in range(200):
-        method.segment(step)
+
+    def read(member, epoch):
+        starts.append(epoch)
+        return {name: torch.randn(2) for name in method.names}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mtt.Member, "state", read)
+        for step in range(200):
+            method.segment(step)
     assert starts[1::2] == [epoch + 2 for epoch in starts[::2]]
     assert set(starts[:200:2]) == {1}
     assert 30 < starts[200::2].count(1) < 70

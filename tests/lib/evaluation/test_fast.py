@@ -97,7 +97,6 @@ def test_micro_batches_are_as_full_as_can_be(counts, size):
         (small, {"kind": "lff"}, "c++", "debiasing lff has a loss of its own"),
         (lambda: small().to("meta"), PLAIN, "c++", "networks are not compiled for training on a GPU"),
         (lambda: small(norm="batch"), PLAIN, "c++", "the network has batch norm"),
-        (lambda: nn.Sequential(small(), nn.Dropout()), PLAIN, "c++", "the network has dropout"),
         (small, PLAIN, None, "there is no C++ compiler"),
     ],
 )

@@ -10,7 +10,7 @@ from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.debias import surrogate
 from ddbias.debias.real_side import RealSettings
-from ddbias.distill import engine, pretraining
+from ddbias.distill import engine, mtt, pretraining
 from ddbias.evaluation import protocol
 from ddbias.evaluation.fast import fast_network
 from ddbias.learning import networks
@@ -37,6 +37,7 @@ PLUGIN = {
         "vit": {"use": "ViT", "options": {"dropout": {"type": "number", "default": 0.0}}},
         "bn": {"use": "Norms"},
         "lazy": {"use": "Lazy"},
+        "frozen": {"use": "Frozen"},
     }
 }
 
@@ -78,6 +79,22 @@ class Norms(Network):
         maps = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.PReLU(), nn.Dropout(0.2))
         maps.extend([nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.BatchNorm1d(32)])
         super().__init__(maps, 32, classes)
+
+
+class Frozen(Network):
+    def __init__(self, channels, size, classes):
+        first = nn.Conv2d(channels, 8, 4, 4).requires_grad_(False)
+        super().__init__(nn.Sequential(first, nn.ReLU(), nn.Flatten(), Scale(8 * (size // 4) ** 2)), 32, classes)
+
+
+class Scale(nn.Module):
+    def __init__(self, values):
+        super().__init__()
+        self.linear = nn.Linear(values, 32)
+        self.register_buffer("drawn", torch.rand(values), persistent=False)
+
+    def forward(self, maps):
+        return torch.relu(self.linear(maps * self.drawn))
 
 
 class Lazy(Network):
@@ -216,6 +233,36 @@ def test_mtt_follows_its_experts(split, network, tmp_path):
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-4 * found[0].abs().max().item())
 
 
+def test_the_steps_of_mtt_are_taken_with_what_each_expert_has_frozen(split, tmp_path, fast_machine, multiply_in):
+    """Parameters without a gradient and buffers that are not persistent are drawn with the expert's seed."""
+    multiply_in(torch.bfloat16)
+    settings = {"epochs": 2, "batch_size": 8, "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0}
+    settings |= {"augment": "none", "seed": 0, "drops": []}
+    files, trained = [], []
+    for member in range(2):
+        how = {"network": {"kind": "frozen"}, "settings": settings, "member": member}
+        snapshots = pretraining.train_member(split, weights=None, device=CPU, checkpoint=Checkpoint(None), **how)
+        files.append(tmp_path / f"member{member}")
+        pretraining.save_member(files[-1], snapshots, split, provenance={}, **how)
+        read = values(pretraining.last_network(files[-1], split, "pool"))
+        assert same(read, {name.removeprefix("2."): t for name, t in snapshots.items() if name.startswith("2.")})
+        trained.append(read)
+    names = ("body.0.weight", "body.0.bias", "body.3.drawn")
+    assert not any(torch.equal(trained[0][name], trained[1][name]) for name in names)
+    images, _ = split.tensors()
+    for precision in ("exact", "fast"):
+        method = mtt.Distiller(
+            split, settings=distiller("mtt", models="pool"), network=None, images=split.scaled(images[:4]), seed=0,
+            device=CPU, precision=precision, models={"pool": files},
+        )  # fmt: skip
+        seen = []
+        for step in range(2):
+            method.step(step, None, None)
+            buffers = dict(method.step_gradient.network.named_buffers())
+            seen += [i for i in range(2) if all(buffers[n].equal(trained[i][n].to(buffers[n].dtype)) for n in names)]
+        assert sorted(seen) == [0, 1]
+
+
 @every_kind
 def test_it_is_a_surrogate(split, network, tmp_path):
     settings = {"kind": "cross_entropy", "epochs": 1, "steps": 2, "batch_size": 8, "learning_rate": 0.1}
@@ -247,6 +294,37 @@ def fast_machine(monkeypatch):
     """As on a machine that can compile, compiled by nothing."""
     monkeypatch.setattr(compiling.devices, "machine_obstacle", lambda device: None)
     monkeypatch.setattr(compiling, "compiled", lambda function: function)
+
+
+DRAWS = (  # stochastic depth of whole batches, dropout by function, and layers that could draw and do not
+    ("x if not self.training or torch.rand(()) > 0.01 else 0 * x", True),
+    ("nn.functional.dropout(x, 0.01, self.training)", True),
+    ("nn.functional.dropout(x, 0.0, self.training)", False),
+    ("nn.functional.rrelu(x, training=self.training)", True),
+    ("x.relu()", False),
+)
+
+
+@pytest.mark.parametrize(("expression", "random"), DRAWS)
+def test_fast_refuses_whatever_is_random_in_training(plugin, split, fast_machine, log_lines, expression, random):
+    code = f"""
+PLUGIN = {{"network": {{"path": {{"use": "Path"}}}}}}
+
+
+class Random(nn.Module):
+    def forward(self, x):
+        return {expression}
+
+
+class Path(Network):
+    def __init__(self, channels, size, classes):
+        super().__init__(nn.Sequential(nn.Conv2d(channels, 4, 4, 4), Random(), nn.Flatten()), 16, classes)
+"""
+    plugin.write_text(HEAD + code)
+    plugins.use([plugin])
+    made = fast_network(build({"kind": "path"}), split, count=16, batch_size=8, debiasing={"kind": "none"})
+    assert (made is None) == random
+    assert any("random in training" in line for line in log_lines) == random
 
 
 def test_fast_computes_attention_in_bfloat16_and_refuses_dropout(split, fast_machine, multiply_in):

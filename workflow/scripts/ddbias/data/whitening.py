@@ -1,7 +1,7 @@
 """ZCA whitening: images whose values are uncorrelated and still look like images, for networks (``normalise: zca``).
 
-With the mean m and the covariance ``U diag(s) U^T`` (over N - 1) of the flattened training images, pixels in 0..1, it is
-``(x - m) W`` with ``W = U diag((s + eps)^-1/2) U^T``. MTT (arXiv 2203.11932) does so instead of a normalisation per
+With the mean m and the covariance ``U diag(s) U^T`` (over N - 1) of the flattened training images, pixels in 0..1, it
+is ``(x - m) W`` with ``W = U diag((s + eps)^-1/2) U^T``. MTT (arXiv 2203.11932) does so instead of a normalisation per
 channel, with this eps, which regularises less if pixels have been divided by their deviation. W is symmetric and has an
 inverse, so that images can be stored as pixels all the same.
 

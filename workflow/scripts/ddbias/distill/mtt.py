@@ -353,7 +353,9 @@ class Distiller(Learner):
         first, end = self.window(step)
         epoch = first + int(torch.randint(end - first, (), generator=stream(self.seed, "start", step)))
         member = self.members[int(chosen)]
-        start, target = (self._parameters(member, e) for e in (epoch, epoch + self.settings["expert_epochs"]))
+        states = [member.state(e) for e in (epoch, epoch + self.settings["expert_epochs"])]
+        self._take_buffers(states[0])
+        start, target = ([state[name] for name in self.names] for state in states)
         if not squared_distance(start, target) > 0:
             raise DdbiasError(f"{member.path} does not move after epoch {epoch}; raise the learning rate of the pool")
         return start, target
@@ -364,9 +366,14 @@ class Distiller(Learner):
         grown = 1 if least == most else min(1, step / self.settings["growth"])
         return self.settings["min_start"], least + int((most - least) * grown)
 
-    def _parameters(self, member: Member, epoch: int) -> list[torch.Tensor]:
-        state = member.state(epoch)
-        return [state[name] for name in self.names]
+    @torch.no_grad()
+    def _take_buffers(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Give the network, and its copy for the steps, the expert's buffers, which a network of yours may draw."""
+        for name, buffer in self.network.named_buffers():
+            buffer.copy_(state[name])
+        if self.step_gradient.network is not self.network:
+            for copied, buffer in zip(self.step_gradient.network.buffers(), self.network.buffers(), strict=True):
+                copied.copy_(buffer)
 
     def after(self, step: int) -> None:
         """Move the step size and the soft labels."""

@@ -45,7 +45,12 @@ FACTS = {
     "surrogate": {"gives": list, "passes": float},
     "debias": {"reads": list, "tries": str, "seconds": str, "megabytes": str},
     "distiller": {
-        **{"files": list, "seconds": str, "seconds_fast": str, "seconds_once": str, "updates": str, "megabytes": str}
+        "files": list,
+        "seconds": str,
+        "seconds_fast": str,
+        "seconds_once": str,
+        "updates": str,
+        "megabytes": str,
     },
     "guidance": {"seconds": str, "megabytes": str},
     "debiasing": {"passes": float},

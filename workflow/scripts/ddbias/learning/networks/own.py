@@ -7,6 +7,7 @@ set to a named stream, and copying its values.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -17,7 +18,7 @@ from ddbias.base.plugins.given import need
 from ddbias.base.seeding import global_stream
 
 PARTS = ("embed", "embedding_size", "head")  # of a `layers.Network`, which others than the evaluation need
-_CONSTRUCTOR = "_ddbias_constructor"
+_CONSTRUCTOR, _RANDOM = "_ddbias_constructor", "_ddbias_random"
 
 
 def build(plugin: Plugin, constructor: Callable[[], nn.Module], shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -50,7 +51,13 @@ def build(plugin: Plugin, constructor: Callable[[], nn.Module], shape: tuple[int
 
     network = make(0)
     setattr(network, _CONSTRUCTOR, make)
+    setattr(network, _RANDOM, _draws(network, shape))
     return network
+
+
+def is_random(network: nn.Module) -> bool:
+    """Tell whether `build` made the network and it draws random numbers in training, as dropout does."""
+    return getattr(network, _RANDOM, False)
 
 
 def is_own(network: nn.Module) -> bool:
@@ -72,12 +79,24 @@ def _tensors(network: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _fix(network: nn.Module) -> None:
-    """Make buffers of parameters without a gradient, as a table of positions is: nothing shall move or match them."""
+    """Make buffers of parameters without a gradient, as a table of positions is: nothing shall move or match them.
+
+    All buffers are saved with the network: they may be drawn, so that another seed's would make another network.
+    """
     for module in network.modules():
+        module._non_persistent_buffers_set.clear()
         for name, parameter in list(module.named_parameters(recurse=False)):
             if not parameter.requires_grad:
                 delattr(module, name)
                 module.register_buffer(name, parameter.detach())
+
+
+def _draws(network: nn.Module, shape: tuple[int, int, int]) -> bool:
+    """Tell whether a pass in training draws from torch's generator; layers of all kinds do, under any name."""
+    with global_stream(0, "training"), torch.no_grad():
+        before = torch.get_rng_state()
+        copy.deepcopy(network).train()(torch.zeros(2, *shape))  # of a copy: batch norm counts its passes
+        return not torch.equal(torch.get_rng_state(), before)
 
 
 def _look(plugin: Plugin, network: nn.Module, shape: tuple[int, int, int], classes: int) -> None:

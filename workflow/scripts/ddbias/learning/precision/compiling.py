@@ -27,6 +27,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from ddbias.base.log import logger
 from ddbias.learning import device as devices
+from ddbias.learning.networks import own
 from ddbias.learning.networks.group_norm import GroupNorm
 
 Way = TypeVar("Way")
@@ -35,8 +36,8 @@ MICRO_BATCH = 32
 CAPTURED_IMAGES = 4096  # most images of one batch on a GPU; by arithmetic, not measured, about 1 MB each with gradients
 SHAPES = 32  # for which a function is compiled; of more, torch would run those that are new uncompiled
 CAPTURED_CALLS = 3  # the first run of a captured function warms up, the second is recorded, the third is replayed
-LEAST_COSINE = 0.95  # of what a network gives fast and exactly
-LEAST_COSINE_EXACT = 0.999999  # of what it gives with the same kernels in a graph
+MOST_APART = 0.3  # distance of what a network gives fast and exactly, relative to the latter; a cosine of .95
+MOST_APART_EXACT = 0.001  # of what it gives with the same kernels in a graph
 
 
 class ReshapedPooling(nn.Module):
@@ -64,15 +65,8 @@ def copy_obstacle(network: nn.Module) -> str | None:
     # In training an image's embedding then depends on its batch, so micro-batches would change it.
     if has_batch_norm(network):
         return "the network has batch norm"
-    # Its copy would drop in predictions, too.
-    return "the network has dropout" if any(map(_dropped, network.modules())) else None
-
-
-def _dropped(module: nn.Module) -> float:
-    """Return the share of values that a layer drops in training."""
-    if isinstance(module, nn.modules.dropout._DropoutNd):
-        return module.p
-    return module.dropout if isinstance(module, nn.MultiheadAttention) else 0
+    # Its copy is in evaluation mode, which drops nothing.
+    return "the network is random in training, as with dropout" if own.is_random(network) else None
 
 
 def has_batch_norm(network: nn.Module) -> bool:
@@ -103,7 +97,7 @@ def fast_or_exact(
     obstacle: str | None,
     instead: str,
     calls: int = 1,
-    least: float = LEAST_COSINE,
+    most: float = MOST_APART,
     what: str = "precision fast",
 ) -> Way:
     """Return the fast implementation if its results agree with the exact one's; else log this and return the exact.
@@ -124,14 +118,14 @@ def fast_or_exact(
         What happens then, for the log.
     calls : int
         How often the fast way is tried, the last one being judged: `CAPTURED_CALLS` where graphs are captured.
-    least : float
-        Least cosine between the results of the two ways.
+    most : float
+        Largest distance between the results of the two ways, relative to the exact one.
     what : str
         What is tried, for the log.
     """
     if not obstacle:
         made = fast()
-        obstacle = _reject_reason(lambda: probe(made), lambda: probe(exact), calls, least)
+        obstacle = _reject_reason(lambda: probe(made), lambda: probe(exact), calls, most)
         if not obstacle:
             return made
     logger.info("%s: %s, so %s", what, obstacle, instead)
@@ -146,13 +140,13 @@ def same_in_graphs(plain: Way, graphs: Callable[[], Way], probe: Callable[[Way],
         probe,
         obstacle=None,
         instead="kernels are started one by one",
-        least=LEAST_COSINE_EXACT,
+        most=MOST_APART_EXACT,
         what="CUDA graphs",
     )
 
 
 def _reject_reason(
-    fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequence[torch.Tensor]], calls: int, least: float
+    fast: Callable[[], Sequence[torch.Tensor]], exact: Callable[[], Sequence[torch.Tensor]], calls: int, most: float
 ) -> str | None:
     """Return why the fast result is unusable, or None; computed last."""
     from torch._dynamo.exc import TorchDynamoException
@@ -162,10 +156,7 @@ def _reject_reason(
         for _ in range(calls):
             given = list(fast())
         # Compared in here, because a GPU reports what failed when somebody waits for it.
-        alike = [
-            torch.cosine_similarity(a.flatten(), b.flatten(), dim=0).item() >= least
-            for a, b in zip(wanted, given, strict=True)
-        ]
+        alike = [bool((b - a).norm() <= most * a.norm()) for a, b in zip(wanted, given, strict=True)]
     except TorchDynamoException:
         return "torch cannot compile this network"
     except torch.OutOfMemoryError:
@@ -180,7 +171,7 @@ def rounded_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     rounded = copy.deepcopy(network)
     for parent in list(rounded.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.AvgPool2d) and (child.kernel_size, child.stride, child.padding) == (2, 2, 0):
+            if isinstance(child, nn.AvgPool2d) and _halves(child):
                 setattr(parent, name, ReshapedPooling())
             elif isinstance(child, GroupNorm) and (dtype != torch.float32 or child.weight.device.type == "cpu"):
                 # The compiler spells torch's own out and fuses it; on a CPU `vmap` knows no memory formats.
@@ -190,6 +181,11 @@ def rounded_copy(network: nn.Module, dtype: torch.dtype) -> nn.Module:
                 # for one channel, the gradient of its weights took a fifth of a training step.
                 child.padding_mode = "constant"
     return rounded.eval().to(dtype, memory_format=torch.channels_last)
+
+
+def _halves(layer: nn.AvgPool2d) -> bool:
+    same = (layer.kernel_size, layer.stride, layer.padding, layer.ceil_mode, layer.divisor_override)
+    return same == (2, 2, 0, False, None)
 
 
 def _pads_more_than_it_sees(layer: nn.Conv2d) -> bool:
