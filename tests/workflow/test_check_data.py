@@ -82,3 +82,13 @@ def test_a_changed_image_makes_its_data_set_again(checkout, xrays):
     picture = next((xrays / "xrays/train/healthy").iterdir())
     Image.new("RGB", (40, 40)).save(picture)
     assert checkout.planned("tiny.yaml", "datasets")["synthesize_dataset"] == 1
+    train = xrays / "xrays/train"
+    train.rename(xrays / "away")  # a drive that is not there today
+    status, output = checkout.run("tiny.yaml", "datasets")
+    assert status != 0
+    (line,) = [line for line in output.splitlines() if "is not found" in line]
+    assert line.startswith(f"ddbias: {train} is not found")
+    assert "Traceback" not in output
+    assert (checkout / "results/tiny/quick/data/xrays/natural/train.arrow").exists()
+    status, output = checkout.run("tiny.yaml", "datasets", "--rerun-triggers", "mtime")
+    assert status == 0, output

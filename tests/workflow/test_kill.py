@@ -150,6 +150,22 @@ def test_a_stopped_snakemake_lets_its_job_finish(running):
     assert not (checkout / RESULTS / FOLDER.replace("distilled", "evaluations")).exists()  # what would come next
 
 
+def test_an_edit_of_the_study_waits_for_the_next_run(running, undisturbed):
+    """Jobs that start after it have the settings that they are recorded with."""
+    checkout, process = running
+    study = (checkout / "long.yaml").read_text()
+    edited = yaml.safe_load(study)
+    edited["evaluations"]["convnet"]["epochs"]["quick"] = 2
+    checkout.study("long.yaml", **edited)
+    status, output = checkout.finish(process)
+    assert status == 0, output
+    for path in SAME:
+        assert (checkout / RESULTS / path).read_bytes() == undisturbed[path], path
+    assert checkout.planned("long.yaml", "tables")["evaluate"] == 1
+    (checkout / "long.yaml").write_text(study)
+    assert checkout.planned("long.yaml", "tables") == {}
+
+
 def test_interrupt_ends_the_jobs_and_keeps_the_state(running):
     checkout, process = running
     os.killpg(process.pid, signal.SIGINT)  # Ctrl-C in a terminal

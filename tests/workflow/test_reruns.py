@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -271,6 +272,18 @@ def test_other_scale_has_its_own_folder(finished):
         changed(finished, lambda s, a=section, b=name, c=keys: s[a][b].update(dict.fromkeys(c, 3)))
     assert finished.planned("tiny.yaml", "--config", "scale=fast").total() == 17
     assert (finished / "results/tiny/quick/tables/main.csv").exists()
+
+
+def test_results_that_came_without_their_records_are_told(finished):
+    """As a copy of `results` alone; Snakemake takes them for current, whatever the study says."""
+    status, output = finished.run("tiny.yaml")
+    assert (status, "no record" in output) == (0, False)
+    shutil.rmtree(finished / ".snakemake")
+    changed(finished, lambda study: study["evaluations"]["convnet"]["epochs"].update(quick=2))
+    status, output = finished.run("tiny.yaml")
+    assert status == 0, output
+    (line,) = [line for line in output.splitlines() if "no record" in line]
+    assert re.match(r"ddbias: \d+ results have no record of the settings", line)
 
 
 @pytest.mark.thorough

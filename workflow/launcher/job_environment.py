@@ -43,17 +43,18 @@ def put_library_first(scripts: str) -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [scripts, given]))
 
 
-def name_run(
-    checkout: str, configfiles: Iterable[str | os.PathLike] = (), settings: Mapping[str, object] | None = None
-) -> None:
+def name_run(checkout: str) -> None:
     """Tell the jobs of this Snakemake process which run they belong to; for the top of the Snakefile.
 
-    A job ends with its run (`ddbias.runtime.job`). The commit, the study files and the settings of the command line are
-    shown, in tables and in the command that makes a distilled set again; they are never parameters, so a new commit
-    alone reruns nothing.
+    A job ends with its run (`ddbias.runtime.job`). The commit is shown in tables; it is never a parameter, so a new
+    commit alone reruns nothing.
     """
     os.environ[RUN_PID] = str(os.getpid())
     os.environ[COMMIT] = commit(checkout)
+
+
+def name_given(configfiles: Iterable[str | os.PathLike], settings: Mapping[str, object]) -> None:
+    """Tell jobs the study files and settings of the command line, for the command that makes a distilled set again."""
     given = [word for path in configfiles for word in ("--configfile", os.path.relpath(path))]
     if settings:
         given += ["--config", *(f"{key}={value}" for key, value in settings.items())]

@@ -40,11 +40,30 @@ def found_folders(path):
         return []
 
 
+def stop_if_lost(wildcards):
+    """End with one line if a path of the user is not found though what was made from it is there.
+
+    Snakemake would remove the latter, and all that follows from it, before the job could say that the path is missing.
+    """
+    made = rules.distill.output.distilled if hasattr(wildcards, "distiller") else rules.synthesize_dataset.output.train
+    made = made.format(**wildcards)
+    compared = any(trigger.name == "PARAMS" for trigger in workflow.rerun_triggers)
+    if compared and workflow.is_main_process and os.path.exists(made):
+        for path in declared_files(wildcards, lambda path: [path]):
+            if not (found_files(path) or found_folders(path)):
+                sys.exit(
+                    f"ddbias: {path} is not found (under the working directory, data.root, data.mirrors or DDBIAS_DATA), "
+                    f"but {made} was made from it; nothing is changed. Bring it back, or go on with what is finished: "
+                    "ARGS='--rerun-triggers mtime'"
+                )
+
+
 def source_digests(wildcards):
     """Return the content of the user's own files in short: a file with an older date is another file, too.
 
     Of folders, which may hold very many, the names, sizes and dates of the files.
     """
+    stop_if_lost(wildcards)
     files = [store.file_sha256(path) for path in source_files(wildcards)]
     return files + [folders.digest(path) for path in source_folders(wildcards)]
 

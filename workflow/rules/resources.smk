@@ -14,6 +14,6 @@ def memory_mb(stage):
 def minutes(stage):
     """Return the function that asks for a job's time in minutes, more with every attempt.
 
-    At most a day at first: partitions refuse what is over their limit, and a long job goes on from its state.
+    At most a day: partitions refuse what is over their limit, and a long job goes on from its state.
     """
-    return lambda wildcards, attempt: attempt * min(request(study, stage, wildcards)[1], 24 * 60)
+    return lambda wildcards, attempt: min(attempt * request(study, stage, wildcards)[1], 24 * 60)
