@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from launcher import LaunchError, arguments, lock, slurm_leftovers
 from launcher.start import clean, use_writable_cache
+from snakemake.cli import get_argument_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEFILE = """\
@@ -204,6 +205,10 @@ def test_interrupt_reaches_snakemake(folder):
         (["--res", "mem_mb=9000"], ["--res", "gpu=4", "mem_mb=9000"]),
         (["--resources", "mem_mb=9000", "gpu=1"], ["--resources", "mem_mb=9000", "gpu=1"]),
         (["--resources=gpu=1"], ["--resources=gpu=1"]),
+        (
+            ["--resources=mem_mb=9000", "report"],
+            ["--resources", "gpu=4", "mem_mb=9000", "--rerun-incomplete", "report"],
+        ),
     ],
 )
 def test_gpus_are_counted_for_snakemake_unless_the_user_did(extra, expected):
@@ -343,6 +348,24 @@ def test_scale_joins_the_users_own_settings():
     assert built[-4:] == ["report", "--config", "scale=paper", "device=cpu"]
     built = arguments.snakemake_arguments("", "1", "paper", ["export", "--config", "device=cpu"], "my folder")
     assert built[-4:] == ["--config", "scale=paper", "export_to=my folder", "device=cpu"]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "report --config unfinished=show",
+        "report -C unfinished=show",
+        "--config=unfinished=show report",
+        "-C=unfinished=show report",
+        "-Cunfinished=show report",
+        "--config=device=cpu --config=unfinished=show report",  # the last one is what Snakemake takes
+    ],
+)
+def test_settings_join_however_they_are_written(extra):
+    """Snakemake itself reads the settings of both, and the target as a target."""
+    read = get_argument_parser().parse_args(arguments.snakemake_arguments("", "1", "paper", extra.split(), "my folder"))
+    assert read.config == ["scale=paper", "export_to=my folder", "unfinished=show"]
+    assert read.targets == ["report"]
 
 
 def test_profile_by_name_or_folder(folder):

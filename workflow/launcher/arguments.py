@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def snakemake_arguments(
     arguments = ["--configfile", config] if config else []
     settings = [f"{key}={value}" for key, value in (("scale", scale), ("export_to", to)) if value]
     arguments += _joined("--config", "-C", settings, extra)
-    if gpus and not any(word.startswith("gpu=") for word in extra):
+    if gpus and not any(re.match(r"(--res(ources)?=)?gpu=", word) for word in extra):
         arguments += _joined("--resources", "--res", [f"gpu={gpus}"], extra)
     folder = find_profile(profile or PROFILE)
     if cores != "all" or not submits(folder):
@@ -93,11 +94,28 @@ def snakemake_arguments(
 
 def _joined(option: str, alias: str, values: list[str], extra: list[str]) -> list[str]:
     """Return an option with its values, or nothing where they join the user's own: a second one would replace it."""
-    given = next((i for i, word in enumerate(extra) if word in (option, alias)), None)
-    if given is None:
+    own = [at for at, word in enumerate(extra) if _value(option, alias, word) is not None]
+    if not own or not values:
         return [option, *values] if values else []
-    extra[given + 1 : given + 1] = values
+    at = own[-1]  # the one that counts
+    if value := _value(option, alias, extra[at]):
+        # In one word with its value, so what follows may be a target: an option without a value keeps it apart.
+        extra[at : at + 1] = [option, *values, value, "--rerun-incomplete"]
+    else:
+        extra[at + 1 : at + 1] = values
     return []
+
+
+def _value(option: str, alias: str, word: str) -> str | None:
+    """Return the value that a word gives to an option: empty if it follows by itself, None if it is another word."""
+    if word in (option, alias):
+        return ""
+    name, equals, value = word.partition("=")
+    if equals and name in (option, alias):
+        return value
+    if not alias.startswith("--") and word.startswith(alias):
+        return word.removeprefix(alias)
+    return None
 
 
 def gpu_jobs(extra: list[str]) -> int:
