@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from launcher import LaunchError, arguments, lock, slurm_leftovers
 from launcher.start import clean, use_writable_cache
 from snakemake.cli import get_argument_parser
@@ -167,19 +168,29 @@ def test_clean_is_refused_during_a_run(running):
     assert Path(".snakemake").exists()
 
 
-def test_killed_run_frees_the_folder_and_the_next_one_clears_up(folder):
-    first = launcher("wait")
+BY_HAND = ["-m", "snakemake", "--cores=1", "--workflow-profile", "workflow/profiles/workstation"]
+
+
+@pytest.mark.parametrize("command", [["workflow/launch.py", "--cores=1", "--"], BY_HAND])
+def test_killed_run_frees_the_folder_and_the_next_one_clears_up(folder, command):
+    first = start(*command, "wait")
     wait_for(folder / "started", first)
     first.kill()
     first.wait()
     # the job, which in this workflow does not watch its run, is still alive and must not hold the lock
     os.kill(int((folder / "started").read_text()), 0)
     assert list((folder / ".snakemake/locks").iterdir())
+    (folder / "results/wait.txt").touch()  # half done
     (folder / "finish").touch()
-    status, output = finish(launcher("wait"))
+    status, output = finish(start(*command, "wait"))
     assert status == 0, output
     assert "cleared the lock of a run that was killed" in output
-    assert (folder / "results/wait.txt").exists()
+    assert (folder / "results/wait.txt").read_text() == sys.executable
+
+
+def test_every_profile_resumes_killed_runs():
+    for path in (ROOT / "workflow/profiles").glob("*/config.yaml"):
+        assert yaml.safe_load(path.read_text())["rerun-incomplete"] is True, path
 
 
 def test_failure_is_passed_on(folder):

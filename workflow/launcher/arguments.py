@@ -89,7 +89,7 @@ def snakemake_arguments(
         arguments += ["--cores", cores]
     if not any(word.split("=")[0] == "--workflow-profile" for word in extra):
         arguments += ["--workflow-profile", str(folder)]
-    return [*arguments, "--rerun-incomplete", *extra]
+    return [*arguments, "--rerun-incomplete", *extra]  # a profile of the user's own need not say it
 
 
 def _joined(option: str, alias: str, values: list[str], extra: list[str]) -> list[str]:
