@@ -1,5 +1,7 @@
 """What a user sees of a mistake in a study file: readable lines, no traceback, no job."""
 
+import os
+
 import pytest
 import yaml
 
@@ -68,3 +70,32 @@ def test_a_damaged_file_is_said_by_its_job_in_one_line(checkout):
     assert "Traceback" not in output
     assert "ddbias: train.parquet is damaged or not a Parquet file" in output
     assert not list((checkout / "results").rglob("*.arrow"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ("loop", "is a link to a folder that it lies in; remove the link"),
+        ("locked", "cannot be read (Permission denied)"),
+    ],
+)
+def test_a_folder_of_images_that_cannot_be_listed_is_one_line(checkout, wrong, line):
+    """It is listed while the run is planned, before there is a job that could say so."""
+    folder = checkout / "photos/train/a"
+    folder.mkdir(parents=True)
+    if wrong == "loop":
+        (folder / wrong).symlink_to(folder)
+    else:
+        (folder / wrong).mkdir(mode=0)
+        if os.access(folder / wrong, os.R_OK):
+            pytest.skip("this user may read everything")
+    source = {"kind": "image_folder", "train": "photos/train", "test": "photos/train"}
+    tiny = yaml.safe_load((checkout / checkout.study()).read_text())
+    grid = [{**entry, "ratios": ["natural"]} for entry in tiny["grid"]]
+    checkout.study(datasets={"digits_fg": {"source": source, "bias": "none", "size": 20}}, grid=grid, figures={})
+    status, output = checkout.run("tiny.yaml", "datasets")
+    assert status == 1
+    assert "Traceback" not in output
+    assert "Exception" not in output
+    assert output.splitlines()[-1].startswith(f"ddbias: photos/train/a/{wrong} {line}")
+    assert output.count("photos/train") == 1

@@ -45,8 +45,14 @@ def source_digests(wildcards):
 
     Of folders, which may hold very many, the names, sizes and dates of the files.
     """
-    files = [store.file_sha256(path) for path in source_files(wildcards)]
-    return files + [folders.digest(path) for path in source_folders(wildcards)]
+    try:
+        files = [store.file_sha256(path) for path in source_files(wildcards)]
+        return files + [folders.digest(path) for path in source_folders(wildcards)]
+    except DdbiasError as error:
+        sys.exit(f"ddbias: {terminal(str(error))}")
+    except OSError as error:
+        line = f"{error.filename} cannot be read ({error.strerror}); change its owner or rights and run again"
+        sys.exit(f"ddbias: {terminal(line)}")
 
 
 def embeddings(wildcards):
