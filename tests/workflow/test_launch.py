@@ -310,6 +310,20 @@ def test_a_full_disk_is_one_line(folder, monkeypatch):
     os.close(lock.take_lock())
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_too_full_for_snakemakes_own_locks_is_one_line(folder, capsys, number):
+    def full(**given):
+        raise OSError(number, os.strerror(number))  # as from `print` to a file: without a name
+
+    workflow = SimpleNamespace(is_main_process=True, execute=full)
+    lock.lock_work(workflow)
+    plugin = SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=False))
+    with pytest.raises(SystemExit, match="1"):
+        workflow.execute(executor_plugin=plugin)
+    said = f"ddbias: cannot write .snakemake ({os.strerror(number)}); free some space and run again\n"
+    assert capsys.readouterr().err == said
+
+
 def test_strangers_cannot_open_the_lock(folder):
     """Who can open a file, be it to read, can lock it; files of earlier versions were open to all."""
     for made_before in (False, True):
