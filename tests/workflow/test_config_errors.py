@@ -57,6 +57,36 @@ def test_what_is_no_study_at_all_is_said_readably(checkout, content, line):
     assert not (checkout / "it ran").exists()
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--configfile", "evil.yaml"],
+        ["--configfile=evil.yaml"],
+        ["--configfiles", "tiny.yaml", "evil.yaml", "--lint"],
+        ["--directory", "theirs", "report"],
+        ["-dtheirs"],
+    ],
+)
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("__use_yte__: true\nstudy: ?open('it ran', 'w')\n", "line 1, column 1: __use_yte__ would run Python code"),
+        ("study: !!python/object/apply:os.mkdir ['it ran']\n", "line 1, column 8: could not determine a constructor"),
+    ],
+)
+def test_nothing_in_a_study_file_runs_however_it_is_named(checkout, extra, content, line):
+    checkout.study()
+    (checkout / "theirs").mkdir()
+    for path in ("evil.yaml", "theirs/config.yaml"):
+        (checkout / path).write_text(content)
+    status, output = checkout.run("", "-n", *extra)
+    assert status == 1
+    name = "evil.yaml" if "evil.yaml" in " ".join(extra) else "theirs/config.yaml"
+    assert output.startswith(f"ddbias: {name}: {line}")
+    assert output.count("\n") == 1
+    assert not list(checkout.folder.rglob("it ran"))
+
+
 def test_a_damaged_file_is_said_by_its_job_in_one_line(checkout):
     """What can only be known while a job works is its last words, and the run ends with an error."""
     for name in ("train.parquet", "test.parquet"):

@@ -118,6 +118,26 @@ def _value(option: str, alias: str, word: str) -> str | None:
     return None
 
 
+def study_files(config: str, extra: list[str]) -> list[str]:
+    """Return the study files that Snakemake may read: those that are named, else the default ones of its folders."""
+    words = [re.sub(r"^--configf\w*", "--configfile", word) for word in extra]  # --configfiles, or abbreviated
+    named = [*filter(None, [config]), *_values("--configfile", "--configfile", words)]
+    return named or [str(Path(folder, "config.yaml")) for folder in ("", *_values("--directory", "-d", extra))]
+
+
+def _values(option: str, alias: str, extra: list[str]) -> list[str]:
+    """Return all words that may be values of an option, however it is written; a target behind them is among them."""
+    found, follows = [], False
+    for word in extra:
+        value = _value(option, alias, word)
+        if value is None and not word.startswith("-"):
+            found += [word] if follows else []
+        else:
+            found += [value] if value else []
+            follows = value == ""
+    return found
+
+
 def gpu_jobs(extra: list[str]) -> int:
     """Return how many jobs the GPUs of this machine hold at once; 0 where jobs may run on another one."""
     elsewhere = ("--executor", "-e", "--profile", "--workflow-profile")
