@@ -145,5 +145,5 @@ env-docs:
 
 # A profile that submits to SLURM needs a package more.
 env-profile:
-	@if grep -qs '^executor: *slurm' "workflow/profiles/$$PROFILE/config.yaml" "$$PROFILE/config.yaml"; \
+	@if grep -qs "^executor: *[\"']*slurm" "workflow/profiles/$$PROFILE/config.yaml" "$$PROFILE/config.yaml"; \
 	then $(MAKE) env-slurm; else $(MAKE) env; fi

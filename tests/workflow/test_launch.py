@@ -426,9 +426,14 @@ def test_unknown_profile_is_one_line(folder):
     )
 
 
-def test_a_profile_that_submits_needs_its_own_packages():
-    """`make` tells by the profile's file, wherever it lies."""
-    for profile, needed in (("", "env"), ("workstation", "env"), ("slurm", "env-slurm"), ("slurm-gres", "env-slurm")):
+def test_a_profile_that_submits_needs_its_own_packages(tmp_path):
+    """`make` tells by the profile's file, wherever it lies and however it writes the name."""
+    expected = {"": "env", "workstation": "env", "slurm": "env-slurm", "slurm-gres": "env-slurm"}
+    for name in ("slurm", '"slurm"', "'slurm'", "local"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(f"jobs: 3\nexecutor: {name}  # ours\n")
+        expected[str(tmp_path / name)] = "env" if name == "local" else "env-slurm"
+    for profile, needed in expected.items():
         call = ["make", "env-profile", "MAKE=echo"]
         variables = {"PATH": os.environ["PATH"], "PROFILE": profile}
         done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True, env=variables)
