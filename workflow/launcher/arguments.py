@@ -46,6 +46,20 @@ def submits(profile: Path) -> bool:
     return any(line.startswith("executor:") for line in (profile / "config.yaml").read_text().splitlines())
 
 
+def profile_settings(name: str) -> dict:
+    """Return what a profile says; for who has the environment, since the standard library reads no YAML."""
+    import yaml
+
+    path = find_profile(name) / "config.yaml"
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise LaunchError(f"{path} is no YAML ({' '.join(str(error).split())}); correct it") from None
+    if found is not None and not isinstance(found, dict):
+        raise LaunchError(f"{path}: a profile is a mapping of Snakemake's options such as executor, jobs; correct it")
+    return found or {}
+
+
 def jobs_at_once(profile: Mapping, name: str, cores: str, threads: int) -> tuple[int, str]:
     """Return how many jobs run at a time, and what says so.
 
