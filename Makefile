@@ -48,9 +48,11 @@ help: ## list the targets
 run: env-profile ## run the study config.yaml, or CONFIG=..., and make its tables, figures and page
 	@$(LAUNCH) -- $(ARGS)
 
-# Looks only: it must never renew the environment that a run beside it uses.
+# Looks only: it must never renew the environment that a run beside it uses. The stamp is there when that is installed;
+# an older one will do, as the run has it, too.
 status: ## show how far a study is, what its jobs do and what failed, from another terminal or after a run
-	@[ -x $(VENV_PYTHON) ] || { echo "ddbias: nothing was run here yet; make run does" >&2; exit 1; }
+	@[ -x $(VENV_PYTHON) ] && [ -e .venv/ddbias-run.stamp ] || \
+	{ echo "ddbias: nothing was run here yet, or what runs need is still being installed; make run does both" >&2; exit 1; }
 	@$(VENV_PYTHON) workflow/status.py --config="$$CONFIG" --cores="$$CORES" --scale="$$SCALE"
 
 estimate: env ## show jobs, time and memory of a study, stage by stage, expected and taken so far
@@ -143,5 +145,5 @@ env-docs:
 
 # A profile that submits to SLURM needs a package more.
 env-profile:
-	@if grep -qs '^executor: *slurm' "workflow/profiles/$$PROFILE/config.yaml" "$$PROFILE/config.yaml"; \
+	@if grep -qs "^executor: *[\"']*slurm" "workflow/profiles/$$PROFILE/config.yaml" "$$PROFILE/config.yaml"; \
 	then $(MAKE) env-slurm; else $(MAKE) env; fi

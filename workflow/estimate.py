@@ -6,11 +6,11 @@ nothing.
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
-import yaml
-
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is written, so Ctrl-C may end this at once, imports included
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "scripts")]
 
@@ -18,29 +18,32 @@ from ddbias.base.errors import DdbiasError
 from ddbias.planning import load
 from ddbias.planning.costs import networks
 from ddbias.planning.costs.report import lines, report
-from launcher import LaunchError, say
-from launcher.arguments import find_profile, jobs_at_once, parse
+from launcher import LaunchError, say, unreadable
+from launcher.arguments import jobs_at_once, parse, profile_settings
 
 
 def main(words: list[str]) -> int:
     """Print the table; return the exit status."""
-    profile, config = {}, ""
+    config = ""
     try:
         options, _ = parse(words)
-        config = options["config"] or "config.yaml"
-        if name := options["profile"]:
-            profile = yaml.safe_load((find_profile(name) / "config.yaml").read_text()) or {}
+        config, name = options["config"] or "config.yaml", options["profile"]
+        profile = profile_settings(name) if name else {}
         study = load.read(config, options["scale"])
+        import speed  # here, since it loads torch, which no mistake has to wait for
+
+        factor = speed.seconds_per_pass() / networks.PASS
+        stages = report(study, speed=factor)
     except (LaunchError, DdbiasError) as error:
         where = "" if isinstance(error, LaunchError) else f"{config}: "
         for line in str(error).splitlines():
             say(f"{where}{line}")
         return 1
-    import speed  # here, since it loads torch, which no mistake has to wait for
-
-    factor = speed.seconds_per_pass() / networks.PASS
+    except PermissionError as error:
+        say(unreadable(error))
+        return 1
     at_once, where = jobs_at_once(profile, name, options["cores"], study.config["threads"])
-    print("\n".join(lines(study, report(study, speed=factor), at_once, where)))
+    print("\n".join(lines(study, stages, at_once, where)))
     print(
         f"Measured just now: a core of this machine takes {factor:.2f} times as long as that of the reference machine."
     )

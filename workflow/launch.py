@@ -2,7 +2,7 @@
 
 ``python workflow/launch.py --config= --cores= --scale= --profile= --to= -- ARGUMENTS OF SNAKEMAKE``, or ``--clean``.
 It *becomes* Snakemake (``exec``), whose Snakefile takes the lock of the folder (`launcher.lock`). Before that the study
-file is read by ourselves: Snakemake's reader would run what a file holds for yte.
+files are read by ourselves, however they are named: Snakemake's reader would run what a file holds for yte.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ sys.path[:0] = [str(HERE), str(HERE / "scripts")]  # also where Python leaves th
 
 from ddbias.base import environment
 from launcher import LaunchError, say
-from launcher.arguments import parse
+from launcher.arguments import parse, study_files
 from launcher.start import clean, launch
 
 
@@ -28,7 +28,8 @@ def main(arguments: list[str]) -> int:
             options, extra = parse(arguments)
             if wrong := environment.problems():
                 raise LaunchError(wrong[0])
-            check(options["config"] or "config.yaml")
+            for path in study_files(options["config"], extra):
+                check(path)
             launch(options, extra)
     except LaunchError as error:
         say(str(error))

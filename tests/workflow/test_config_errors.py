@@ -1,5 +1,7 @@
 """What a user sees of a mistake in a study file: readable lines, no traceback, no job."""
 
+import os
+
 import pytest
 import yaml
 
@@ -55,6 +57,36 @@ def test_what_is_no_study_at_all_is_said_readably(checkout, content, line):
     assert not (checkout / "it ran").exists()
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        ["--configfile", "evil.yaml"],
+        ["--configfile=evil.yaml"],
+        ["--configfiles", "tiny.yaml", "evil.yaml", "--lint"],
+        ["--directory", "theirs", "report"],
+        ["-dtheirs"],
+    ],
+)
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("__use_yte__: true\nstudy: ?open('it ran', 'w')\n", "line 1, column 1: __use_yte__ would run Python code"),
+        ("study: !!python/object/apply:os.mkdir ['it ran']\n", "line 1, column 8: could not determine a constructor"),
+    ],
+)
+def test_nothing_in_a_study_file_runs_however_it_is_named(checkout, extra, content, line):
+    checkout.study()
+    (checkout / "theirs").mkdir()
+    for path in ("evil.yaml", "theirs/config.yaml"):
+        (checkout / path).write_text(content)
+    status, output = checkout.run("", "-n", *extra)
+    assert status == 1
+    name = "evil.yaml" if "evil.yaml" in " ".join(extra) else "theirs/config.yaml"
+    assert output.startswith(f"ddbias: {name}: {line}")
+    assert output.count("\n") == 1
+    assert not list(checkout.folder.rglob("it ran"))
+
+
 def test_a_damaged_file_is_said_by_its_job_in_one_line(checkout):
     """What can only be known while a job works is its last words, and the run ends with an error."""
     for name in ("train.parquet", "test.parquet"):
@@ -68,3 +100,32 @@ def test_a_damaged_file_is_said_by_its_job_in_one_line(checkout):
     assert "Traceback" not in output
     assert "ddbias: train.parquet is damaged or not a Parquet file" in output
     assert not list((checkout / "results").rglob("*.arrow"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "line"),
+    [
+        ("loop", "is a link to a folder that it lies in; remove the link"),
+        ("locked", "cannot be read (Permission denied)"),
+    ],
+)
+def test_a_folder_of_images_that_cannot_be_listed_is_one_line(checkout, wrong, line):
+    """It is listed while the run is planned, before there is a job that could say so."""
+    folder = checkout / "photos/train/a"
+    folder.mkdir(parents=True)
+    if wrong == "loop":
+        (folder / wrong).symlink_to(folder)
+    else:
+        (folder / wrong).mkdir(mode=0)
+        if os.access(folder / wrong, os.R_OK):
+            pytest.skip("this user may read everything")
+    source = {"kind": "image_folder", "train": "photos/train", "test": "photos/train"}
+    tiny = yaml.safe_load((checkout / checkout.study()).read_text())
+    grid = [{**entry, "ratios": ["natural"]} for entry in tiny["grid"]]
+    checkout.study(datasets={"digits_fg": {"source": source, "bias": "none", "size": 20}}, grid=grid, figures={})
+    status, output = checkout.run("tiny.yaml", "datasets")
+    assert status == 1
+    assert "Traceback" not in output
+    assert "Exception" not in output
+    assert output.splitlines()[-1].startswith(f"ddbias: photos/train/a/{wrong} {line}")
+    assert output.count("photos/train") == 1

@@ -1,8 +1,12 @@
 """`make estimate`: what a study takes, and what it took."""
 
+import os
 import re
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -65,11 +69,39 @@ def test_profile_and_scale(pristine, tmp_path):
         ("--config=nothing.yaml", "ddbias: nothing.yaml: cannot be read ("),
         ("--scale=huge", "ddbias: config.yaml: scale = 'huge': must be one of"),
         ("--cores=0", "ddbias: CORES=0 is neither a positive number nor 'all'"),
+        ("--profile=broken", "ddbias: broken/config.yaml is no YAML (while parsing a flow sequence"),
+        ("--profile=list", "ddbias: list/config.yaml: a profile is a mapping of Snakemake's options such as executor"),
         ("--colour=red", "ddbias: unknown option --colour=red; known: --config=, --cores=, "),
     ],
 )
-def test_mistakes_are_one_line(pristine, option, line):
-    status, output = estimated(pristine, option)
+def test_mistakes_are_one_line(checkout, option, line):
+    for name, text in (("broken", "jobs: [3\n"), ("list", "- jobs: 3\n")):
+        (checkout / name).mkdir()
+        (checkout / name / "config.yaml").write_text(text)
+    status, output = estimated(checkout, option)
     assert status == 1
     assert output.startswith(line)
     assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["estimate", "status"])
+def test_results_that_may_not_be_read_are_one_line(checkout, command):
+    folder = checkout / "results/digits/quick"
+    folder.mkdir(parents=True)
+    folder.chmod(0)
+    if os.access(folder, os.X_OK):
+        pytest.skip("this user may read everything")
+    status, output = checkout.finish(checkout.start(f"workflow/{command}.py"))
+    assert status == 1
+    assert output.startswith("ddbias: results/digits/quick/")
+    assert output.endswith(" cannot be read (Permission denied); change its owner or rights and run again\n")
+    assert output.count("\n") == 1
+
+
+def test_an_interrupt_ends_it_without_a_traceback(pristine):
+    process = pristine.start("workflow/estimate.py")
+    while "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text():  # it is loading, or measures
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    assert pristine.finish(process) == (-signal.SIGINT, "")

@@ -12,8 +12,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from launcher import LaunchError, arguments, lock, slurm_leftovers
 from launcher.start import clean, use_writable_cache
+from snakemake.cli import get_argument_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEFILE = """\
@@ -166,19 +168,29 @@ def test_clean_is_refused_during_a_run(running):
     assert Path(".snakemake").exists()
 
 
-def test_killed_run_frees_the_folder_and_the_next_one_clears_up(folder):
-    first = launcher("wait")
+BY_HAND = ["-m", "snakemake", "--cores=1", "--workflow-profile", "workflow/profiles/workstation"]
+
+
+@pytest.mark.parametrize("command", [["workflow/launch.py", "--cores=1", "--"], BY_HAND])
+def test_killed_run_frees_the_folder_and_the_next_one_clears_up(folder, command):
+    first = start(*command, "wait")
     wait_for(folder / "started", first)
     first.kill()
     first.wait()
     # the job, which in this workflow does not watch its run, is still alive and must not hold the lock
     os.kill(int((folder / "started").read_text()), 0)
     assert list((folder / ".snakemake/locks").iterdir())
+    (folder / "results/wait.txt").touch()  # half done
     (folder / "finish").touch()
-    status, output = finish(launcher("wait"))
+    status, output = finish(start(*command, "wait"))
     assert status == 0, output
     assert "cleared the lock of a run that was killed" in output
-    assert (folder / "results/wait.txt").exists()
+    assert (folder / "results/wait.txt").read_text() == sys.executable
+
+
+def test_every_profile_resumes_killed_runs():
+    for path in (ROOT / "workflow/profiles").glob("*/config.yaml"):
+        assert yaml.safe_load(path.read_text())["rerun-incomplete"] is True, path
 
 
 def test_failure_is_passed_on(folder):
@@ -204,6 +216,10 @@ def test_interrupt_reaches_snakemake(folder):
         (["--res", "mem_mb=9000"], ["--res", "gpu=4", "mem_mb=9000"]),
         (["--resources", "mem_mb=9000", "gpu=1"], ["--resources", "mem_mb=9000", "gpu=1"]),
         (["--resources=gpu=1"], ["--resources=gpu=1"]),
+        (
+            ["--resources=mem_mb=9000", "report"],
+            ["--resources", "gpu=4", "mem_mb=9000", "--rerun-incomplete", "report"],
+        ),
     ],
 )
 def test_gpus_are_counted_for_snakemake_unless_the_user_did(extra, expected):
@@ -294,6 +310,20 @@ def test_a_full_disk_is_one_line(folder, monkeypatch):
     os.close(lock.take_lock())
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_too_full_for_snakemakes_own_locks_is_one_line(folder, capsys, number):
+    def full(**given):
+        raise OSError(number, os.strerror(number))  # as from `print` to a file: without a name
+
+    workflow = SimpleNamespace(is_main_process=True, execute=full)
+    lock.lock_work(workflow)
+    plugin = SimpleNamespace(common_settings=SimpleNamespace(dryrun_exec=False))
+    with pytest.raises(SystemExit, match="1"):
+        workflow.execute(executor_plugin=plugin)
+    said = f"ddbias: cannot write .snakemake ({os.strerror(number)}); free some space and run again\n"
+    assert capsys.readouterr().err == said
+
+
 def test_strangers_cannot_open_the_lock(folder):
     """Who can open a file, be it to read, can lock it; files of earlier versions were open to all."""
     for made_before in (False, True):
@@ -345,6 +375,24 @@ def test_scale_joins_the_users_own_settings():
     assert built[-4:] == ["--config", "scale=paper", "export_to=my folder", "device=cpu"]
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        "report --config unfinished=show",
+        "report -C unfinished=show",
+        "--config=unfinished=show report",
+        "-C=unfinished=show report",
+        "-Cunfinished=show report",
+        "--config=device=cpu --config=unfinished=show report",  # the last one is what Snakemake takes
+    ],
+)
+def test_settings_join_however_they_are_written(extra):
+    """Snakemake itself reads the settings of both, and the target as a target."""
+    read = get_argument_parser().parse_args(arguments.snakemake_arguments("", "1", "paper", extra.split(), "my folder"))
+    assert read.config == ["scale=paper", "export_to=my folder", "unfinished=show"]
+    assert read.targets == ["report"]
+
+
 def test_profile_by_name_or_folder(folder):
     built = arguments.snakemake_arguments("", "all", "", [])
     assert built == ["--cores", "all", "--workflow-profile", "workflow/profiles/workstation", "--rerun-incomplete"]
@@ -378,9 +426,14 @@ def test_unknown_profile_is_one_line(folder):
     )
 
 
-def test_a_profile_that_submits_needs_its_own_packages():
-    """`make` tells by the profile's file, wherever it lies."""
-    for profile, needed in (("", "env"), ("workstation", "env"), ("slurm", "env-slurm"), ("slurm-gres", "env-slurm")):
+def test_a_profile_that_submits_needs_its_own_packages(tmp_path):
+    """`make` tells by the profile's file, wherever it lies and however it writes the name."""
+    expected = {"": "env", "workstation": "env", "slurm": "env-slurm", "slurm-gres": "env-slurm"}
+    for name in ("slurm", '"slurm"', "'slurm'", "local"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text(f"jobs: 3\nexecutor: {name}  # ours\n")
+        expected[str(tmp_path / name)] = "env" if name == "local" else "env-slurm"
+    for profile, needed in expected.items():
         call = ["make", "env-profile", "MAKE=echo"]
         variables = {"PATH": os.environ["PATH"], "PROFILE": profile}
         done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True, env=variables)

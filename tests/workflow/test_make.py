@@ -60,9 +60,24 @@ def test_what_works_on_a_study(finished, make, tmp_path):
     status, output = make(finished, "export", config, f"TO={tmp_path / 'exported sets'}")
     assert status == 0, output
     assert (tmp_path / "exported sets/huggingface/README.md").is_file()
+    status, output = make(finished, "status", config)
+    assert status == 0, output
+    assert output.startswith("tiny quick: 17 of 17 jobs done")
     status, output = make(finished, "run", "CONFIG=tiny.yml")
     assert status != 0
     assert "there is no configuration file 'tiny.yml'" in output
+
+
+@pytest.mark.parametrize("has_python", [False, True])
+def test_status_before_and_during_the_first_installation(checkout, make, has_python):
+    (checkout / ".venv/bin").mkdir(parents=True)
+    if has_python:  # bare, as pip finds it
+        (checkout / ".venv/bin/python").symlink_to(Path(sys.base_prefix) / "bin/python3")
+    status, output = make(checkout, "status")
+    assert status != 0
+    line, *others = output.splitlines()
+    assert line == "ddbias: nothing was run here yet, or what runs need is still being installed; make run does both"
+    assert [word for word in others if not word.startswith("make: ")] == []
 
 
 @pytest.mark.thorough

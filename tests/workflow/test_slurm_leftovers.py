@@ -36,6 +36,7 @@ def test_only_snakemakes_jobs_of_this_folder_are_cancelled(leftovers, tmp_path):
     (tmp_path / "link").symlink_to(here)
     lines = [f"7|rule_distill_wildcards_a|{here}", f"8|rule_evaluate_wildcards_b|{tmp_path / 'link'}"]
     lines += [f"9|rule_distill_wildcards_a|{tmp_path}", f"10|(null)|{here}", f"7|rule_distill_wildcards_c|{here}"]
+    lines += ["CLUSTER: main", "", "11|a comment of two", f"lines|{here}"]
     (tmp_path / "jobs").write_text("\n".join(lines) + "\n")
     said = []
     assert leftovers.cancel(said.append) == 2

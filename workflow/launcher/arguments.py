@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +46,20 @@ def submits(profile: Path) -> bool:
     return any(line.startswith("executor:") for line in (profile / "config.yaml").read_text().splitlines())
 
 
+def profile_settings(name: str) -> dict:
+    """Return what a profile says; for who has the environment, since the standard library reads no YAML."""
+    import yaml
+
+    path = find_profile(name) / "config.yaml"
+    try:
+        found = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise LaunchError(f"{path} is no YAML ({' '.join(str(error).split())}); correct it") from None
+    if found is not None and not isinstance(found, dict):
+        raise LaunchError(f"{path}: a profile is a mapping of Snakemake's options such as executor, jobs; correct it")
+    return found or {}
+
+
 def jobs_at_once(profile: Mapping, name: str, cores: str, threads: int) -> tuple[int, str]:
     """Return how many jobs run at a time, and what says so.
 
@@ -81,23 +96,60 @@ def snakemake_arguments(
     arguments = ["--configfile", config] if config else []
     settings = [f"{key}={value}" for key, value in (("scale", scale), ("export_to", to)) if value]
     arguments += _joined("--config", "-C", settings, extra)
-    if gpus and not any(word.startswith("gpu=") for word in extra):
+    if gpus and not any(re.match(r"(--res(ources)?=)?gpu=", word) for word in extra):
         arguments += _joined("--resources", "--res", [f"gpu={gpus}"], extra)
     folder = find_profile(profile or PROFILE)
     if cores != "all" or not submits(folder):
         arguments += ["--cores", cores]
     if not any(word.split("=")[0] == "--workflow-profile" for word in extra):
         arguments += ["--workflow-profile", str(folder)]
-    return [*arguments, "--rerun-incomplete", *extra]
+    return [*arguments, "--rerun-incomplete", *extra]  # a profile of the user's own need not say it
 
 
 def _joined(option: str, alias: str, values: list[str], extra: list[str]) -> list[str]:
     """Return an option with its values, or nothing where they join the user's own: a second one would replace it."""
-    given = next((i for i, word in enumerate(extra) if word in (option, alias)), None)
-    if given is None:
+    own = [at for at, word in enumerate(extra) if _value(option, alias, word) is not None]
+    if not own or not values:
         return [option, *values] if values else []
-    extra[given + 1 : given + 1] = values
+    at = own[-1]  # the one that counts
+    if value := _value(option, alias, extra[at]):
+        # In one word with its value, so what follows may be a target: an option without a value keeps it apart.
+        extra[at : at + 1] = [option, *values, value, "--rerun-incomplete"]
+    else:
+        extra[at + 1 : at + 1] = values
     return []
+
+
+def _value(option: str, alias: str, word: str) -> str | None:
+    """Return the value that a word gives to an option: empty if it follows by itself, None if it is another word."""
+    if word in (option, alias):
+        return ""
+    name, equals, value = word.partition("=")
+    if equals and name in (option, alias):
+        return value
+    if not alias.startswith("--") and word.startswith(alias):
+        return word.removeprefix(alias)
+    return None
+
+
+def study_files(config: str, extra: list[str]) -> list[str]:
+    """Return the study files that Snakemake may read: those that are named, else the default ones of its folders."""
+    words = [re.sub(r"^--configf\w*", "--configfile", word) for word in extra]  # --configfiles, or abbreviated
+    named = [*filter(None, [config]), *_values("--configfile", "--configfile", words)]
+    return named or [str(Path(folder, "config.yaml")) for folder in ("", *_values("--directory", "-d", extra))]
+
+
+def _values(option: str, alias: str, extra: list[str]) -> list[str]:
+    """Return all words that may be values of an option, however it is written; a target behind them is among them."""
+    found, follows = [], False
+    for word in extra:
+        value = _value(option, alias, word)
+        if value is None and not word.startswith("-"):
+            found += [word] if follows else []
+        else:
+            found += [value] if value else []
+            follows = value == ""
+    return found
 
 
 def gpu_jobs(extra: list[str]) -> int:

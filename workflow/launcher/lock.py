@@ -24,6 +24,7 @@ from launcher import LaunchError, say, slurm_leftovers
 
 LOCK = Path(".snakemake/ddbias.lock")
 SNAKEMAKE_LOCKS = Path(".snakemake/locks")
+FULL = (errno.ENOSPC, errno.EDQUOT)  # of a disk, or of what the user may have of it
 DYING = 2.0  # seconds that a killed process may take to let go of the lock
 
 
@@ -45,7 +46,13 @@ def lock_work(workflow: object) -> None:
             except LaunchError as error:
                 say(str(error))
                 sys.exit(1)
-        return execute(executor_plugin=executor_plugin, **settings)
+        try:
+            return execute(executor_plugin=executor_plugin, **settings)
+        except OSError as error:  # Snakemake writes locks of its own, too
+            if error.errno not in FULL:
+                raise
+            say(str(_unwritable(Path(error.filename or SNAKEMAKE_LOCKS.parent), error)))
+            sys.exit(1)
 
     workflow.execute = execute_alone
 
@@ -102,7 +109,7 @@ def take_lock(path: str | os.PathLike = LOCK) -> int | None:
 
 
 def _unwritable(path: Path, error: OSError) -> LaunchError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    full = error.errno in FULL
     remedy = "free some space and run again" if full else "give this folder to the user who runs, or work in a copy"
     return LaunchError(f"cannot write {path} ({error.strerror}); {remedy}")
 

@@ -48,7 +48,7 @@ def jobs_here() -> list[str]:
     here = os.path.realpath(".")
     found = []
     for line in done.stdout.splitlines():
-        job, comment, folder = line.split("|", 2)
-        if comment.startswith("rule_") and os.path.realpath(folder) == here:
-            found.append(job)
+        match line.split("|", 2):  # another line tells of no job: a heading (CLUSTER: main), the rest of a comment
+            case job, comment, folder if comment.startswith("rule_") and os.path.realpath(folder) == here:
+                found.append(job)
     return list(dict.fromkeys(found))  # the tasks of an array share their id

@@ -51,11 +51,12 @@ def stop_if_lost(wildcards):
     if compared and workflow.is_main_process and os.path.exists(made):
         for path in declared_files(wildcards, lambda path: [path]):
             if not (found_files(path) or found_folders(path)):
-                sys.exit(
-                    f"ddbias: {path} is not found (under the working directory, data.root, data.mirrors or DDBIAS_DATA), "
-                    f"but {made} was made from it; nothing is changed. Bring it back, or go on with what is finished: "
+                line = (
+                    f"{path} is not found (under the working directory, data.root, data.mirrors or DDBIAS_DATA), but {made} "
+                    "was made from it; nothing is changed. Bring it back, or go on with what is finished: "
                     "ARGS='--rerun-triggers mtime'"
                 )
+                sys.exit(f"ddbias: {terminal(line)}")
 
 
 def source_digests(wildcards):
@@ -64,8 +65,14 @@ def source_digests(wildcards):
     Of folders, which may hold very many, the names, sizes and dates of the files.
     """
     stop_if_lost(wildcards)
-    files = [store.file_sha256(path) for path in source_files(wildcards)]
-    return files + [folders.digest(path) for path in source_folders(wildcards)]
+    try:
+        files = [store.file_sha256(path) for path in source_files(wildcards)]
+        return files + [folders.digest(path) for path in source_folders(wildcards)]
+    except DdbiasError as error:
+        sys.exit(f"ddbias: {terminal(str(error))}")
+    except OSError as error:
+        line = f"{error.filename} cannot be read ({error.strerror}); change its owner or rights and run again"
+        sys.exit(f"ddbias: {terminal(line)}")
 
 
 def embeddings(wildcards):
