@@ -188,6 +188,22 @@ def test_killed_run_frees_the_folder_and_the_next_one_clears_up(folder, command)
     assert (folder / "results/wait.txt").read_text() == sys.executable
 
 
+def test_the_locks_of_a_snakemake_that_is_not_ours_are_left_alone(folder):
+    """Of a workflow that has this one as a module, which takes Snakemake's lock only."""
+    status, output = finish(launcher("quick"))
+    assert status == 0, output
+    assert lock.LOCK.read_text() == ""
+    (folder / ".snakemake/locks").mkdir(exist_ok=True)
+    other = folder / ".snakemake/locks/0.output.lock"
+    other.write_text("results/quick.txt\n")
+    (folder / "results/quick.txt").unlink()
+    status, output = finish(launcher("quick"))
+    assert status == 1
+    (line,) = [line for line in output.splitlines() if "module" in line]
+    assert line.startswith("ddbias: a Snakemake without the lock of ddbias")
+    assert other.read_text() == "results/quick.txt\n"
+
+
 def test_every_profile_resumes_killed_runs():
     for path in (ROOT / "workflow/profiles").glob("*/config.yaml"):
         assert yaml.safe_load(path.read_text())["rerun-incomplete"] is True, path

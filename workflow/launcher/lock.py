@@ -38,11 +38,13 @@ def lock_work(workflow: object) -> None:
     execute: Callable = workflow.execute
 
     def execute_alone(*, executor_plugin: object, **settings: object) -> object:
+        descriptor = None
         if workflow.is_main_process and not executor_plugin.common_settings.dryrun_exec:
             try:
-                if take_lock() is not None:  # held until the process ends; jobs do not inherit it
-                    slurm_leftovers.cancel(say)
-                    clear_stale_lock()
+                killed = was_killed()
+                descriptor = take_lock()  # held until the process ends; jobs do not inherit it
+                if descriptor is not None:
+                    clear_up(killed)
             except LaunchError as error:
                 say(str(error))
                 sys.exit(1)
@@ -53,6 +55,9 @@ def lock_work(workflow: object) -> None:
                 raise
             say(str(_unwritable(Path(error.filename or SNAKEMAKE_LOCKS.parent), error)))
             sys.exit(1)
+        finally:
+            if descriptor is not None:
+                os.ftruncate(descriptor, 0)  # a run that ends by itself leaves nothing to clear up
 
     workflow.execute = execute_alone
 
@@ -121,9 +126,27 @@ def _is_open_on(descriptor: int, path: Path) -> bool:
         return False
 
 
-def clear_stale_lock() -> None:
-    """Remove the lock files of a Snakemake that is gone; to be called by the holder of our lock only."""
+def was_killed(path: str | os.PathLike = LOCK) -> bool:
+    """Tell whether the last run with our lock did not end by itself: then its process id is still in the file."""
+    try:
+        return bool(Path(path).read_bytes().strip())
+    except OSError:
+        return False
+
+
+def clear_up(killed: bool) -> None:
+    """Cancel the jobs and remove the lock files of a run that was killed; to be called by the holder of our lock only.
+
+    Lock files of another Snakemake are left alone: a workflow that has this one as a module takes only Snakemake's own
+    lock, and may be at work. Raises `LaunchError` then.
+    """
     left = sorted(SNAKEMAKE_LOCKS.glob("*.lock"))
+    if left and not killed:
+        raise LaunchError(
+            "a Snakemake without the lock of ddbias (of a workflow that has it as a module) is working in this "
+            "folder, or was killed here; wait for it, or if there is none, `snakemake --unlock`"
+        )
+    slurm_leftovers.cancel(say)
     if not left:
         return
     try:
