@@ -2,7 +2,7 @@
 
 ``python workflow/launch.py --config= --cores= --scale= --profile= --to= -- ARGUMENTS OF SNAKEMAKE``, or ``--clean``.
 It *becomes* Snakemake (``exec``), whose Snakefile takes the lock of the folder (`launcher.lock`). Before that the study
-files are read by ourselves, however they are named: Snakemake's reader would run what a file holds for yte.
+files that ``CONFIG`` and ``ARGS`` name are read by ourselves: Snakemake's reader would run what a file holds for yte.
 """
 
 from __future__ import annotations

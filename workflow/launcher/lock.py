@@ -38,26 +38,26 @@ def lock_work(workflow: object) -> None:
     execute: Callable = workflow.execute
 
     def execute_alone(*, executor_plugin: object, **settings: object) -> object:
-        descriptor = None
-        if workflow.is_main_process and not executor_plugin.common_settings.dryrun_exec:
-            try:
+        descriptor, killed = None, False
+        try:
+            if workflow.is_main_process and not executor_plugin.common_settings.dryrun_exec:
                 killed = was_killed()
                 descriptor = take_lock()  # held until the process ends; jobs do not inherit it
                 if descriptor is not None:
                     clear_up(killed)
-            except LaunchError as error:
-                say(str(error))
-                sys.exit(1)
-        try:
+                    killed = False
             return execute(executor_plugin=executor_plugin, **settings)
+        except LaunchError as error:
+            say(str(error))
+            sys.exit(1)
         except OSError as error:  # Snakemake writes locks of its own, too
             if error.errno not in FULL:
                 raise
             say(str(_unwritable(Path(error.filename or SNAKEMAKE_LOCKS.parent), error)))
             sys.exit(1)
         finally:
-            if descriptor is not None:
-                os.ftruncate(descriptor, 0)  # a run that ends by itself leaves nothing to clear up
+            if descriptor is not None and not killed:  # else there is still something to clear up
+                os.ftruncate(descriptor, 0)
 
     workflow.execute = execute_alone
 
@@ -93,7 +93,7 @@ def take_lock(path: str | os.PathLike = LOCK) -> int | None:
             os.close(descriptor)
             say(
                 f"no lock on this folder, since its file system has none ({error.strerror}): start one run at a time "
-                "here, and after a killed one `snakemake --unlock`"
+                "here, and after a killed one `make run ARGS=--unlock`"
             )
             return None
         except OSError as error:
@@ -105,8 +105,8 @@ def take_lock(path: str | os.PathLike = LOCK) -> int | None:
     if os.fstat(descriptor).st_uid == os.geteuid():
         os.fchmod(descriptor, 0o600)  # earlier versions let everybody read it
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        written = os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        os.ftruncate(descriptor, written)  # afterwards: on a full disk the killed run's id stays
     except OSError as error:
         os.close(descriptor)
         raise _unwritable(path, error) from None
@@ -144,7 +144,7 @@ def clear_up(killed: bool) -> None:
     if left and not killed:
         raise LaunchError(
             "a Snakemake without the lock of ddbias (of a workflow that has it as a module) is working in this "
-            "folder, or was killed here; wait for it, or if there is none, `snakemake --unlock`"
+            "folder, or was killed here; wait for it, or if there is none, `make run ARGS=--unlock`"
         )
     slurm_leftovers.cancel(say)
     if not left:

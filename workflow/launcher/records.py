@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
 from launcher import say
 
 COPIES = Path(".snakemake/ddbias_studies")
@@ -25,7 +27,8 @@ def keep_records_true(workflow: object) -> None:
 
     def execute_recorded(*, executor_plugin: object, **settings: object) -> object:
         runs = workflow.is_main_process and not executor_plugin.common_settings.dryrun_exec
-        if runs:
+        # Where jobs do not see this folder, Snakemake sends them the study files.
+        if runs and SharedFSUsage.SOURCES in workflow.storage_settings.shared_fs_usage:
             workflow.config_settings.configfiles = copies(workflow.configfiles)
         try:
             return execute(executor_plugin=executor_plugin, **settings)

@@ -41,7 +41,7 @@ def found_folders(path):
 
 
 def stop_if_lost(wildcards):
-    """End with one line if a path of the user is not found though what was made from it is there.
+    """End with one line if a path of the user is not found though what is made from it is there.
 
     Snakemake would remove the latter, and all that follows from it, before the job could say that the path is missing.
     """
@@ -53,8 +53,8 @@ def stop_if_lost(wildcards):
             if not (found_files(path) or found_folders(path)):
                 line = (
                     f"{path} is not found (under the working directory, data.root, data.mirrors or DDBIAS_DATA), but {made} "
-                    "was made from it; nothing is changed. Bring it back, or go on with what is finished: "
-                    "ARGS='--rerun-triggers mtime'"
+                    "is there and would be removed; nothing is changed. Correct the path, or bring back what it names. To go "
+                    "on with what is there, whatever the study says: ARGS='--rerun-triggers mtime'"
                 )
                 sys.exit(f"ddbias: {terminal(line)}")
 

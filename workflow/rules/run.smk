@@ -17,7 +17,7 @@ rate_limit.lift(workflow)
 job_environment.quote_executable()
 job_environment.put_library_first(SCRIPTS)
 job_environment.name_run(SCRIPTS)
-if workflow.is_main_process:  # the study files of a job are copies
+if workflow.is_main_process or environment.GIVEN not in os.environ:  # the study files of a job are copies
     given = {key: value for key, value in workflow.config_settings.config.items() if key != "export_to"}
     job_environment.name_given(workflow.overwrite_configfiles, given)
 compile_cache.use()

@@ -187,3 +187,6 @@ def test_batch_norm_that_keeps_its_statistics_lets_a_batch_be_cut():
     assert not cut.depends_on_batch
     torch.testing.assert_close(cut(pixels), model.embed(pixels))
     torch.testing.assert_close(slope(cut.with_gradient, pixels), slope(model.embed, pixels))
+    norm = next(module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    norm.running_mean = norm.running_var = None  # as with track_running_stats=False
+    assert frozen(model, "exact").depends_on_batch

@@ -327,6 +327,27 @@ class Path(Network):
     assert any("random in training" in line for line in log_lines) == random
 
 
+def test_a_network_that_cannot_be_copied_computes_exactly(plugin, split, fast_machine, log_lines):
+    code = """
+PLUGIN = {"network": {"kept": {"use": "Kept"}}}
+
+
+class Keeps(nn.Module):
+    def forward(self, x):
+        self.seen = x.relu()
+        return self.seen
+
+
+class Kept(Network):
+    def __init__(self, channels, size, classes):
+        super().__init__(nn.Sequential(nn.Conv2d(channels, 4, 4, 4), Keeps(), nn.Flatten()), 16, classes)
+"""
+    plugin.write_text(HEAD + code)
+    plugins.use([plugin])
+    assert fast_network(build({"kind": "kept"}), split, count=16, batch_size=8, debiasing={"kind": "none"}) is None
+    assert "it does not run (Only Tensors created explicitly by the user" in log_lines[-1]
+
+
 def test_fast_computes_attention_in_bfloat16_and_refuses_dropout(split, fast_machine, multiply_in):
     multiply_in(torch.bfloat16)
     how = {"count": 16, "batch_size": 8, "debiasing": {"kind": "none"}}

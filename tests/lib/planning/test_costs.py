@@ -100,6 +100,12 @@ def test_every_stage_takes_more_for_more_work():
     embeds = small(dm=cosine, models=guides)
     assert one(embeds, "distill").seconds > 2 * one(guided, "distill").seconds  # 8,196 real images a step
     assert one(embeds, "distill").memory_mb > one(guided, "distill").memory_mb
+    twice = {"updates_per_network": 2}
+    added = [
+        one(small(dm=cosine | more, models=guides), "distill").seconds - one(small(dm=more), "distill").seconds
+        for more in ({}, twice)
+    ]
+    assert added[1] == pytest.approx(2 * added[0])  # the guide is asked at every update
     assert one(small(evaluation={"epochs": 200}), "evaluate").seconds > 1.5 * one(plan, "evaluate").seconds
     debiased = small(evaluation={"debiasing": "lff"})
     assert one(debiased, "evaluate").seconds > 2 * one(plan, "evaluate").seconds

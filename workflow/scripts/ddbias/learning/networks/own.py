@@ -7,7 +7,6 @@ set to a named stream, and copying its values.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 
 import torch
@@ -51,7 +50,7 @@ def build(plugin: Plugin, constructor: Callable[[], nn.Module], shape: tuple[int
 
     network = make(0)
     setattr(network, _CONSTRUCTOR, make)
-    setattr(network, _RANDOM, _draws(network, shape))
+    setattr(network, _RANDOM, _draws(make(0), shape))
     return network
 
 
@@ -92,10 +91,10 @@ def _fix(network: nn.Module) -> None:
 
 
 def _draws(network: nn.Module, shape: tuple[int, int, int]) -> bool:
-    """Tell whether a pass in training draws from torch's generator; layers of all kinds do, under any name."""
+    """Tell whether a pass in training, which may change the network, draws from torch's generator."""
     with global_stream(0, "training"), torch.no_grad():
         before = torch.get_rng_state()
-        copy.deepcopy(network).train()(torch.zeros(2, *shape))  # of a copy: batch norm counts its passes
+        network.train()(torch.zeros(2, *shape))
         return not torch.equal(torch.get_rng_state(), before)
 
 

@@ -17,6 +17,7 @@ speed and memory are not measured.
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -76,7 +77,8 @@ def has_batch_norm(network: nn.Module) -> bool:
 
 def shares_statistics(network: nn.Module) -> bool:
     """Tell whether batch norm takes the statistics of the batch, in the mode it is in, so that none may be split."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training for module in network.modules())
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    return any(module.training or module.running_mean is None for module in norms)
 
 
 def captures(device: torch.device) -> bool:
@@ -124,10 +126,10 @@ def fast_or_exact(
         What is tried, for the log.
     """
     if not obstacle:
-        made = fast()
-        obstacle = _reject_reason(lambda: probe(made), lambda: probe(exact), calls, most)
+        made = functools.cache(fast)  # within the attempt, since some networks cannot be copied
+        obstacle = _reject_reason(lambda: probe(made()), lambda: probe(exact), calls, most)
         if not obstacle:
-            return made
+            return made()
     logger.info("%s: %s, so %s", what, obstacle, instead)
     return exact
 
