@@ -77,7 +77,11 @@ def multiply_in(monkeypatch):
 
 @pytest.fixture(scope="session")
 def few_digits():
-    """Real digits with a colour bias, 8x8 pixels: `few_digits(part, classes=, per_class=, known=)` is a `Split`."""
+    """Real digits with a colour bias, 8x8 pixels: `few_digits(part, classes=, per_class=, known=)` is a `Split`.
+
+    Their own normalisation is none; `normalised=True` gives each channel numbers that are neither 0 nor 1, so that what
+    forgets to normalise is seen.
+    """
     # Here, since most tests need neither torch nor a data set.
     import numpy as np
     from ddbias.data.split import Split
@@ -98,12 +102,14 @@ def few_digits():
         )
     )
 
-    def cut(part="train", *, classes=3, per_class=20, known=True):
+    def cut(part="train", *, classes=3, per_class=20, known=True, normalised=False):
         split = whole[part]
         members = [np.flatnonzero(split.labels == label) for label in range(classes)]
         # Evenly spread, since attributes ascend with the position.
         rows = np.concatenate([some[np.arange(per_class) * len(some) // per_class] for some in members])
         meta = {**split.meta, "label_names": split.meta["label_names"][:classes]}
+        if normalised:
+            meta |= {"mean": [0.1, 0.2, 0.3], "std": [0.25, 0.3, 0.2]}
         if not known:
             meta["attribute_names"] = None
         attributes = split.attributes[rows] if known else None

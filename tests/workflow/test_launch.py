@@ -317,6 +317,21 @@ def test_lock_is_exclusive_and_ends_with_its_descriptor(folder):
     os.close(lock.take_lock())
 
 
+def test_a_lock_that_was_removed_before_it_was_taken_is_taken_again(folder, monkeypatch):
+    """As by a `make clean` at the same moment: who holds a file that no other can open holds nothing."""
+    take, removed = lock.locks.take, []
+
+    def take_late(descriptor, how):
+        take(descriptor, how)
+        if not removed:
+            removed.append(lock.LOCK.unlink())
+
+    monkeypatch.setattr(lock.locks, "take", take_late)
+    descriptor = lock.take_lock()
+    assert lock.LOCK.read_text() == f"{os.getpid()}\n"
+    os.close(descriptor)
+
+
 def test_a_full_disk_is_one_line(folder, monkeypatch):
     def full(*given):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -33,6 +33,12 @@ def test_published_sizes_of_groups(cifar):
         assert (found.attributes[members[:gray]] == 0).all()
 
 
+def test_sizes_of_groups_are_the_nearest_whole_numbers():
+    part = part_of(np.repeat(np.arange(10), 8))
+    found = bias.build({"kind": "grayscale"}).assign(part, bias.Context("train", 0.95, seed=0))  # 7.6 of 8
+    assert counts(part.labels, found.attributes, 10, 2).tolist() == [[8, 0]] * 5 + [[0, 8]] * 5
+
+
 def made(source, mirrors=(), **more):
     settings = {"ratio": 0.9, "test": "balanced", "seed": 0, "data": {"root": "data", "mirrors": list(mirrors)}}
     return synthesize_dataset(source={"kind": source}, bias={"kind": "grayscale"}, **settings, **more)[0]

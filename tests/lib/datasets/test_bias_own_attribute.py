@@ -62,6 +62,17 @@ def test_the_same_images_come_first_for_every_ratio():
     assert set(other) != rows[0.9]
 
 
+def test_every_group_has_a_draw_of_its_own():
+    part = part_of([[50, 50], [50, 50]])
+    rows = drawn(part, bias.build({"kind": "subsample", "per_class": 50, "pair_positions": SAME}), ratio=0.5)[0].rows
+    places = set()
+    for label, attribute in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        members = np.flatnonzero((part.labels == label) & (part.attributes == attribute))
+        places.add(tuple(np.flatnonzero(np.isin(members, rows))))
+    assert {len(some) for some in places} == {25}
+    assert len(places) == 4
+
+
 def test_what_was_wanted_and_not_reached_is_stated():
     part = part_of([[100, 3], [10, 100]])
     found, table = drawn(part, bias.build({"kind": "subsample", "per_class": 80}), ratio=0.9)
@@ -107,6 +118,11 @@ def test_never_more_than_there_is_and_always_the_exact_ratio(available, ratio, p
     assert abs(taken[partner] - ratio * taken.sum()) <= 1
     others = np.delete(taken, partner)
     assert others.max() - others.min() <= 2  # halves to even
+    shares = np.full(len(available), (1 - ratio) / (len(available) - 1))
+    shares[partner] = ratio
+    for more in range(taken.sum() + 1, asked + 1):
+        ends = [0, *(round(more * end) for end in np.cumsum(shares).tolist())]
+        assert (np.diff(ends) > available).any(), f"{more} images fit"
 
 
 def test_conventions_of_the_test_split():

@@ -96,8 +96,13 @@ def test_weights_follow_their_samples_and_have_mean_one():
     np.testing.assert_array_equal(spare.estimate({"logits": logits, "label": labels}).weights, weights)
 
 
-def test_a_large_class_is_judged_by_a_part_of_its_pairs(monkeypatch):
+@pytest.mark.parametrize("order", ["mixed", "ascending", "descending"])
+def test_a_large_class_is_judged_by_a_part_of_its_pairs(monkeypatch, order):
+    """Drawn from all of the class, whose attributes may ascend with the position."""
     logits, names = outputs([600, 60, 40])
+    if order != "mixed":
+        rows = np.argsort(names if order == "ascending" else -names, kind="stable")
+        logits, names = logits[rows], names[rows]
     columns = {"logits": logits, "label": np.zeros(700, int)}
     whole = spare.estimate(columns)
     monkeypatch.setattr(spare, "PAIRS_OF", 150)

@@ -217,13 +217,14 @@ def columns_of(split):
     return {"embedding": rng.normal(size=(len(split), 4)).astype(np.float32), "label": split.labels}
 
 
-def test_the_kernel_that_passes_is_taken(few_digits, tried):
+@pytest.mark.parametrize(("clip", "used"), [(None, 0.02), (0.01, 0.02), (0.1, 0.1)])
+def test_the_kernel_that_passes_is_taken(few_digits, tried, clip, used):
     split = few_digits()
     seen = tried(Trial([0.1, 0.3, 0.2, 0, 0, 0], [0.01] * 6, 1))
     columns = columns_of(split)
-    found = estimate_weights(KDE, columns, split)
+    found = estimate_weights({**KDE, "clip": clip}, columns, split)
     fixed = {name: value for name, value in KDE.items() if name not in ("kind", "surrogate", "trial")}
-    expected = kde.estimate(columns, **{**fixed, "variance": kde.TRIED[1], "clip": kde.LEAST_CLIP})
+    expected = kde.estimate(columns, **{**fixed, "variance": 0.2, "clip": used})
     np.testing.assert_array_equal(found.weights, expected.weights)
     assert found.diagnostics["trial_chosen"] == 1
     assert len(seen[0]) == len(kde.TRIED)

@@ -4,7 +4,7 @@ from ddbias.base import plugins
 
 @pytest.fixture(scope="module")
 def split(few_digits):
-    return few_digits()
+    return few_digits(normalised=True)
 
 
 @pytest.fixture

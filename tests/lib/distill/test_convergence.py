@@ -18,6 +18,11 @@ CPU = torch.device("cpu")
 NETWORK = {"kind": "convnet", "width": 8, "depth": 2}
 DM = {"kind": "dm", "iterations": 16, "real_batch": 12, "learning_rate": 1.0, "momentum": 0.5, "init": "real"}
 DM |= {"augment": "crop_scale"}
+DC = {"kind": "dc", "outer_loop": 2, "inner_loop": 1, "network_learning_rate": 0.01, "network_batch": 8}
+DC |= {"distance": "ours", "learning_rate": 0.1, "iterations": 4}
+IDC = {"kind": "idc", "outer_loop": 2, "factor": 1, "synthetic_batch": 8, "distance": "mse", "augment": "crop"}
+IDC |= {"network_images": 8, "network_batch": 8, "network_learning_rate": 0.01, "network_momentum": 0.9}
+IDC |= {"network_weight_decay": 0.0, "cutmix": 0.0, "cutmix_beta": 1.0, "learning_rate": None, "iterations": 4}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -112,13 +117,7 @@ def test_a_probe_network_that_follows_the_images_is_compared_with_its_own_target
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["dc", "idc"])
 def test_a_look_changes_nothing_of_a_run(split, kind, monkeypatch):
-    options = {
-        "dc": {"kind": "dc", "outer_loop": 2, "inner_loop": 1, "network_learning_rate": 0.01, "network_batch": 8}
-        | {"distance": "ours", "learning_rate": 0.1, "iterations": 4},
-        "idc": {"kind": "idc", "outer_loop": 2, "factor": 1, "synthetic_batch": 8, "distance": "mse", "augment": "crop"}
-        | {"network_images": 8, "network_batch": 8, "network_learning_rate": 0.01, "network_momentum": 0.9}
-        | {"network_weight_decay": 0.0, "cutmix": 0.0, "cutmix_beta": 1.0, "learning_rate": None, "iterations": 4},
-    }[kind]
+    options = {"dc": DC, "idc": IDC}[kind]
     looked = run(split, **options)
     monkeypatch.setattr(convergence.Probe, "due", lambda self, step: step == 0)
     assert torch.equal(run(split, **options).images, looked.images)
@@ -181,12 +180,29 @@ def test_a_run_stops_where_it_has_converged_and_goes_on_where_it_was_killed(spli
     assert resumed.history == stopped.history
 
 
+def test_an_iteration_in_which_a_run_stops_counts(split, monkeypatch):
+    monkeypatch.setattr(convergence, "has_converged", lambda losses: len(losses) > convergence.FEWEST)
+    stopped = run(split, **{**DC, "outer_loop": 5, "iterations": 10, "until": "converged"})
+    assert len(stopped.history["loss"]) == 48  # looked at every sixth of 50 steps; of five steps each are iterations
+    assert stopped.record["iterations"] == 10
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_conflicting_first_images_are_counted_unless_they_are_mosaics(split, factor):
+    side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=1, seed=3)
+    rows = first_images.initial_rows(split, side, init="real", ipc=4, seed=3)
+    made = run(split, ipc=4, **{**IDC, "factor": factor, "iterations": 1, "outer_loop": 1})
+    assert made.record["first_conflicting"] == (split.conflicting[rows.numpy()].sum() if factor == 1 else None)
+
+
 def test_only_what_has_a_probe_can_stop_where_it_has_converged(split):
     with pytest.raises(DdbiasError, match="give a number of iterations"):
         run(split, kind="dm", iterations=0, until="converged")
 
 
-def test_a_scaled_step_means_the_same_however_images_are_normalised_and_however_many_there_are(split):
+def test_a_scaled_step_means_the_same_however_images_are_normalised_and_however_many_there_are(few_digits):
+    split = few_digits()
+
     def first_step(split, ipc, **changes):
         return run(split, iterations=1, ipc=ipc, augment="none", step="scaled", **changes).record["moved"]
 
@@ -292,3 +308,14 @@ def test_first_images_hold_as_many_conflicting_samples_as_the_training_set(few_d
     unknown = type(split)(split.images, split.labels, None, split.index, split.meta)
     with pytest.raises(DdbiasError, match="choose real"):
         run(unknown, init="stratified", iterations=0)
+
+
+def test_conflicting_first_images_fill_up_where_aligned_ones_may_not_be_taken(few_digits):
+    split = few_digits()
+    aligned = np.flatnonzero(~split.conflicting & (split.labels == 0))
+    among = np.ones(len(split), bool)
+    among[aligned[1:]] = False  # as of an expert that takes them for another class
+    rows = first_images.stratified_rows(split, 3, 0, among).numpy()
+    assert split.labels[rows].tolist() == [0] * 3 + [1] * 3 + [2] * 3
+    assert among[rows].all()
+    assert aligned[0] in rows

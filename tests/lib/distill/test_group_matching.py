@@ -14,6 +14,7 @@ from ddbias.debias.real_side import RealSide
 from ddbias.distill.gradient_distance import gradient_distance
 from ddbias.distill.precision.class_gradients import FastGradients
 from ddbias.learning import networks
+from ddbias.learning.augment.dsa import DSA
 from ddbias.planning.config import load_schema
 from torch.nn.functional import cross_entropy
 
@@ -251,6 +252,25 @@ def test_a_warm_up_trains_the_network_that_is_matched(split):
         split, batch, images, {"kind": "cobra"}, mean_embedding(network), lambda a, b: ((a[0] - b[0]) ** 2).sum()
     )
     torch.testing.assert_close(loss, expected.detach(), rtol=1e-4, atol=0)
+
+
+def test_a_warm_up_draws_the_augmentation_of_its_step_for_each_image(split):
+    images, batch = noise(split), real_side(split, {"kind": "cobra"}).batch(STEP)
+    method = distiller(split, "dm", images, warm_up=2, augment="crop_cutout")
+    method.match(STEP, pixels(split, batch.index), batch)
+    network = networks.build("convnet", channels=3, size=8, classes=3, seed=99, width=8, depth=2)
+    networks.reset(network, stream(0, "network", STEP))
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.01)
+    labels, generator = torch.arange(3).repeat_interleave(IPC), stream(0, "warm_up", STEP)
+    for _ in range(2):
+        order = torch.randperm(len(images), generator=generator)
+        seen = DSA("crop_cutout").per_sample(images[order], generator)
+        optimiser.zero_grad()
+        cross_entropy(network(seen), labels[order]).backward()
+        optimiser.step()
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(method.network.state_dict()[name], value, rtol=1e-5, atol=1e-7)
+    assert not method.network.training, "a network with dropout would drop values of both sides"
 
 
 def test_a_warm_up_depends_on_its_step_only_and_sees_augmented_images(split):

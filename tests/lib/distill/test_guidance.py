@@ -5,6 +5,7 @@ import pytest
 import torch
 from ddbias.base import plugins
 from ddbias.base.errors import DdbiasError
+from ddbias.base.seeding import stream
 from ddbias.debias.real_side import RealSettings, RealSide
 from ddbias.distill import engine, pretraining
 from ddbias.distill.distribution_matching import Distiller
@@ -131,6 +132,21 @@ def test_cosine_guidance_uses_real_images_of_the_split(split, pools):
         )
     assert value == pytest.approx(10 * whole.item(), rel=0.03)  # a draw of 4,000 with replacement from all 60
     assert gradient.abs().max() > 0
+    generator = stream(0, "guidance", 0)
+    for _ in range(3):  # the pool, its member and the snapshot: one each
+        torch.randint(1, (), generator=generator)
+    rows = torch.randint(len(split), (12,), generator=generator)
+    seen = (torch.from_numpy(split.images[rows.numpy()]) / 255 - torch.tensor(split.meta["mean"]).view(-1, 1, 1)) / (
+        torch.tensor(split.meta["std"]).view(-1, 1, 1)
+    )
+    with torch.no_grad():
+        some = cosine_loss(
+            network.embed(images(split)),
+            torch.tensor([0, 0, 1, 1, 2, 2]),
+            network.embed(seen),
+            torch.from_numpy(split.labels)[rows],
+        )
+    assert made(split, one, loss="cos", real_batch=12)(images(split), 0)[0] == pytest.approx(10 * some.item(), rel=1e-5)
 
 
 @pytest.mark.slow

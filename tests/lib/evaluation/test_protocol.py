@@ -4,12 +4,14 @@ import pytest
 import torch
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import Progress
+from ddbias.base.seeding import stream
 from ddbias.data import store
 from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import Split, channel_statistics
 from ddbias.data.training_set import training_set
 from ddbias.evaluation import calibration, metrics, protocol, records
 from ddbias.learning.training import Recipe
+from ddbias.learning.training import train as train_network
 from ddbias.runtime.checkpoint import Checkpoint
 from torch.nn.functional import one_hot
 
@@ -93,8 +95,22 @@ def test_every_network_has_its_own_order_of_batches(few_digits, monkeypatch):
     assert len(set(seeds)) == 4
 
 
+def test_a_network_is_tested_on_normalised_images(few_digits):
+    train, test = few_digits(normalised=True), few_digits("test", normalised=True)
+    images, labels = training(train)
+    network = protocol.build(NETWORK, test, CPU, 0, "evaluation", 0)
+    batches = stream(0, "evaluation", 0, "batches")
+    train_network(network, images, labels, recipe=Recipe(batch_size=16), epochs=2, generator=batches)
+    mean, std = (np.reshape(test.meta[name], (3, 1, 1)) for name in ("mean", "std"))
+    with torch.no_grad():
+        logits = network.eval()(torch.tensor((test.images / 255 - mean) / std, dtype=torch.float32))
+    expected = np.zeros((10, 3, 3), int)
+    np.add.at(expected, (test.attributes, test.labels, logits.argmax(1).numpy()), 1)
+    np.testing.assert_array_equal(counted(images, labels, test, repeats=1)[0], expected)
+
+
 def test_raw_images_give_what_normalised_ones_give(few_digits):
-    train, test = few_digits(), few_digits("test")
+    train, test = few_digits(normalised=True), few_digits("test", normalised=True)
     images, labels = training(train)
     expected = counted(images, labels, test, epochs=None, steps=9)
     np.testing.assert_array_equal(counted(torch.from_numpy(train.images), labels, test, epochs=None, steps=9), expected)

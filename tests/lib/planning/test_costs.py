@@ -134,6 +134,17 @@ def test_what_nobody_measured_says_so_and_asks_for_more(tmp_path):
     assert one(plan, "distill").seconds == pytest.approx(2560, rel=0.05)
 
 
+def test_a_job_asks_for_more_with_every_attempt_and_never_for_more_than_a_day():
+    rules = {"request": lambda *_: (900, 500), "study": SimpleNamespace(config={})}
+    exec((ROOT / "workflow/rules/resources.smk").read_text(), rules)
+    memory, minutes = rules["memory_mb"]("distill"), rules["minutes"]("distill")
+    assert [memory(None, attempt) for attempt in (1, 2, 3)] == [900, 1800, 2700]
+    assert [minutes(None, attempt) for attempt in (1, 2, 3)] == [500, 1000, 24 * 60]
+    for device, count in (("cpu", 0), ("cuda", 1), ("auto", 1)):
+        rules["study"].config["device"] = device
+        assert rules["gpu"](None) == count
+
+
 def test_a_gpu_is_asked_for_less_time_and_the_host_for_more_memory():
     fields = SimpleNamespace(dataset="d", distiller="dm", ipc="50")
     plans = {device: small(device=device) for device in ("cpu", "cuda", "auto")}

@@ -61,13 +61,13 @@ def write_set(
     return folder / "distilled.safetensors"
 
 
-def write_evaluation(path, meta, values):
+def write_evaluation(path, meta, values, **facts):
     rows = [("unbiased_accuracy", repeat, value) for repeat, value in enumerate(values)]
     row = {key: str(meta[key]) for key in ("study", "scale", "dataset", "ratio", "distiller", "debias", "ipc")}
     columns = {key: [value] * len(rows) for key, value in row.items()} | {"seed": [meta["seed"]] * len(rows)}
     columns |= {"evaluation": ["convnet"] * len(rows), "support": [50] * len(rows)}
     columns |= dict(zip(("metric", "repeat", "value"), map(list, zip(*rows, strict=True)), strict=True))
-    store.write_table(path, {name: columns[name] for name in EVALUATION_COLUMNS}, {"convention": "balanced"})
+    store.write_table(path, {name: columns[name] for name in EVALUATION_COLUMNS}, {"convention": "balanced"} | facts)
 
 
 @pytest.fixture
@@ -175,6 +175,14 @@ def test_the_card_says_how_it_was_made_and_no_more(results, tmp_path):
     share = 100 * ((values * 255 < -0.5) | (values * 255 > 255.5)).float().mean()
     assert share > 5
     assert f"| 3 x 8 x 8 | {share:.1f} % |" in text
+
+
+def test_the_card_says_how_many_networks_diverged(results, tmp_path):
+    confidence = [np.ones((15, 3)).tolist(), None]
+    path = results / "evaluations/convnet.parquet"
+    write_evaluation(path, original(results).meta, [0.75, 0.7], confidence=confidence)
+    hub, _, _ = export(results, tmp_path / "out")
+    assert f"| `{FIRST}` | convnet |  | 72.5 ± 2.5 (1 diverged) |  | 2 |" in (hub / "README.md").read_text()
 
 
 def test_the_card_says_that_networks_see_whitened_images(results, tmp_path):

@@ -173,7 +173,7 @@ def test_the_largest_scale_is_shown(folder):
 def test_a_kept_table_is_taken_where_it_is_the_studys(folder):
     kept = folder / "kept.csv"
     row = "photos,0.9,dm,{},10,dsa,accuracy,{},1.00,5.00,{},60.00,10.00,fast,c0ffee,cpu,2026-01-01,{},"
-    row += "2,false true,700,3.5\n"
+    row += "2,false true,500 700,3.5\n"  # of the seeds, the most
     for study in ("another", ""):  # the same cell, and the same published number, but perhaps of other images
         kept.write_text(KEPT + row.format("uniform", "70.00", 2, study))
         assert line(ledger(folder, [kept]), "DM", "accuracy").ours is None
@@ -193,6 +193,15 @@ def test_a_kept_table_is_taken_where_it_is_the_studys(folder):
     kept.write_text("dataset,ratio\n")
     with pytest.raises(DdbiasError, match=r"kept\.csv is no kept table: it lacks distiller, debias"):
         ledger(folder, [kept])
+
+
+def test_two_studies_of_the_same_cells_are_asked_for_both(folder):
+    (folder / "other.yaml").write_text(STUDY.replace("study: tiny", "study: other"))
+    of_one = asked(["tiny.yaml"])
+    assert len(of_one) == 4  # though two of its tables say so
+    both = asked(["tiny.yaml", "other.yaml"])
+    assert [one.study for one in both] == ["tiny"] * 4 + ["other"] * 4
+    assert both[:4] == of_one
 
 
 def test_a_number_of_several_tables_counts_once(folder):

@@ -233,6 +233,17 @@ def test_one_seed_has_no_interval_however_many_networks(tmp_path):
     assert "62.5 ± 12.5 | 1 seed |" in make(tmp_path / "t", [file], [row()], spread="deviation")["md"]
 
 
+def test_seeds_count_alike_and_the_fewest_networks_of_a_seed_are_told(tmp_path):
+    files = [
+        evaluation(
+            tmp_path / f"{seed}.parquet", {"unbiased_accuracy": values}, seed=seed, distillation={"moved": moved}
+        )
+        for seed, (values, moved) in enumerate([([0.5, 0.6, 0.7], 10), ([0.4, 0.4], 20)])
+    ]
+    (line,) = lines(make(tmp_path / "t", files, [row()])["csv"])
+    assert (line["mean"], line["n"], line["networks"], line["moved"]) == ("50.00", "2", "2", "15.00")
+
+
 def test_people_see_the_interval_and_may_ask_for_the_deviation(tmp_path, three_seeds):
     files, percent = three_seeds
     made = make(tmp_path / "t", files, [row()])
@@ -285,7 +296,7 @@ def test_what_is_made_of_several_cells_is_paired_by_seed(tmp_path):
     files, terms = of_cells(
         tmp_path,
         metric,
-        distilled={seed: [0.2 + luck[seed], 0.4 + luck[seed]] for seed in luck} | {7: [0.1]},
+        distilled={seed: [0.2 + luck[seed], 0.4 + luck[seed]] for seed in luck} | {7: [0.1, 0.1]},
         random={seed: [0.4 + luck[seed] + own[seed]] for seed in luck},
         distilled_unbiased={seed: [0.7] for seed in (2, 1, 0, 7)},
         random_unbiased={seed: [0.6] for seed in luck},
@@ -376,6 +387,20 @@ def test_a_difference_is_marked_for_either_side(tmp_path):
     assert found[2:] == ["", "‡", "†‡"]
     texts = make(tmp_path / "u", files, [row(debias="mine", metric="accuracy", against=against)])
     assert "‡ diverged" in texts["md"]
+
+
+def test_a_difference_has_no_mark_of_a_seed_that_is_not_behind_it(tmp_path):
+    files = [
+        evaluation(tmp_path / f"{debias}{seed}", {"accuracy": [0.5]}, debias=debias, seed=seed, distillation=facts)
+        for debias, seed, facts in (
+            ("mine", 0, {"converged": True}), ("kde", 0, {"converged": True}), ("kde", 1, {"converged": False}),
+        )
+    ]  # fmt: skip
+    against = row(metric="accuracy")
+    texts = make(tmp_path / "t", files, [against, row(debias="mine", metric="accuracy", against=against)])
+    cells = [line.split("|") for line in texts["md"].splitlines() if line.startswith("|")]
+    assert ["†" in line[-2] for line in cells[2:]] == [False, False]
+    assert sum("†" in cell for cell in cells[2]) == 1  # the mean of kde itself
 
 
 @pytest.mark.parametrize("facts", [{"converged": "yes"}, {"moved": "far"}, [1]])
