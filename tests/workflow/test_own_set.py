@@ -22,4 +22,4 @@ def test_a_changed_file_makes_the_set_again(checkout):
     (checkout / "theirs_0.95.pt").unlink()
     status, output = checkout.run("studies/own_set.yaml", SET)
     assert status != 0
-    assert "no file theirs_0.95.pt in the working directory" in output
+    assert "theirs_0.95.pt is not found (under the working directory" in output

@@ -210,7 +210,7 @@ def test_equals_a_plain_loop(split, kind, weighted, draw, distance):
     start = first_images.initial_images(split, real_side(split), init="real", ipc=3, seed=5)
     expected, losses = plain(split, weights, start, chosen, draw, 5)
     result = made(split, weights, draw=draw, ipc=3, seed=5, **chosen)
-    assert result.history["loss"] == pytest.approx(losses, rel=1e-4)
+    assert result.history["loss"] == pytest.approx(losses, rel=5e-5)  # sums in another order, float32
     assert len(losses) == 6
     torch.testing.assert_close(result.images, expected, rtol=1e-5, atol=1e-5)
     assert not torch.allclose(expected, start, atol=1e-3)
