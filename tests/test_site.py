@@ -79,7 +79,7 @@ def test_results_are_read_with_pandas(tmp_path):
 
 def test_every_script_of_the_tutorials_exists_and_is_tested():
     page = (ROOT / "docs/tutorials.md").read_text()
-    scripts = set(re.findall(r"^python (\S+\.py)", page, re.MULTILINE))
+    scripts = set(re.findall(r"^\.venv/bin/python (\S+\.py)", page, re.MULTILINE))
     assert {f"../{script}" for script in scripts} == set(re.findall(r"\]\((\.\./examples/\S+)\)", page))
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     assert all((ROOT / script).is_file() and script in tests for script in scripts)

@@ -25,7 +25,7 @@ def test_make_target_and_commands_of_the_page():
     assert [line.split("#")[0].split() for block in blocks for line in block.splitlines()] == [
         ["make", "export"],
         ["make", "export", "CONFIG=studies/lu2024_cmnist_dd.yaml", "TO=exported"],
-        ["python", "examples/train_on_distilled.py", DIGITS],
+        [".venv/bin/python", "examples/train_on_distilled.py", DIGITS],
     ]
     assert (ROOT / "studies/lu2024_cmnist_dd.yaml").exists()
 
