@@ -14,11 +14,11 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is written, so Ctrl-C ma
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "scripts")]
 
-from ddbias.base.errors import DdbiasError
+from ddbias.base.errors import DdbiasError, unreadable
 from ddbias.planning import load
 from ddbias.planning.costs import networks
 from ddbias.planning.costs.report import lines, report
-from launcher import LaunchError, say, unreadable
+from launcher import LaunchError, say
 from launcher.arguments import jobs_at_once, parse, profile_settings
 
 

@@ -17,8 +17,3 @@ class LaunchError(Exception):
 def say(line: str) -> None:
     """Tell the user one line."""
     print(f"ddbias: {terminal(line)}", file=sys.stderr, flush=True)
-
-
-def unreadable(error: OSError) -> str:
-    """Return in one line what may not be read."""
-    return f"{error.filename} cannot be read ({error.strerror}); change its owner or rights and run again"

@@ -7,7 +7,7 @@ from snakemake.iocontainers import Wildcards
 
 from ddbias.base import folders, lookup, paths, plugins
 from ddbias.base.cell import NATURAL, WHOLE
-from ddbias.base.errors import DdbiasError
+from ddbias.base.errors import DdbiasError, unreadable
 from ddbias.base.terminal import terminal
 from ddbias.data import store
 from ddbias.planning import code_digest, metric_kinds

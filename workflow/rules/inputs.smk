@@ -71,8 +71,7 @@ def source_digests(wildcards):
     except DdbiasError as error:
         sys.exit(f"ddbias: {terminal(str(error))}")
     except OSError as error:
-        line = f"{error.filename} cannot be read ({error.strerror}); change its owner or rights and run again"
-        sys.exit(f"ddbias: {terminal(line)}")
+        sys.exit(f"ddbias: {terminal(unreadable(error))}")
 
 
 def embeddings(wildcards):

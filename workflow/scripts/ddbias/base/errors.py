@@ -30,6 +30,11 @@ class Misuse(TypeError):
         self.of = of
 
 
+def unreadable(error: OSError) -> str:
+    """Return in one line what may not be read."""
+    return f"{error.filename} cannot be read ({error.strerror}); change its owner or rights and run again"
+
+
 def nearest(name: object, known: Iterable[object]) -> str:
     """Return ``" Did you mean 'x'?"`` for the known name closest to `name`, or an empty string."""
     match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)

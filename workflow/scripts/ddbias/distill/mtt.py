@@ -372,8 +372,7 @@ class Distiller(Learner):
         for name, buffer in self.network.named_buffers():
             buffer.copy_(state[name])
         if self.step_gradient.network is not self.network:
-            for copied, buffer in zip(self.step_gradient.network.buffers(), self.network.buffers(), strict=True):
-                copied.copy_(buffer)
+            compiling.refresh(self.step_gradient.network, self.network)
 
     def after(self, step: int) -> None:
         """Move the step size and the soft labels."""
