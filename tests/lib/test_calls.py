@@ -61,6 +61,11 @@ def test_soft_labels_are_returned_and_written(few_digits, tmp_path):
         ({"images": np.zeros((60, 8, 9, 3), np.uint8)}, r"the images have the shape \(60, 8, 9, 3\); give squares"),
         ({"labels": np.zeros(7, int)}, r"the labels are int64 of shape \(7,\); give each of the 60 images"),
         ({"labels": np.zeros(60, int)}, r"the labels are 0..0"),
+        ({"labels": np.arange(60) % 3 - 1}, "one of the labels is -1; number them from 0"),
+        ({"images": [np.zeros((8, 8), np.uint8), np.zeros((9, 9), np.uint8)]}, "the images differ in shape"),
+        ({"pairing": [[0], [1, 2], 3]}, "the numbers of the pairing differ in shape"),
+        ({"weights": np.ones((60, 1))}, r"\(60, 1\) weights for 60 samples; give one number for each"),
+        ({"method": "DM"}, "Did you mean 'dm'?"),
         ({"labels": np.full(60, 2)}, "no image has the label 0; number the labels from 0 without a gap"),
         ({"labels": np.arange(60) % 2 * 2}, "no image has the label 1; number the labels from 0 without a gap"),
         ({"label_names": "abc"}, "label_names is 'abc'; give a list of a name for each label"),
@@ -102,6 +107,7 @@ def test_numbers_of_numpy_and_whole_floats_are_numbers(few_digits):
         ({"varianc": 1}, "debias.kde.varianc = 1: unknown key; .* Did you mean 'variance'?"),
         ({"kind": "loss_weighted", "surrogate": "supcon"}, "needs one of kind .*, not supcon"),
         ({"kind": "fairdd", "groups": "attribute"}, "attribute"),
+        ({"kind": "uniform", "surrogate": "supcon"}, "the debias uniform reads no surrogate; leave surrogate out"),
         ({"surrogate": {"kind": "supcon", "step": 3}}, "surrogates.surrogate.step = 3: unknown key"),
     ],
 )
@@ -161,7 +167,7 @@ def test_a_set_is_saved_whole_or_not(few_digits, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("ddbias.data.store.write_json", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(DdbiasError, match=r"set cannot be written \(No space left on device\)"):
             made.save(tmp_path / "set")
     assert not list(tmp_path.iterdir())
     assert len(list(made.save(tmp_path / "set").iterdir())) == 4
@@ -172,6 +178,80 @@ def test_a_set_is_saved_whole_or_not(few_digits, tmp_path, monkeypatch):
     assert len(list(Path().iterdir())) == 4
     with pytest.raises(DdbiasError, match="is not empty"):
         made.save(tmp_path / "link")
+    (tmp_path / "file").touch()
+    for place in ("file", "file/in"):
+        with pytest.raises(DdbiasError, match=r"cannot be written \((File exists|Not a directory)\); choose another"):
+            made.save(tmp_path / place)
+
+
+def test_what_the_caller_has_set_in_torch_changes_no_bit_and_stays(few_digits):
+    split = few_digits()
+
+    def made():
+        found = ddbias.distill(
+            split.images, split.labels, ipc=2, network=NETWORK, iterations=2, real_batch=5, progress=False
+        )
+        weights = ddbias.estimate_weights(
+            split.images, split.labels, network=NETWORK, scale="quick", variance=0.1, progress=False
+        )
+        return found.images, torch.from_numpy(weights.weights)
+
+    plain = made()
+
+    def same():
+        for ours, theirs in zip(made(), plain, strict=True):
+            assert torch.equal(ours, theirs)
+
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            same()
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_flush_denormal(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        same()
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert torch.tensor([1e-40], dtype=torch.float32).mul(1).item() == 0
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.use_deterministic_algorithms(False)
+        torch.set_flush_denormal(False)
+        torch.utils.deterministic.fill_uninitialized_memory = True
+
+
+def test_what_is_done_with_an_array_later_changes_no_set(few_digits, tmp_path):
+    split = few_digits()
+    images = split.images.copy()
+    made = ddbias.distill(images, split.labels, ipc=2, method="random", progress=False)
+    images[:] = 0
+    np.testing.assert_array_equal(made.split.images, split.images)
+    before, (tensors, labels) = made.pixels(), made.tensors()
+    tensors.zero_()
+    labels.zero_()
+    made.save(tmp_path / "set")
+    assert torch.equal(ddbias.load_distilled(tmp_path / "set").pixels(), before)
+
+
+def test_weights_of_other_labels_are_refused(few_digits):
+    split, order = few_digits(), np.arange(60)[::-1]
+    given = {"attributes": split.attributes, "progress": False}
+    weights = ddbias.estimate_weights(split.images, split.labels, "group_balanced", **given)
+    how = {"ipc": 2, "method": "random", "progress": False, "weights": weights}
+    assert len(ddbias.distill(split.images, split.labels, **how)) == 6
+    with pytest.raises(DdbiasError, match="the weights were estimated with other labels; give the same images"):
+        ddbias.distill(split.images[order], split.labels[order], **how)
+
+
+def test_paths_devices_and_iterators_are_taken_as_they_come(few_digits):
+    split = few_digits()
+    plain = ddbias.distill(split.images, split.labels, ipc=2, method="random", progress=False)
+    given = {"device": torch.device("cpu"), "plug_ins": "examples/plugins/pixel_moments.py"}
+    how = {"ipc": 2, "method": "random", "progress": False, **given}
+    found = ddbias.distill((image for image in split.images), iter(split.labels.tolist()), **how)
+    assert torch.equal(found.images, plain.images)
 
 
 def test_the_package_is_the_function_whatever_was_imported_first():

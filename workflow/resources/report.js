@@ -118,7 +118,8 @@ if (table) {
   body.addEventListener("click", event => {
     const row = event.target.closest("tr.run");
     if (event.target.closest("a")) return;
-    if (row && getSelection().isCollapsed) toggle(row);
+    // A click that ends a selection of text opens nothing, but a button always does.
+    if (row && (event.target.closest("button") || getSelection().isCollapsed)) toggle(row);
   });
   if (filter) {
     filter.addEventListener("input", () => { limit = STEP; show(); });
@@ -144,11 +145,15 @@ if (table) {
     event.preventDefault();
     next?.querySelector("button").focus();
   });
-  for (const hint of document.querySelectorAll(".keys")) hint.hidden = false;
+  for (const part of document.querySelectorAll(".keys, #filter")) part.hidden = false;
   more.addEventListener("click", () => { limit += STEP; show(); });
   addEventListener("beforeprint", () => { usual = limit; limit = Infinity; show(); });
   addEventListener("afterprint", () => { limit = usual; show(); });
   addEventListener("hashchange", follow);
+  document.addEventListener("click", event => { // the same address once more is no change of it
+    const link = event.target.closest("a[href^='#']");
+    if (link && link.hash === location.hash) follow();
+  });
   show();
   follow();
 }

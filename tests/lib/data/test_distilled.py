@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -128,7 +130,7 @@ def test_an_image_folder_holds_every_pixel(tmp_path, channels):
     assert len(list(tmp_path.rglob("*.png"))) == len(labels)
 
 
-def test_a_folder_with_content_is_left_alone(tmp_path):
+def test_a_folder_with_content_is_left_alone(tmp_path, monkeypatch):
     write(tmp_path / "set")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "note.txt").write_text("keep")
@@ -136,7 +138,12 @@ def test_a_folder_with_content_is_left_alone(tmp_path):
         load_distilled(tmp_path / "set").to_image_folder(tmp_path / "mine")
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["note.txt"]
     (tmp_path / "empty").mkdir()
-    assert load_distilled(tmp_path / "set").to_image_folder(tmp_path / "empty").is_dir()
+    monkeypatch.chdir(tmp_path / "empty")  # which has to stay the same folder, or the caller is nowhere
+    load_distilled(tmp_path / "set").to_image_folder(".")
+    assert len(list(Path().rglob("*.png"))) == len(list((tmp_path / "empty").rglob("*.png"))) > 0
+    with pytest.raises(DdbiasError, match="cannot be written"):
+        load_distilled(tmp_path / "set").to_image_folder(tmp_path / "mine" / "note.txt")
+    assert (tmp_path / "mine" / "note.txt").read_text() == "keep"
 
 
 @pytest.mark.slow

@@ -90,10 +90,11 @@ def test_truncated_file_is_one_line(stored, share):
     content = stored.read_bytes()
     cut = stored.with_name("cut.arrow")
     cut.write_bytes(content[: int(share * len(content))])
-    one_line(cut, "damaged or not a ddbias file.*delete it and run again")
+    one_line(cut, "damaged or not a ddbias file.*if a run wrote it, delete it and run again")
 
 
 def test_missing_and_foreign_files_are_one_line(tmp_path):
+    one_line(tmp_path, "is a folder; name a file")
     one_line(tmp_path / "no.arrow", "no file .*; has the stage that writes it run")
     (tmp_path / "text.arrow").write_text("hello\n")
     one_line(tmp_path / "text.arrow", "damaged or not a ddbias file")

@@ -571,7 +571,9 @@ def test_a_foreign_file_of_a_surrogate_is_one_line(kind, tmp_path):
     else:
         store.write_arrow(path, {"label": np.arange(2)}, {})
         given = {"embeddings": [path]}
-    with pytest.raises(DdbiasError, match=r"it lacks (separation, auc, conflicting_share|embedding); delete it"):
+    with pytest.raises(
+        DdbiasError, match=r"it lacks (separation, auc, conflicting_share|embedding); give another path"
+    ):
         plot(kind=kind, outputs={"png": tmp_path / "f.png"}, **given)
 
 

@@ -53,7 +53,7 @@ class Page(html.parser.HTMLParser):
 def distilled(folder, *, debias="kde", ratio="0.95", seed=0, images=True, run=True, distillation=None, probe=None):
     folder = folder / f"{debias.replace('/', '_')[:8]}{ratio}{seed}"
     cell = {"study": "digits", "scale": "quick", "dataset": "digits", "ratio": ratio, "distiller": "dm"}
-    cell |= {"debias": debias, "ipc": "10", "seed": seed, "kind": "distilled"}
+    cell |= {"debias": debias, "ipc": "10", "seed": seed, "kind": "distilled", "label_names": ["zero", "one & up"]}
     tensors = {"labels": torch.arange(2), **({"images": torch.zeros(2, 1, 2, 2)} if images else {})}
     settings = {"distiller": {"lr": 0.1, "note": NASTY}}
     cell |= {"distillation": distillation} if distillation else {}
@@ -132,7 +132,16 @@ def test_the_page_shows_tables_figures_and_sets(tmp_path, table):
     text = page(tmp_path, tables=[table], figures=[picture], distilled=folders, evaluations=evaluations)
     parsed = Page(text)
     shown = " ".join(" ".join(parsed.text).split())
-    for words in ("Digits", "scale", "quick", "abc123", "Main table", "61.5 ± 1.5", "0123456789ab with uncommitted"):
+    for words in (
+        "Digits",
+        "scale",
+        "quick",
+        "abc123",
+        "Main table",
+        "61.5 ± 1.5",
+        "0123456789ab with uncommitted",
+        "One row per class (zero, one & up)",
+    ):
         assert words in shown
     for words in ("75.2 s", "812 MB", "distiller.lr", "loss 3 → 1", "dm, uniform", "dm, kde"):
         assert words in shown
@@ -167,7 +176,7 @@ def test_a_row_holds_the_means_of_every_evaluation(tmp_path):
     for words in (
         "mean ± std networks support",
         "87.5 ± 12.5 2 160",
-        "50.0 ± – 1 160",
+        "50.0 1 160",
         "conflicting accuracy 87.5 ± 12.5 2 80",
         "Not evaluated yet",
     ):

@@ -255,6 +255,43 @@ def test_selects_and_words_filter(page):
     assert column(page, "accuracy") == ["50.0"]
 
 
+def test_a_row_opens_though_some_text_is_selected(page):
+    select = "getSelection().selectAllChildren(document.querySelector('h1'))"
+    opened = "document.querySelectorAll('.panel').length"
+    page.run(select)
+    page.click("#runs tr.run button")
+    assert page.run(opened) == 1
+    page.run(select)
+    page.press("Enter", 13, "\r")
+    assert page.run(opened) == 0
+
+
+def test_a_link_that_was_followed_leads_to_its_row_again(page):
+    link, opened = "#summary ~ .result tbody a", "document.querySelectorAll('.panel').length"
+    page.click(link)
+    page.run("new Promise(done => setTimeout(done, 50))")
+    page.click("#runs tr.run button[aria-expanded=true]")
+    assert page.run(opened) == 0
+    page.click("#filter input")
+    page.call("Input.insertText", text="nothing has these words")
+    assert page.run("document.querySelectorAll('#runs tr.run').length") == 0
+    page.click(link)
+    page.run("new Promise(done => setTimeout(done, 50))")
+    assert page.run(opened) == 1
+
+
+@pytest.mark.parametrize("width", [700, 1000])  # of paper, upright and lying
+def test_paper_is_light_and_wide_enough(browser, address, width):
+    browser.open(address, width=width)
+    browser.run("document.documentElement.dataset.theme = 'dark'")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    assert browser.run("getComputedStyle(document.documentElement).colorScheme") == "light"
+    assert browser.run("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert browser.complaints() == []
+
+
 def test_details_are_made_when_a_row_is_opened_and_stay_with_it(page):
     assert page.run("document.images.length") == 0
     row = "[id='digits-0.95-dm-kde-ipc10-seed3']"

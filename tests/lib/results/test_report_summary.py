@@ -40,9 +40,9 @@ def test_the_best_comes_first_and_differences_are_paired_by_seed():
     runs = [*several("kde", [70.0, 74.0, 78.0]), *several("uniform_a", [50.0, 55.0, 57.0]), run("group", 5, 60.0)]
     (found,) = of(*runs).comparisons
     assert [(line.debias, line.plain, line.row) for line in found.lines] == [
-        ("kde", False, "row2"),
+        ("kde", False, "row0"),
         ("group", False, "row6"),
-        ("uniform_a", True, "row5"),
+        ("uniform_a", True, "row3"),
     ]
     best = found.lines[0].value
     assert (best.mean, best.n) == (74.0, 3)

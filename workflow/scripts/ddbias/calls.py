@@ -6,7 +6,6 @@ The options of a method are those of a study file, with the same defaults, check
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike
 from ddbias.base import groups, plugins
 from ddbias.base.errors import DdbiasError
 from ddbias.base.log import logger
+from ddbias.data import store
 from ddbias.data.distilled import DistilledSet
 from ddbias.data.split import Split
 from ddbias.datasets import normalisation
@@ -45,7 +45,7 @@ ASKS_TWICE = "cross_fitted"  # for contradiction and predicted groups
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What `estimate_weights` returns; an array where one is expected.
+    """What `estimate_weights` returns; `numpy.asarray` makes it the array `weights`.
 
     Attributes
     ----------
@@ -65,6 +65,7 @@ class Weights:
     log_density: np.ndarray | None
     diagnostics: Mapping
     settings: Mapping
+    _labels: np.ndarray | None = field(default=None, repr=False)  # of the images that they belong to
 
     def __len__(self) -> int:
         return len(self.weights)
@@ -96,22 +97,12 @@ class Distillation(DistilledSet):
         Raises
         ------
         DdbiasError
-            If the folder holds something.
+            If the folder holds something, or cannot be written.
         """
-        folder = Path(folder).resolve()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DdbiasError(f"{folder} is not empty; choose a new folder for the set")
         names = ("distilled.safetensors", "history.parquet", "preview.png", "run.json")
-        there, part = folder.exists(), folder / ".part"
-        try:
+        with store.new_folder(folder, "the set") as part:
             self._save(outputs=SimpleNamespace(**{name.split(".")[0]: part / name for name in names}))
-            for name in names:
-                (part / name).replace(folder / name)
-            part.rmdir()
-        except BaseException:
-            shutil.rmtree(part if there else folder, ignore_errors=True)
-            raise
-        return folder
+        return Path(folder).resolve()
 
 
 def estimate_weights(
@@ -128,7 +119,7 @@ def estimate_weights(
     seed: int = 0,
     device: str = "auto",
     threads: int = 1,
-    plug_ins: Sequence[str | Path] = (),
+    plug_ins: str | Path | Sequence[str | Path] = (),
     progress: bool = True,
     **options: object,
 ) -> Weights:
@@ -161,7 +152,7 @@ def estimate_weights(
     device : {"auto", "cpu", "cuda"}
     threads : int
         CPU threads; they change the last bits.
-    plug_ins : sequence of path
+    plug_ins : path or sequence of path
         Python files that add kinds; their code runs.
     progress : bool
         Whether progress and messages are shown on stderr.
@@ -188,8 +179,11 @@ def estimate_weights(
     >>> len(weights), round(float(weights.weights.mean()), 6)
     (1200, 1.0)
     """
+    plug_ins, device = _listed(plug_ins), str(device)
     plugins.use(plug_ins)
     debias = plugins.find("debias", kind)
+    if surrogate is not None and "surrogate" not in debias.options:
+        raise DdbiasError(f"the debias {kind} reads no surrogate; leave surrogate out")
     groups_of = options.get("groups", "attribute")
     if surrogate is None and ("surrogate" in debias.required or groups_of != "attribute"):
         asks = kind == "contradiction" or groups_of == "predicted"
@@ -210,7 +204,7 @@ def estimate_weights(
             found = _estimated(settings, split, study, seed, where)
             log_density, told = found.log_density, found.diagnostics
     described = diagnose(found.weights, log_density, split.conflicting, split.labels)
-    return Weights(found.weights, found.groups, log_density, {**told, **described}, settings)
+    return Weights(found.weights, found.groups, log_density, {**told, **described}, settings, split.labels)
 
 
 def _estimated(settings: Mapping, split: Split, study: Mapping, seed: int, where: torch.device):
@@ -245,7 +239,7 @@ def distill(
     device: str = "auto",
     precision: str = "exact",
     threads: int = 1,
-    plug_ins: Sequence[str | Path] = (),
+    plug_ins: str | Path | Sequence[str | Path] = (),
     progress: bool = True,
     **options: object,
 ) -> Distillation:
@@ -292,6 +286,7 @@ def distill(
     >>> images.shape, labels[:4]
     (torch.Size([20, 3, 16, 16]), tensor([0, 0, 1, 1]))
     """
+    plug_ins, device = _listed(plug_ins), str(device)
     plugins.use(plug_ins)
     if method == "whole":
         raise DdbiasError("the method whole makes no images; train on the images that you have")
@@ -318,11 +313,13 @@ def distill(
     settings, architecture = study["distillers"][method], study["networks"]["network"] if "network" in takes else None
     split = split_of(images, labels, attributes, pairing, normalise, label_names)
     if isinstance(weights, Weights):
+        if weights._labels is not None and not np.array_equal(weights._labels, split.labels):
+            raise DdbiasError("the weights were estimated with other labels; give the same images in the same order")
         debias, real = weights.settings, formed(weights.settings, weights.weights, weights.groups)
     elif weights is None:
         debias, real = {"kind": "uniform"}, RealSettings.plain(len(split))
     else:
-        numbers = array(weights)
+        numbers = array("weights", weights)
         if numbers.dtype.kind not in "iuf":
             raise DdbiasError(
                 f"the weights are {numbers.dtype}; give what estimate_weights returns, or a number for each image"
@@ -399,17 +396,28 @@ def _checked(given: Mapping, **values: object) -> dict:
 
 @contextmanager
 def _prepared(name: str, threads: int, precision: str = "exact") -> Iterator[torch.device]:
-    """Compute as a job does, and leave torch as it was."""
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    """Compute as a job does, whatever the caller has set in torch, and leave torch as it was."""
+    count, dtype, deterministic = torch.get_num_threads(), torch.get_default_dtype(), torch.utils.deterministic
+    fixed, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    filled = deterministic.fill_uninitialized_memory
+    flushed = not torch.tensor([1e-40], dtype=torch.float32).mul(1).item()
     try:
-        yield devices.prepare(name, threads, precision)
+        torch.set_default_dtype(torch.float32)
+        with torch.inference_mode(False), torch.enable_grad():
+            yield devices.prepare(name, threads, precision)
     finally:
-        torch.set_num_threads(before[0])
-        torch.use_deterministic_algorithms(before[1])
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(count)
+        torch.use_deterministic_algorithms(fixed, warn_only=warn)
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = convolutions
-        torch.set_flush_denormal(False)
+        deterministic.fill_uninitialized_memory = filled
+        torch.set_flush_denormal(flushed)
+
+
+def _listed(paths: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    return [paths] if isinstance(paths, str | Path) else list(paths)
 
 
 @contextmanager

@@ -36,9 +36,10 @@ def unreadable(error: OSError) -> str:
 
 
 def nearest(name: object, known: Iterable[object]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the known name closest to `name`, or an empty string."""
-    match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
-    return f" Did you mean '{match[0]}'?" if match else ""
+    """Return ``" Did you mean 'x'?"`` for the known name closest to `name`, in any case, or an empty string."""
+    names = {str(k).lower(): str(k) for k in known}
+    match = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    return f" Did you mean '{names[match[0]]}'?" if match else ""
 
 
 def unknown(what: str, name: object, known: Iterable[object]) -> DdbiasError:

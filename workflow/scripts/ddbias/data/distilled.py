@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from ddbias.base.errors import DdbiasError
 from ddbias.base.seeding import stream
-from ddbias.data import formation, soft_labels
+from ddbias.data import formation, soft_labels, store
 from ddbias.data.png import png
 from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import denormalize
@@ -61,9 +60,9 @@ class DistilledSet:
         return self.meta.get("formation", 1)
 
     def tensors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the normalised images (M, C, H, W) and the labels (M,) to train on."""
+        """Return the normalised images (M, C, H, W) and the labels (M,) to train on: copies, to do with as you like."""
         if self.formation == 1:
-            return self.images, self.labels
+            return self.images.clone(), self.labels.clone()
         images = formation.decode(self.images, self.formation, mean=self.meta["mean"], std=self.meta["std"])
         return images, formation.decode_labels(self.labels, self.formation)
 
@@ -112,24 +111,15 @@ class DistilledSet:
         DdbiasError
             If the folder holds something, or the images have neither one nor three channels.
         """
-        folder = Path(folder)
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DdbiasError(f"{folder} is not empty; choose a new folder for the images")
         images = self.png_images()
         names = folder_names(self.meta["label_names"])
-        part = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        try:
+        with store.new_folder(folder, "the images") as part:
             for name in names:
-                (part / name).mkdir(parents=True)
+                (part / name).mkdir()
             digits = len(str(max(len(self) - 1, 0)))
             for index, (image, label) in enumerate(zip(images, self.tensors()[1].tolist(), strict=True)):
                 (part / names[label] / f"{index:0{digits}d}.png").write_bytes(image)
-            part.replace(folder)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-        return folder
+        return Path(folder)
 
 
 def folder_names(label_names: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import stat
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,6 +28,8 @@ from ddbias.base.errors import DdbiasError
 META_KEY = "ddbias"
 FORMAT_KEY, CHECKSUM_KEY, CHECKSUMS_KEY = "format", "checksum", "checksums"  # of the metadata
 FORMAT = 2  # of the metadata: the first one with checksums
+# Said of a file that cannot be used, which may be a result or a wrong name that somebody gave.
+AGAIN = "give another path, or, if a run wrote it, delete it and run again"
 
 
 def canonical_json(value: object) -> str:
@@ -63,6 +66,48 @@ def whole(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def new_folder(folder: str | Path, what: str) -> Iterator[Path]:
+    """Yield a folder to write in; what it holds is moved to `folder` if the block succeeds, else removed.
+
+    Parameters
+    ----------
+    folder : path
+        Must not exist, or be an empty folder, which stays the same one.
+    what : str
+        What will be in it, for messages, e.g. ``"the images"``.
+
+    Raises
+    ------
+    DdbiasError
+        If it holds something, is a file, or cannot be written.
+    """
+    folder = Path(folder).resolve()
+    try:
+        there = folder.is_dir()
+        if there and any(folder.iterdir()):
+            raise DdbiasError(f"{folder} is not empty; choose a new folder for {what}")
+        part = folder / ".part" if there else folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        moved: list[Path] = []
+        try:
+            part.mkdir(parents=True)
+            yield part
+            if not there:
+                part.rename(folder)
+                return
+            for one in sorted(part.iterdir()):
+                moved.append(one.rename(folder / one.name))
+            part.rmdir()
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            for one in moved:
+                shutil.rmtree(one) if one.is_dir() else one.unlink()
+            raise
+    except OSError as error:
+        raise DdbiasError(f"{folder} cannot be written ({error.strerror}); choose another folder for {what}") from error
+
+
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write `content` to `path`, whole or not at all."""
     with whole(path) as part:
@@ -85,7 +130,7 @@ def read_json(path: str | Path) -> dict:
 
 def damaged(path: str | Path, reason: object) -> DdbiasError:
     """Build the error for a file whose content is damaged."""
-    return DdbiasError(f"{path} is damaged or not a ddbias file ({reason}); delete it and run again")
+    return DdbiasError(f"{path} is damaged or not a ddbias file ({reason}); {AGAIN}")
 
 
 def require(path: str | Path, what: str, present: Collection[str], wanted: Iterable[str]) -> None:
@@ -100,7 +145,7 @@ def require(path: str | Path, what: str, present: Collection[str], wanted: Itera
     """
     lacking = [name for name in wanted if name not in present]
     if lacking:
-        raise DdbiasError(f"{path} is not {what}: it lacks {', '.join(lacking)}; delete it and run again")
+        raise DdbiasError(f"{path} is not {what}: it lacks {', '.join(lacking)}; {AGAIN}")
 
 
 def require_finite(path: str | Path, what: str, values: np.ndarray) -> None:
@@ -141,13 +186,13 @@ def _require_file(path: str | Path) -> None:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         if os.path.islink(path):
-            raise DdbiasError(f"{path} is a link to nothing; delete it and run again") from None
+            raise DdbiasError(f"{path} is a link to nothing; {AGAIN}") from None
         raise DdbiasError(f"no file {path}; has the stage that writes it run?") from None
     except OSError as error:  # a circle of links, a folder that may not be entered
-        raise DdbiasError(f"{path} cannot be opened ({error.strerror}); delete it and run again") from None
+        raise DdbiasError(f"{path} cannot be opened ({error.strerror}); {AGAIN}") from None
     if not stat.S_ISREG(mode):
         what = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-        raise DdbiasError(f"{path} is {what}, where a file is expected; remove it and run again")
+        raise DdbiasError(f"{path} is {what}; name a file, or move it away if a run writes a file there")
 
 
 # ---- metadata and checksums ---------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,7 +24,7 @@ def split_of(
     label_names: Sequence[str] | None = None,
 ) -> Split:
     """Return the training split of some arrays; the parameters and errors are those of `ddbias.distill`."""
-    images = array(images)
+    images = array("images", images)
     if images.dtype != np.uint8:
         raise DdbiasError(f"the images are {images.dtype}; give pixels 0..255 as uint8")
     shape = images.shape
@@ -33,7 +33,7 @@ def split_of(
         images = images.transpose(0, 3, 1, 2)
     if images.ndim != 4 or not len(images) or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3]:
         raise DdbiasError(f"the images have the shape {shape}; give squares as (N, H, W, C), (N, C, H, W) or (N, H, W)")
-    images = np.ascontiguousarray(images)
+    images = np.array(images, order="C")  # a copy: what the caller does with the array later changes nothing here
     labels = _numbers("labels", labels, len(images))
     classes = int(labels.max()) + 1
     empty = np.flatnonzero(np.bincount(labels) == 0)
@@ -69,7 +69,7 @@ def _pairing(pairing: groups.Pairing, classes: int, kinds: int | None) -> groups
     """Return a pairing of labels with attributes, of which there are so many, after a look at it."""
     if pairing is None or (isinstance(pairing, str) and pairing == groups.IDENTITY):
         return pairing
-    partners = np.asarray(pairing)
+    partners = array("numbers of the pairing", pairing)
     if partners.shape != (classes,) or partners.dtype.kind not in "iu":
         raise DdbiasError(f"the pairing is {pairing!r}; give the attribute of each of {classes} labels, or identity")
     if partners.min() < 0 or (kinds is not None and partners.max() >= kinds):
@@ -79,8 +79,10 @@ def _pairing(pairing: groups.Pairing, classes: int, kinds: int | None) -> groups
 
 
 def _numbers(what: str, values: ArrayLike | torch.Tensor, count: int) -> np.ndarray:
-    values = array(values)
-    if values.shape != (count,) or values.dtype.kind not in "iu" or values.min() < 0:
+    values = array(what, values)
+    if values.dtype.kind in "iu" and values.size and values.min() < 0:
+        raise DdbiasError(f"one of the {what} is {values.min()}; number them from 0")
+    if values.shape != (count,) or values.dtype.kind not in "iu":
         given = f"the {what} are {values.dtype} of shape {values.shape}"
         raise DdbiasError(f"{given}; give each of the {count} images a whole number from 0")
     if values.max() >= count:
@@ -88,12 +90,15 @@ def _numbers(what: str, values: ArrayLike | torch.Tensor, count: int) -> np.ndar
     return values.astype(np.int64)
 
 
-def array(values: ArrayLike | torch.Tensor) -> np.ndarray:
-    """Return values, of any device, as an array."""
+def array(what: str, values: ArrayLike | torch.Tensor) -> np.ndarray:
+    """Return values, of any device, as an array; `what` names them for a message."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
+    try:
+        return np.asarray(list(values) if isinstance(values, Iterator) else values)
+    except ValueError:  # rows of different lengths
+        raise DdbiasError(f"the {what} differ in shape; give all in the same one") from None
 
 
 def plain(value: object) -> object:

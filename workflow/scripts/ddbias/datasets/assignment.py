@@ -50,11 +50,15 @@ def assign_attributes(labels: np.ndarray, aligned_ratio: float, num_attributes: 
     array([0, 0, 0, 1, 0, 1, 1, 1])
     """
     labels = np.asarray(labels)
+    if labels.ndim != 1 or (len(labels) and labels.dtype.kind not in "iu"):
+        raise DdbiasError(f"labels are {labels.dtype} of shape {labels.shape}; give whole numbers 0, 1, 2, ...")
     if not 0 <= aligned_ratio <= 1:
         raise DdbiasError(f"aligned ratio is {aligned_ratio}; it must be between 0 and 1 (0.95 means 95 % aligned)")
     if num_attributes < 2:
         raise DdbiasError(f"{num_attributes} attribute cannot be correlated with a label; at least 2 are needed")
-    if len(labels) and labels.min() < 0:
+    if not len(labels):
+        return np.empty(0, np.int64)
+    if labels.min() < 0:
         raise DdbiasError(f"label {labels.min()} is negative; labels must be 0, 1, 2, ...")
     counts = np.bincount(labels, minlength=1)
     classes = len(counts)

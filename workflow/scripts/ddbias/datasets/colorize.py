@@ -86,6 +86,7 @@ def colorize(
         grey, tags, draws = (torch.as_tensor(value).cpu().numpy() for value in (images, attributes, noise))
         coloured = colorize(grey, tags, severity=severity, noise=draws, where=where)
         return torch.from_numpy(coloured).to(images.device)
+    images = np.asarray(images)
     _check(images, np.asarray(attributes), severity, np.asarray(noise), where)
     pixels = math.prod(images.shape[-2:])
     chunk = max(1, _CHUNK_VALUES // (3 * max(pixels, 1)))

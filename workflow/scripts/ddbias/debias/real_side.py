@@ -317,7 +317,8 @@ def check_weights(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """
     weights, labels = np.asarray(weights, np.float64), np.asarray(labels)
     if weights.shape != labels.shape:
-        raise DdbiasError(f"{weights.size} weights for {labels.size} samples")
+        given = weights.size if weights.ndim == 1 else f"{weights.shape}"
+        raise DdbiasError(f"{given} weights for {labels.size} samples; give one number for each")
     if not np.isfinite(weights).all() or (weights < 0).any():
         raise DdbiasError("weights must be finite and not negative")
     scaled = np.empty_like(weights)

@@ -68,20 +68,19 @@ def draw(*, evaluations: Sequence[str | Path], distilled: Sequence[str | Path], 
     flags = {name: parts[name].any() for name in ("hollow", "diverged")}
     points = parts[["value", *COSTS]].mean().assign(**flags).reset_index()
     several = points["ipc"].nunique() > 1
+    # The debiases of a distiller cost about the same: its best one is named.
+    named = set(points.groupby(["distiller", "ipc"])["value"].idxmax())
     for axis, (cost, label) in zip(axes, COSTS.items(), strict=True):
-        # The names of a debias' neighbours stand above and below in turn.
-        turns = points.sort_values(cost).groupby("debias").cumcount() % 2
-        for point in points.assign(below=turns).itertuples():
+        for point in points.itertuples():
             place = max(getattr(point, cost), 0.01), 100 * point.value
             look = looks[point.debias]
             look = {**look, **style.marker(look["color"], hollow=point.hollow)}
             axis.plot(*place, markersize=6, linestyle="none", **look)
             if point.diverged:
                 style.cross(axis, *place)
-            if axis is axes[0]:  # sets that cost alike in memory would write over each other
+            if axis is axes[0] and point.Index in named:  # sets that cost alike in memory would write over each other
                 text = names.text(f"{point.distiller} {point.ipc}" if several else point.distiller)
-                offset = (0, -12) if point.below else (0, 6)
-                axis.annotate(text, place, offset, textcoords="offset points", fontsize=7, color=".25", ha="center")
+                axis.annotate(text, place, (0, 6), textcoords="offset points", fontsize=7, color=".25", ha="center")
         axis.margins(x=0.25, y=0.15)
         axis.set_xlabel(label)
     axes[0].set_xscale("log")

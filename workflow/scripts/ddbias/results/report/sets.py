@@ -64,7 +64,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class Run:
-    """A finished distilled set and all that is known about it; ``converged`` as in a table."""
+    """A finished distilled set and all that is known about it; ``converged`` as in a table, ``classes`` are names."""
 
     folder: Path
     key: dict[str, str]
@@ -78,6 +78,7 @@ class Run:
     converged: str = ""
     evaluations: dict[str, Evaluation] = field(default_factory=dict)
     weights: Weights | None = None
+    classes: list[str] = field(default_factory=list)
 
 
 def collect(
@@ -217,6 +218,7 @@ def _run(folder: Path, sharing: int, results: Mapping[tuple, dict], weights: Map
         preview=preview(folder / "preview.png", sharing),
         curves=[*([probe] if probe else []), *_curves(folder / "history.parquet")],
         seconds=seconds,
+        classes=list(map(str, meta.get("label_names") or [])),
         facts=_went(meta.get("distillation") or {}, found) | facts,
         converged=str(found["converged"]),
         versions=flatten(_mapping(meta, "provenance", path)),

@@ -90,7 +90,9 @@ def summarise(runs: Sequence[Run], ids: Sequence[str]) -> Summary:
         Of their rows in the page.
     """
     values = _values(runs)
-    rows = {(*(run.key[name] for name in GROUP), run.key["debias"]): row for run, row in zip(runs, ids, strict=True)}
+    rows: dict[tuple, str] = {}  # of the first seed
+    for run, row in zip(runs, ids, strict=True):
+        rows.setdefault((*(run.key[name] for name in GROUP), run.key["debias"]), row)
     kinds = {run.key["distiller"]: run.settings.get("distiller.kind", run.key["distiller"]) for run in runs}
     plain = {run.key["debias"] for run in runs if run.settings.get("debias.kind", run.key["debias"]) == PLAIN}
     informed = {run.key["debias"] for run in runs if run.settings.get("debias.groups") == "attribute"}

@@ -120,7 +120,8 @@ def _reading(entries: list[Entry], spread: str) -> Iterator[str]:
     finished = [entry for entry in entries if not entry.state]
     numbers = [entry.networks for entry in finished]
     networks = " to ".join(map(str, dict.fromkeys([min(numbers), max(numbers)]))) if numbers else "several"
-    yield f"Percent; mean over n distillation seeds, with the mean over {networks} networks for each. {SPREADS[spread]}"
+    judged = "one network" if networks == "1" else f"the mean over {networks} networks"
+    yield f"Percent; mean over n distillation seeds, with {judged} for each. {SPREADS[spread]}"
     if any(entry.n == 1 for entry in finished):
         yield ONE_SEED
     shown = {entry.metric for entry in entries}
