@@ -178,3 +178,24 @@ def test_a_damaged_set_is_one_line_and_leaves_no_output(rule, tmp_path, capsys, 
     assert message.startswith(f"ddbias: {given.input.distilled} is damaged")
     assert message.count("\n") == 1
     assert not (tmp_path / "evaluations").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "rate", "soft"),
+    [({}, 0.3, True), ({"learned_rate": False}, 0.01, True), ({"soft_labels": False}, 0.3, False)],
+)
+def test_what_a_distiller_learned_is_used_unless_the_evaluation_says_otherwise(rule, monkeypatch, settings, rate, soft):
+    given = rule("a", networks=1, **settings)
+    tensors, meta = store.read_tensors(given.input.distilled)
+    tensors["soft_labels"] = torch.eye(3)[(tensors["labels"] + 1) % 3]
+    store.write_tensors(given.input.distilled, tensors, {**meta, "learning_rate": 0.3, "temperature": 2.0})
+    seen = []
+
+    def note(model, images, labels, *, recipe, **options):
+        seen.append((recipe, labels))
+
+    monkeypatch.setattr("ddbias.evaluation.protocol.train", note)
+    script.main(given)
+    ((recipe, labels),) = seen
+    assert recipe.learning_rate == rate
+    assert labels.shape == ((15, 3) if soft else (15,))

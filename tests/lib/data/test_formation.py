@@ -124,3 +124,15 @@ def test_an_impossible_factor_is_one_line(factor, side, message):
     ):
         with pytest.raises(DdbiasError, match=message):
             call()
+
+
+@pytest.mark.parametrize(("side", "factor"), [(9, 2), (28, 3), (8, 3)])
+def test_a_smaller_last_tile_shows_the_whole_image(side, factor):
+    images = torch.randn(factor**2, 2, side, side, generator=torch.Generator().manual_seed(0))
+    (stored,) = mosaic(images, factor)
+    tile = -(-side // factor)
+    for n, image in enumerate(images):
+        top, left = (tile * place for place in divmod(n, factor))
+        height, width = min(tile, side - top), min(tile, side - left)
+        rows, columns = (torch.arange(length) * side // length for length in (height, width))
+        assert torch.equal(stored[:, top : top + height, left : left + width], image[:, rows][:, :, columns])

@@ -19,6 +19,7 @@ from ddbias.distill.idc import Distiller, first_mosaics, training_rows
 from ddbias.distill.precision.class_gradients import FastGradients
 from ddbias.learning import device, networks
 from ddbias.learning.augment.chained import Chain
+from ddbias.learning.augment.cutmix import CutMix
 from ddbias.learning.augment.dsa import DSA
 from ddbias.planning.config import load_schema
 from torch.nn.functional import cross_entropy, interpolate
@@ -489,3 +490,52 @@ def test_what_is_compiled_is_the_same(split, distance):
 
 def test_the_module_asks_for_the_real_side():
     assert idc.Distiller.needs_side
+
+
+def test_the_probe_has_a_fresh_network_wherever_the_run_is(split):
+    method = distiller(split, outer_loop=5)
+    images = method.images.clone()
+    before = [method.probe_loss(index, *real_batch(split, method.side, 0)) for index in (0, 1)]
+    assert before[0] != before[1]
+    run(method, split, range(2))  # whose network is trained now
+    with torch.no_grad():
+        method.images.copy_(images)
+    assert [method.probe_loss(index, *real_batch(split, method.side, 0)) for index in (0, 1)] == before
+
+
+def test_the_network_is_trained_in_training_mode_and_matched_as_before(split, monkeypatch):
+    method, modes = distiller(split, network={**NETWORK, "kind": "convnet_bn"}), []
+    method.network.eval()
+    monkeypatch.setattr(method.trainer, "step", lambda loss: modes.append(method.network.training))
+    method.train(0)
+    assert modes
+    assert all(modes)
+
+
+def test_what_is_compiled_follows_the_training_of_the_network(split):
+    plain, method = (distiller(split, network_learning_rate=0.1) for _ in range(2))
+    made = {"dtype": torch.float32, "compiled": lambda function: function}
+    method.gradients = FastGradients(method.network, "mse", method.gradients.names, **made)
+    real, batch = real_batch(split, real_side(split), 1)
+    first = plain.match_class(1, 0, real, batch)[0]
+    for step in (0, 1):
+        plain.train(step)
+        method.train(step)
+    ours, theirs = (each.match_class(1, 0, real, batch) for each in (method, plain))
+    assert not torch.isclose(theirs[0], first, rtol=0.05)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5 * b.abs().max().item())
+
+
+def test_training_rows_follow_the_weights_of_a_class_among_equal_ones(split):
+    weights = np.ones(len(split))
+    first = np.flatnonzero(split.labels == 0)
+    weights[first[:10]] = 9
+    side = real_side(split, weights)
+    drawn = torch.cat([training_rows(side, 60, stream(0, "test", n)) for n in range(300)]).numpy()
+    assert np.isin(drawn, first).mean() == pytest.approx(1 / 3, abs=0.02)
+    assert np.isin(drawn, first[:10]).sum() / np.isin(drawn, first).sum() == pytest.approx(0.9, abs=0.02)
+
+
+def test_cutmix_has_the_share_and_the_beta_of_the_settings(split):
+    assert distiller(split, cutmix=0.3, cutmix_beta=4.0).cutmix == CutMix(0.3, 4.0)

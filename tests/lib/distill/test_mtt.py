@@ -719,3 +719,23 @@ def test_an_expert_that_stands_still(split, tmp_path):
 def test_a_step_size_that_turns_negative_ends_the_run(split, pool):
     with pytest.raises(DdbiasError, match=r"the learned step size is -.* at step \d+; lower step_size_learning_rate"):
         run(distiller(split, pool, step_size=0.5, step_size_learning_rate=10.0), 20)
+
+
+def test_buffers_are_those_of_the_start_of_a_segment(split, tmp_path):
+    method = distiller(split, train_pool(split, tmp_path, {**NETWORK, "kind": "convnet_bn"}, members=1))
+    read, member = [], method.members[0]
+    state = type(member).state
+    object.__setattr__(member, "state", lambda epoch: read.append(epoch) or state(member, epoch))
+    for step in range(4):
+        method.segment(step)
+        first, last = (state(member, epoch) for epoch in read[-2:])
+        for name, buffer in method.network.named_buffers():
+            assert torch.equal(buffer, first[name])
+            assert not torch.equal(first[name], last[name])
+
+
+def test_a_step_size_that_is_no_number_ends_the_run(split, pool):
+    method = distiller(split, pool)
+    method.step_size.fill_(float("nan"))
+    with pytest.raises(DdbiasError, match="the learned step size is nan at step 0; lower step_size_learning_rate"):
+        method.step(0, None, None)

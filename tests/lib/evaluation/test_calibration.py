@@ -44,3 +44,10 @@ def test_a_network_that_is_sure_and_wrong_has_all_the_error():
 
 def test_confidences_of_a_diverged_network_are_none():
     assert bin_confidences(np.array([0.5, np.nan]), np.array([True, False])) is None
+
+
+def test_a_confidence_on_a_border_is_in_the_lower_bin():
+    """((i - 1) / 15, i / 15], arXiv 1706.04599."""
+    bins = bin_confidences(np.array([1 / 15, 0.2, 0.6, 1.0, 0.0]), np.ones(5, bool))
+    assert np.flatnonzero(bins[:, 0]).tolist() == [0, 2, 8, 14]
+    assert bins[0, 0] == 2  # 0 is in the first one, too

@@ -75,3 +75,30 @@ def test_the_augmentation_score_needs_the_evaluation_without():
     assert {part["metric"] for part in found.values()} == {"accuracy"}
     assert found["random_plain"]["evaluation"] == found["distilled_plain"]["evaluation"] == "bare"
     assert found["random_plain"]["distiller"] == "random" != found["distilled_plain"]["distiller"]
+
+
+CELL = {"dataset": "d", "ratio": "0.95", "distiller": "dm", "debias": "kde", "ipc": "10", "evaluation": "aug"}
+
+
+COMPARE = {"unbiased": 0.10, "whole": "whole", "random": "random", "plain": "bare", "debias": "uniform"}
+
+
+@pytest.mark.parametrize("metric", ["label_robust_score", "augmentation_robust_score"])
+def test_random_images_of_a_score_are_drawn_without_a_debias(metric):
+    found = comparisons.terms(metric, CELL, COMPARE)
+    plain = {**CELL, "debias": "uniform", "metric": "accuracy"}
+    assert found["random"] == {**plain, "distiller": "random"}
+    assert found.get("whole", {**plain, "distiller": "whole", "ipc": "all"}) == {
+        **plain,
+        "distiller": "whole",
+        "ipc": "all",
+    }
+    if metric == "augmentation_robust_score":
+        assert found["random_plain"] == {**plain, "distiller": "random", "evaluation": "bare"}
+
+
+def test_the_augmentation_score_is_its_formula_in_fractions():
+    means = {"distilled": 60, "random": 50, "distilled_plain": 30, "random_plain": 45}
+    beta = 0.5 * 0.10 + 0.5 * -0.15
+    expected = 100 * (math.exp(beta) - math.exp(-1)) / (math.exp(1) - math.exp(-1))
+    assert comparisons.value("augmentation_robust_score", means) == pytest.approx(expected, abs=1e-9)

@@ -272,3 +272,8 @@ def test_every_metric_has_a_support(counts):
     assert tuple(support) == metrics.METRICS
     assert all(support[name] > 0 for name in group_metrics(counts))
     assert support["aligned_accuracy"] + support["conflicting_accuracy"] == support["accuracy"] == counts.sum()
+
+
+def test_a_pairing_of_more_labels_than_were_tested_is_that_of_the_first():
+    counts = np.random.default_rng(0).integers(1, 9, (2, 3, 3))
+    assert group_metrics(counts, [1, 0, 1, 0, 0]) == group_metrics(counts, [1, 0, 1])

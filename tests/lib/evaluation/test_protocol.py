@@ -310,3 +310,41 @@ def test_soft_labels_and_debiasing_are_refused_together(few_digits):
     soft = SoftLabels(one_hot(labels, 3).float())
     with pytest.raises(DdbiasError, match="give the evaluation soft_labels: false"):
         soft_outcome(images, labels, few_digits("test"), soft, debiasing={"kind": "lff"})
+
+
+def test_every_network_has_random_numbers_of_its_own(few_digits, monkeypatch):
+    """Those of the debiased training, and torch's global ones, which a network of yours may draw."""
+    seeds, drawn = [], []
+    found = protocol.debiased_training.model_and_loss
+
+    def note(*arguments, seed, **options):
+        seeds.append(seed)
+        return found(*arguments, seed=seed, **options)
+
+    monkeypatch.setattr(protocol.debiased_training, "model_and_loss", note)
+    monkeypatch.setattr(protocol, "train", lambda *_, **__: drawn.append(torch.rand(1).item()))
+    for seed in (0, 1):
+        counted(*training(few_digits()), few_digits("test"), repeats=2, seed=seed)
+    assert len(set(seeds)) == len(set(drawn)) == 4
+
+
+def test_an_evaluation_that_is_killed_after_two_networks_keeps_both(few_digits, monkeypatch, tmp_path):
+    given, trained, train = (*training(few_digits()), few_digits("test")), [], protocol.train
+    undisturbed = outcome_of(*given, repeats=3)
+
+    def killed_in_the_third(model, *arguments, **options):
+        trained.append(model)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        train(model, *arguments, **options)
+
+    monkeypatch.setattr(protocol, "train", killed_in_the_third)
+    state = protocol.Checkpoint(tmp_path / "state.safetensors", every=0)
+    with pytest.raises(KeyboardInterrupt):
+        outcome_of(*given, repeats=3, state=state)
+    found = outcome_of(*given, repeats=3, state=state)
+    assert len(trained) == 4
+    assert (found.counts == undisturbed.counts).all()
+    for bins, expected in zip(found.confidence, undisturbed.confidence, strict=True):
+        assert (bins == expected).all()
+    assert (found.confidence[0] != found.confidence[1]).any()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.ndimage
 import torch
 from ddbias.base.errors import DdbiasError
 from ddbias.learning import networks
@@ -158,3 +159,21 @@ def test_training_augments_by_the_rule_of_its_recipe():
 def test_what_no_rule_has_is_refused(pieces, rule, message):
     with pytest.raises(DdbiasError, match=message):
         augmentation(pieces, rule)
+
+
+def test_dc_turns_by_less_than_45_degrees_to_one_side(monkeypatch):
+    """``np.random.randint(-45, 45)``."""
+    angles = []
+    monkeypatch.setattr(scipy.ndimage, "rotate", lambda image, angle, **_: angles.append(angle) or image)
+    OnePerImage("rotate").per_sample(torch.zeros(4000, 1, 2, 2), torch.Generator().manual_seed(0))
+    assert set(angles) == set(range(-45, 45))
+
+
+@pytest.mark.parametrize("piece", ["scale", "rotate"])
+def test_mtt_s_grid_changes_nothing_but_the_rounding_of_square_images(piece):
+    images = torch.rand(60, 3, 28, 28, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    dsa, mtt = (
+        augmentation(piece, rule).per_sample(images, torch.Generator().manual_seed(1)) for rule in ("dsa", "mtt")
+    )
+    assert not torch.equal(dsa, images)
+    torch.testing.assert_close(mtt, dsa, rtol=0, atol=1e-11)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ddbias.base.errors import DdbiasError
 from ddbias.learning.augment import dsa as augment
+from ddbias.learning.augment.draws import BatchDraws, SeededDraws
 from ddbias.learning.augment.dsa import DSA, STRATEGIES
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -289,3 +290,12 @@ def test_mistakes_are_told_in_one_line():
         DSA("colour_crop")
     with pytest.raises(DdbiasError, match=r"float images of shape \(B, C, H, W\), got torch.uint8 \(2, 3, 8, 8\)"):
         DSA("crop")(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), 0)
+
+
+@pytest.mark.parametrize(("side", "last"), [(8, 8), (10, 9), (28, 28), (30, 29)])  # boxes of 4, 5, 14 and 15 pixels
+def test_centres_of_cutout_are_the_published_ones(side, last):
+    """``randint(0, side + (1 - length % 2))``: the far border only for boxes of even length."""
+    rows, columns = DSA("cutout").drawn(BatchDraws(torch.Generator().manual_seed(0), 4000), side, side)[1]
+    shared = [DSA("cutout").drawn(SeededDraws(seed), side, side)[1] for seed in range(1000)]
+    for centres in (rows.tolist(), columns.tolist(), [c for pair in shared for c in pair]):
+        assert set(centres) == set(range(last + 1))

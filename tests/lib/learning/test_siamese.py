@@ -75,3 +75,19 @@ def test_what_captures_sees_tensors_of_fixed_shapes():
         siamese(leaf, [seed, seed + 8], [2, 3]).sum().backward()
     assert len(seen) == 16
     assert all(shapes == seen[0] for shapes in seen)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_all_classes_at_once_with_other_numbers_of_channels(channels):
+    images, augment = torch.randn(40, channels, 8, 8, generator=torch.Generator().manual_seed(0)), DSA(EVERY)
+    wanted = torch.cat([augment(part, seed) for seed, part in enumerate(images.split(2))])
+    torch.testing.assert_close(SiameseClasses(augment)(images, range(20), [2] * 20), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_images_of_another_side_do_not_get_the_numbers_of_the_last_call():
+    augment = DSA(EVERY)
+    at_once = SiameseClasses(augment)
+    for side in (8, 6, 8):
+        images = torch.randn(40, 3, side, side, generator=torch.Generator().manual_seed(side))
+        wanted = torch.cat([augment(part, seed) for seed, part in enumerate(images.split(2))])
+        torch.testing.assert_close(at_once(images, range(20), [2] * 20), wanted, rtol=1e-6, atol=1e-6)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 from ddbias.base.errors import DdbiasError
+from ddbias.data.soft_labels import SoftLabels
 from ddbias.data.split import normalize
 from ddbias.learning import networks, training
 from ddbias.learning.augment.cutmix import CutMix
@@ -288,3 +289,33 @@ def test_predictions_do_not_depend_on_the_batch(images, labels):
         assert torch.equal(predict(model, images, batch_size=batch_size), expected)
     assert not model.training
     assert torch.equal(weights(model), state)  # the running statistics are used, not moved
+
+
+def test_batches_that_cutmix_mixes_have_the_temperature_of_soft_labels():
+    images, targets = torch.randn(12, 1, 8, 8, generator=generator(1)), torch.rand(12, 3, generator=generator(2))
+    targets, temperature = targets / targets.sum(1, keepdim=True), 4.0
+    recipe = Recipe(learning_rate=0.05, batch_size=4, schedule="constant", cutmix=1.0)
+    model, plain = (
+        networks.build("convnet", channels=1, size=8, classes=3, seed=0, width=4, depth=2) for _ in range(2)
+    )
+    train(
+        model,
+        images,
+        targets,
+        recipe=recipe,
+        steps=6,
+        generator=generator(),
+        criterion=SoftLabels(targets, temperature).loss,
+    )
+
+    def loss(logits, wanted):
+        return -(temperature**2) * (wanted * (logits / temperature).log_softmax(1)).sum(1).mean()
+
+    optimiser, draws = torch.optim.SGD(plain.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4), generator()
+    for _ in range(2):
+        for rows in torch.randperm(12, generator=draws).split(4):
+            optimiser.zero_grad()
+            CutMix(1.0).loss(plain, images[rows], targets[rows], draws, loss).backward()
+            optimiser.step()
+    for ours, theirs in zip(model.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

@@ -791,3 +791,25 @@ def test_a_class_is_written_where_a_font_has_its_letters(tmp_path, monkeypatch):
         font_manager.fontManager.ttflist[:] = known
         names._installed.cache_clear()
         names._fallbacks.cache_clear()
+
+
+def test_parts_of_an_amplification_without_a_common_seed_are_not_drawn(tmp_path):
+    """The size part is known of seed 0, that of distillation of seed 1: their sum is the amplification of no seed."""
+    losses = {"random": {0: 0.4, 1: 0.1}, "whole": {0: 0.1}, "dm": {1: 0.8}}
+    paths = [
+        evaluation(tmp_path / f"{name}{ratio}{seed}", [value], distiller=name, ratio=ratio, seed=seed)
+        for name, values in losses.items()
+        for seed, loss in values.items()
+        for ratio, value in (("0.95", 0.9 - loss), ("0.1", 0.9))
+    ]
+    (cell,), shown = rows({}, debias=["uniform"]), []
+    for metric, sets in zip(SPLIT, (("random", "whole"), ("distilled", "random")), strict=True):
+        terms = {}
+        for role in sets:
+            name = "dm" if role == "distilled" else role
+            terms[role] = {**cell, "debias": "kde", "distiller": name}
+            terms[f"{role}_unbiased"] = {**terms[role], "ratio": "0.1"}
+        shown.append({**cell, "metric": metric, "terms": terms})
+    figure = amplification_plot.draw(evaluations=paths, settings={"metric": "unbiased_amplification", "rows": shown})
+    labels = [text.get_text() for axis in figure.axes for text in axis.get_yticklabels()]
+    assert not any("together" in label for label in labels), labels

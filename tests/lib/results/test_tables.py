@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from ddbias.base import escape
@@ -19,6 +20,7 @@ from ddbias.data import store
 from ddbias.evaluation import protocol
 from ddbias.evaluation.metrics import METRICS
 from ddbias.results.tables.formats import CSV_COLUMNS, fixed
+from ddbias.results.tables.pool import by_cell, summarise
 from ddbias.results.tables.published import read_published, select_published
 from ddbias.results.tables.read import read_evaluations
 from ddbias.results.tables.tabulate import tabulate
@@ -625,3 +627,27 @@ def test_people_facing_modules_do_not_load_torch():
     )
     code = f"import sys; sys.path.insert(0, {str(scripts)!r}); import {modules}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+CELL = {"dataset": "d", "ratio": "0.95", "distiller": "dm", "debias": "kde", "ipc": "10", "evaluation": "aug"}
+
+
+def test_a_diverged_network_of_any_seed_is_counted():
+    runs = [(0, 0, False), (0, 1, False), (1, 0, True), (1, 1, True), (2, 0, True), (2, 1, False)]
+    rows = [
+        {
+            **CELL,
+            "seed": s,
+            "repeat": r,
+            "metric": m,
+            "value": 0.5,
+            "diverged": d,
+            "lacking": {},
+            "converged": "",
+            "moved": np.nan,
+            "first_conflicting": np.nan,
+        }
+        for s, r, d in runs
+        for m in ("accuracy", "deo_max")
+    ]
+    assert summarise(by_cell(pd.DataFrame(rows)), {**CELL, "metric": "accuracy"}, None).diverged == 3

@@ -40,7 +40,7 @@ class DSA:
         or ``none`` leaves images as they are.
     align_corners : bool
         Convention of the sampling grid of scale and rotate: False in DC, DSA, DM and FairDD with a current PyTorch,
-        True in MTT.
+        True in MTT. Both are about the centre, so that it changes nothing but the rounding of square images.
 
     Raises
     ------

@@ -24,7 +24,7 @@ class Augmentation(Protocol):
 # Called with the pieces, joined by underscores, or none.
 RULES: dict[str, Callable[[str], Augmentation]] = {
     "dsa": DSA,  # one piece for a batch
-    "mtt": partial(DSA, align_corners=True),  # the same on MTT's sampling grid
+    "mtt": partial(DSA, align_corners=True),  # the same with MTT's convention of the grid
     "idc": Chain,  # flip, color, one of the others, cutout
     "dc": OnePerImage,  # one of crop, scale and rotate for each image
 }

@@ -62,12 +62,12 @@ def draw(*, evaluations: Sequence[str | Path], settings: dict, **_: object) -> F
     asked: dict[tuple[str, ...], dict[str, dict]] = {}
     for row in settings["rows"]:
         asked.setdefault(key_of(row), {})[row["metric"]] = row
-    pairs = []
+    pairs, cells = [], []
     for parts in asked.values():
         seeds = common_seeds(runs, parts.values())
         of_both = of_seeds(runs, parts.values(), seeds) if seeds else runs
         pairs.append([summarise(of_both, parts[name], None) for name in (size, distillation)])
-    cells = [pair for pair in pairs if all(entry.mean is not None for entry in pair)]
+        cells += pairs[-1:] if seeds else []
     words = settings["metric"].replace("_", " ")
     if not cells:
         why = next((entry.why for pair in pairs for entry in pair if entry.why), "")
