@@ -20,6 +20,7 @@ installed, convergence is that of coloured MNIST itself. What the budget (second
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -55,6 +56,7 @@ from ddbias.runtime.checkpoint import Checkpoint
 CLASSES, SIDE, IPC, REAL, ALL = 10, 32, 10, 256, 60_000
 AUGMENT = "color_crop_cutout_scale_rotate"
 CONFLICTING = 0.05
+FAILED = "the rest of this part"
 EXACT, FAST = 1e-3, 0.5  # largest difference that passes; a fast step is bfloat16
 # Of each digit, which of the seven strokes are drawn: from row and column to row and column.
 LIT = ["1110111", "0010010", "1011101", "1011011", "0111010", "1101011", "1101111", "1010010", "1111111", "1111011"]
@@ -149,6 +151,7 @@ def correctness(where: torch.device, width: int, left: Callable[[], float]) -> I
             models = pool(split, network, Path(folder)) if kind == "mtt" else {}
 
             def images(where: torch.device, precision: str, **changes: object) -> torch.Tensor:
+                set_precision(where, precision)
                 how = {"settings": settings(kind, **small | changes), "network": network, "models": models}  # noqa: B023
                 how |= {"real": real, "ipc": 2, "seed": 0, "checkpoint": Checkpoint(None)}  # noqa: B023
                 return engine.run(split, device=where, precision=precision, **how).images.cpu()
@@ -186,12 +189,14 @@ def speed(where: torch.device, width: int, images: int, steps: int, left: Callab
     noise = torch.randn(CLASSES * IPC, 3, SIDE, SIDE, generator=stream(0, "noise")).to(where)
     network = {"kind": "convnet", "width": width, "depth": 3, **NETWORK}
     for kind in ("dm", "dsa"):
-        plain = None
+        plain = made = step = None
         for way in ("plain loop", "exact", "fast"):
             what = f"{kind}, {way}"
             if left() <= 0:
                 yield {"what": what, "not run": "budget"}
                 continue
+            made = step = None  # whose memory is not that of the next way
+            set_precision(where, way)
             if way == "plain loop":
                 step = plain_step(kind, network, split, noise.clone(), real)
             else:
@@ -201,7 +206,6 @@ def speed(where: torch.device, width: int, images: int, steps: int, left: Callab
                 def step(number: int, made: object = made) -> object:
                     return made.match(number, real, batch)
 
-            set_precision(where, way)
             seconds, memory = timed(step, steps, where)
             plain = plain or seconds
             yield {
@@ -251,6 +255,8 @@ def plain_step(
 def timed(step: Callable[[int], object], steps: int, where: torch.device) -> tuple[float, float | None]:
     """Return the median seconds of steps, and the peak megabytes of a GPU; the first four compile and record."""
     if where.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(where)
     seconds = []
     for number in range(4 + steps):
@@ -258,7 +264,7 @@ def timed(step: Callable[[int], object], steps: int, where: torch.device) -> tup
         step(number)
         finish(where)
         seconds.append(time.perf_counter() - began)
-    memory = torch.cuda.max_memory_allocated(where) / 1e6 if where.type == "cuda" else None
+    memory = torch.cuda.max_memory_reserved(where) / 1e6 if where.type == "cuda" else None
     return statistics.median(seconds[4:]), memory
 
 
@@ -325,12 +331,16 @@ def at_once(where: torch.device, width: int, images: int, seconds: float, left: 
             subprocess.Popen([*call, "--worker", str(seconds)], stdout=subprocess.PIPE, text=True)
             for _ in range(processes)
         ]
-        rates = [float(one.communicate()[0].split()[-1]) for one in started]
-        yield {"what": f"{processes} processes", "steps a second, together": sum(rates)}
+        printed = [one.communicate()[0].split() for one in started]
+        if failed := sum(one.returncode != 0 for one in started):
+            yield {"what": f"{processes} processes", "not run": f"{failed} of them failed"}
+            continue
+        yield {"what": f"{processes} processes", "steps a second, together": sum(float(one[-1]) for one in printed)}
 
 
 def worker(where: torch.device, width: int, images: int, seconds: float) -> None:
     """Print the DM steps a second of some seconds."""
+    set_precision(where, "fast")
     split = drawn(images, 1 - CONFLICTING, 0)
     side = RealSide(split.labels, RealSettings.plain(len(split)), batch_size=REAL, seed=0)
     batch = side.batch(0)
@@ -417,12 +427,21 @@ def measure(where: torch.device, given: argparse.Namespace) -> int:
     given.to.mkdir(parents=True, exist_ok=True)
     for part, rows in parts.items():
         found["parts"][part] = []
-        for row in rows:
+        for row in told(rows):
             print(part, ", ".join(f"{name}: {shown(value)}" for name, value in row.items()), flush=True)
             found["parts"][part].append(row)
-        (given.to / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
-        (given.to / "gpu.md").write_text(markdown(found))
-    return int(not all(row.get("ok", True) for row in found["parts"]["Correct"]))
+            (given.to / "gpu.json").write_text(json.dumps(found, indent=1) + "\n")
+            (given.to / "gpu.md").write_text(markdown(found))
+    failed = [row for rows in found["parts"].values() for row in rows if row["what"] == FAILED]
+    return int(bool(failed) or not all(row.get("ok", True) for row in found["parts"]["Correct"]))
+
+
+def told(rows: Iterator[dict]) -> Iterator[dict]:
+    """Yield the rows of a part, and as its last one what ended it."""
+    try:
+        yield from rows
+    except Exception as error:  # the other parts are worth having
+        yield {"what": FAILED, "not run": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
 
 
 if __name__ == "__main__":

@@ -51,6 +51,23 @@ def small(folder):
     return ["--device", "cpu", "--width", "8", "--images", "120", "--steps", "1", "--to", str(folder)]
 
 
+def test_a_part_that_fails_leaves_the_others(gpu, monkeypatch, tmp_path):
+    def one(*_, **__):
+        yield {"what": "this"}
+
+    def broken(*_, **__):
+        yield {"what": "first", "seconds": 1.0}
+        raise RuntimeError("CUDA error: unspecified launch failure\nmore")
+
+    for name, part in (("correctness", one), ("speed", broken), ("convergence", one), ("at_once", one)):
+        monkeypatch.setattr(gpu, name, part)
+    assert gpu.main(small(tmp_path)) == 1
+    parts = json.loads((tmp_path / "gpu.json").read_text())["parts"]
+    assert [row["what"] for row in parts["Speed"]] == ["first", "the rest of this part"]
+    assert parts["Speed"][1]["not run"] == "RuntimeError: CUDA error: unspecified launch failure"
+    assert parts["At once"] == [{"what": "this"}]
+
+
 def test_the_glyphs_are_biased_images_of_ten_classes(gpu):
     split = gpu.drawn(2000, 0.95, 0)
     assert np.bincount(split.labels).tolist() == [200] * 10

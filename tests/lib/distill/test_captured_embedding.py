@@ -1,5 +1,9 @@
 """Embeddings the way of a GPU, computed here on the CPU; what captures a graph is replaced by hand."""
 
+import gc
+import types
+from contextlib import contextmanager
+
 import pytest
 import torch
 from ddbias.base.seeding import stream
@@ -204,6 +208,82 @@ def test_of_too_many_shapes_the_last_are_computed_as_before(recorded, monkeypatc
     for size in (1, 2, 3, 1):
         assert graph(torch.ones(size))[0].tolist() == [2.0] * size
     assert len(recorded) == 2
+
+
+def no_memory(*_):
+    raise torch.OutOfMemoryError("CUDA out of memory.\nOf 80 GiB")
+
+
+def test_a_later_shape_that_cannot_be_captured_is_computed_as_before(recorded, monkeypatch, log_lines):
+    graph = compiling.graphed(lambda values: (2 * values,))
+    assert graph(torch.ones(2))[0].tolist() == [2.0] * 2
+    monkeypatch.setattr(compiling, "_recorded", no_memory)
+    for _ in range(2):
+        assert graph(torch.ones(3))[0].tolist() == [2.0] * 3
+    assert graph(torch.full((2,), 3.0))[0].tolist() == [6.0] * 2
+    assert len(recorded) == 1
+    said = "CUDA graphs: not for another number of images (CUDA out of memory.), whose kernels are started one by one"
+    assert [line for line in log_lines if "graphs" in line] == [said]
+    with pytest.raises(torch.OutOfMemoryError):  # the first one, which is tried before it is relied on
+        compiling.graphed(lambda values: (2 * values,))(torch.ones(2))
+
+
+def test_so_is_a_later_shape_that_torch_cannot_compile_as_a_graph(monkeypatch):
+    def compile_(function, **_):
+        return lambda values: function(values) if len(values) == 2 else no_memory()
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    graph = compiling.captured(lambda values: (2 * values,))
+    with pytest.raises(torch.OutOfMemoryError):
+        graph(torch.ones(3))
+    for size in (2, 3, 3, 2):
+        assert graph(torch.ones(size))[0].tolist() == [2.0] * size
+
+
+class MadeUpCuda:
+    """The streams, graphs and workspaces of a device, as far as recording touches them."""
+
+    def __init__(self, monkeypatch, fails):
+        self.stream, self.cleared, self.collects, self.fails = "default", [], [], fails
+        cuda = torch.cuda
+        monkeypatch.setattr(cuda, "Stream", lambda: types.SimpleNamespace(wait_stream=lambda other: None))
+        monkeypatch.setattr(cuda, "current_stream", lambda: types.SimpleNamespace(wait_stream=lambda other: None))
+        monkeypatch.setattr(cuda, "CUDAGraph", lambda: types.SimpleNamespace(replay=lambda: None))
+        monkeypatch.setattr(cuda, "stream", self.within)
+        monkeypatch.setattr(cuda, "graph", self.capture)
+        clear = lambda: self.cleared.append(self.stream)  # noqa: E731
+        monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", clear, raising=False)
+
+    @contextmanager
+    def within(self, stream):
+        before, self.stream = self.stream, "another"
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    @contextmanager
+    def capture(self, graph):
+        self.stream = "that of captures"
+        self.collects.append(gc.isenabled())
+        yield
+        if self.fails:
+            raise RuntimeError("failed due to a previous error during capture")
+        self.stream = "another"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_recording_shares_no_workspace_and_collects_no_graph(monkeypatch, fails):
+    cuda = MadeUpCuda(monkeypatch, fails)
+    if fails:
+        with pytest.raises(RuntimeError, match="previous error"):
+            compiling._recorded(lambda: (torch.ones(1),))
+    else:
+        assert compiling._recorded(lambda: (torch.ones(1),))()[0].item() == 1
+    assert cuda.collects == [False]
+    assert gc.isenabled()
+    assert cuda.cleared == ["default", "default"]
+    assert cuda.stream == "default"
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -49,10 +49,18 @@ def test_what_a_user_can_mend_is_one_line(error, line):
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), OSError(errno.ENOMEM, "Cannot allocate memory"), OutOfMemoryError("CUDA out of memory.")]
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+    ],
 )
 def test_memory(error):
-    line = "not enough memory; run fewer jobs at once (--cores 1) or a smaller batch"
+    line = "not enough memory; run fewer jobs at once (--cores 1, GPU: DDBIAS_JOBS_PER_GPU=1) or a smaller batch"
     assert job.explain(error) == line
     assert job.explain(allocation_failure()) == line
 

@@ -6,7 +6,9 @@ import ctypes
 import importlib.util
 import os
 import shutil
+import sysconfig
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -98,6 +100,8 @@ def _gpu_obstacle() -> str | None:
         return "triton is not installed, with which torch compiles for a GPU"
     if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):  # triton compiles what starts a kernel
         return "there is no C compiler"
+    if not Path(sysconfig.get_paths()["include"], "Python.h").is_file():
+        return "the headers of Python, which triton compiles against, are not installed (python3-dev)"
     return None
 
 

@@ -63,8 +63,12 @@ def _of_machine(error: BaseException) -> str | None:
     if isinstance(error, PermissionError):
         return f"no permission for {error.filename or 'a file'}; change its owner or rights and run again"
     if _out_of_memory(error):
-        return "not enough memory; run fewer jobs at once (--cores 1) or a smaller batch"
+        return "not enough memory; run fewer jobs at once (--cores 1, GPU: DDBIAS_JOBS_PER_GPU=1) or a smaller batch"
     return None
+
+
+# What torch says of a processor, and of a GPU whose memory somebody else holds.
+NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -73,7 +77,7 @@ def _out_of_memory(error: BaseException) -> bool:
         isinstance(error, MemoryError)
         or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
         or type(error).__name__ == "OutOfMemoryError"
-        or (isinstance(error, RuntimeError) and "can't allocate memory" in str(error))
+        or (isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY))
     )
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import gc
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -164,6 +165,8 @@ def _reject_reason(
     except torch.OutOfMemoryError:
         return "the GPU has too little memory for it"
     except Exception as error:  # computed exactly it ran, so nothing of it is a mistake
+        while error.__context__ is not None:  # what ends a capture hides what failed in it
+            error = error.__context__
         return f"it does not run ({(str(error).splitlines() or [type(error).__name__])[0]})"
     return None if all(alike) else "its results for this network differ too much"
 
@@ -228,30 +231,60 @@ def captured(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., t
     # `fast_or_exact` tells; else torch would start its kernels one by one, and say so where nobody looks.
     options = {"compile_threads": 1, "triton.cudagraphs": True, "triton.cudagraph_or_error": True}
     graph = torch.compile(function, dynamic=False, recompile_limit=SHAPES, options=options)
+    ran: dict[object, bool] = {}  # by shapes: False where it cannot be captured
 
     def call(*given):
-        torch.compiler.cudagraph_mark_step_begin()  # nobody needs any more what the last one returned
-        return tuple(tensor.clone() for tensor in graph(*given))
+        leaves, _ = tree_flatten(given)
+        key = _shapes(leaves)
+        if ran.get(key, True):
+            try:
+                torch.compiler.cudagraph_mark_step_begin()  # nobody needs any more what the last one returned
+                results = tuple(tensor.clone() for tensor in graph(*given))
+            except Exception as error:
+                if True not in ran.values():
+                    raise  # of the first shape, which `fast_or_exact` tries
+                _tell(error)
+            else:
+                ran[key] = True
+                return results
+        ran[key] = False
+        return tuple(function(*given))
 
     return call
+
+
+def _shapes(leaves: Sequence[object]) -> tuple:
+    return tuple((leaf.shape, leaf.stride(), leaf.dtype) if torch.is_tensor(leaf) else leaf for leaf in leaves)
+
+
+def _tell(error: Exception) -> None:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    logger.info("CUDA graphs: not for another number of images (%s), whose kernels are started one by one", reason)
 
 
 def graphed(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., tuple[torch.Tensor, ...]]:
     """Return `function`, which returns tensors, captured on a GPU as one CUDA graph for each shape of its inputs.
 
     The kernels are its own, so the bits are the same; they start together instead of one by one. Of more than `SHAPES`
-    shapes the others are computed as before. Source: torch's notes on CUDA graphs.
+    shapes the others are computed as before, and so are shapes after the first that cannot be captured. Source: torch's
+    notes on CUDA graphs.
     """
-    graphs: dict[object, tuple[list, Callable[[], Sequence[torch.Tensor]]]] = {}
+    graphs: dict[object, tuple[list, Callable[[], Sequence[torch.Tensor]]] | None] = {}
 
     def call(*given):
         leaves, form = tree_flatten(given)
-        key = tuple((leaf.shape, leaf.stride(), leaf.dtype) if torch.is_tensor(leaf) else leaf for leaf in leaves)
-        if key not in graphs:
-            if len(graphs) == SHAPES:
-                return tuple(function(*given))
+        key = _shapes(leaves)
+        if key not in graphs and len(graphs) < SHAPES:
             read = [leaf.clone() if torch.is_tensor(leaf) else leaf for leaf in leaves]
-            graphs[key] = read, _recorded(lambda: function(*tree_unflatten(read, form)))
+            try:
+                graphs[key] = read, _recorded(lambda: function(*tree_unflatten(read, form)))
+            except Exception as error:
+                if not graphs:
+                    raise  # of the first shape, which `fast_or_exact` tries
+                _tell(error)
+                graphs[key] = None
+        if graphs.get(key) is None:
+            return tuple(function(*given))
         read, replay = graphs[key]
         pairs = [(slot, leaf) for slot, leaf in zip(read, leaves, strict=True) if torch.is_tensor(leaf)]
         torch._foreach_copy_(*map(list, zip(*pairs, strict=True)))
@@ -261,16 +294,30 @@ def graphed(function: Callable[..., Sequence[torch.Tensor]]) -> Callable[..., tu
 
 
 def _recorded(function: Callable[[], Sequence[torch.Tensor]]) -> Callable[[], Sequence[torch.Tensor]]:
-    """Return what starts the kernels of `function` at once; its results lie where those of the last start lay."""
-    aside = torch.cuda.Stream()
-    aside.wait_stream(torch.cuda.current_stream())
+    """Return what starts the kernels of `function` at once; its results lie where those of the last start lay.
+
+    All captures have one stream, and so one workspace of cuBLAS, which lies in the memory of the graph that made it and
+    is gone with it (pytorch issue 193402): each begins without one and leaves none. A graph that ends during a capture
+    makes it fail (161037): graphs of ways that were given up lie in cycles, and are collected before.
+    """
+    here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+    aside.wait_stream(here)
     with torch.cuda.stream(aside):
         for _ in range(CAPTURED_CALLS):  # what a first call sets up must not be recorded
             function()
-    torch.cuda.current_stream().wait_stream(aside)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        results = function()
+    here.wait_stream(aside)
+    graph, collects = torch.cuda.CUDAGraph(), gc.isenabled()
+    gc.collect()
+    gc.disable()
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        # Within a stream, since a capture that fails leaves the thread on its own.
+        with torch.cuda.stream(here), torch.cuda.graph(graph):
+            results = function()
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
+        if collects:
+            gc.enable()
 
     def replay() -> Sequence[torch.Tensor]:
         graph.replay()
