@@ -282,10 +282,10 @@ def odd(path, kind):
 
 
 ODD = {
-    "folder": "is a folder, where a file is expected; remove it",
+    "folder": "is a folder; name a file, or move it away",
     "FIFO": "is no regular file",
-    "link loop": "cannot be opened (Too many levels of symbolic links); delete it",
-    "link to nothing": "is a link to nothing; delete it",
+    "link loop": "cannot be opened (Too many levels of symbolic links); give another path",
+    "link to nothing": "is a link to nothing; give another path",
     "below a file": "has the stage that writes it run?",
     "empty": "is damaged",
     "text": "is damaged",
@@ -335,7 +335,7 @@ def test_metadata_that_is_none_is_one_line(tmp_path, meta):
         writer.write_table(table)
     readers = {"safetensors": store.read_tensors, "parquet": store.read_table, "arrow": store.read_arrow}
     for ending, read in readers.items():
-        with pytest.raises(DdbiasError, match=rf"t\.{ending} is damaged or not a ddbias file .*; delete it"):
+        with pytest.raises(DdbiasError, match=rf"t\.{ending} is damaged or not a ddbias file .*; give another path"):
             read(tmp_path / f"t.{ending}")
 
 
