@@ -189,7 +189,7 @@ def speed(where: torch.device, width: int, images: int, steps: int, left: Callab
     noise = torch.randn(CLASSES * IPC, 3, SIDE, SIDE, generator=stream(0, "noise")).to(where)
     network = {"kind": "convnet", "width": width, "depth": 3, **NETWORK}
     for kind in ("dm", "dsa"):
-        plain = made = step = None
+        plain = None
         for way in ("plain loop", "exact", "fast"):
             what = f"{kind}, {way}"
             if left() <= 0:
