@@ -15,7 +15,7 @@ import pytest
 import yaml
 from launcher import LaunchError, arguments, lock, slurm_leftovers
 from launcher.start import clean, use_writable_cache
-from snakemake.cli import get_argument_parser
+from snakemake.cli import get_argument_parser, parse_config
 
 ROOT = Path(__file__).resolve().parents[2]
 SNAKEFILE = """\
@@ -410,7 +410,14 @@ def test_scale_joins_the_users_own_settings():
     built = arguments.snakemake_arguments("", "1", "paper", ["report", "--config", "device=cpu"])
     assert built[-4:] == ["report", "--config", "scale=paper", "device=cpu"]
     built = arguments.snakemake_arguments("", "1", "paper", ["export", "--config", "device=cpu"], "my folder")
-    assert built[-4:] == ["--config", "scale=paper", "export_to=my folder", "device=cpu"]
+    assert built[-4:] == ["--config", "scale=paper", "export_to=./my folder", "device=cpu"]
+
+
+@pytest.mark.parametrize("folder", ["2024", "1_0", "[x]", "null", "./x", "../x", "/x y", "~/x"])
+def test_a_folder_is_text_for_snakemake(folder):
+    built = arguments.snakemake_arguments("", "1", "", ["export"], folder)
+    (to,) = parse_config([word for word in built if word.startswith("export_to=")]).values()
+    assert os.path.normpath(to) == os.path.normpath(folder)
 
 
 @pytest.mark.parametrize(
@@ -427,7 +434,7 @@ def test_scale_joins_the_users_own_settings():
 def test_settings_join_however_they_are_written(extra):
     """Snakemake itself reads the settings of both, and the target as a target."""
     read = get_argument_parser().parse_args(arguments.snakemake_arguments("", "1", "paper", extra.split(), "my folder"))
-    assert read.config == ["scale=paper", "export_to=my folder", "unfinished=show"]
+    assert read.config == ["scale=paper", "export_to=./my folder", "unfinished=show"]
     assert read.targets == ["report"]
 
 

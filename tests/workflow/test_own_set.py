@@ -1,4 +1,7 @@
-"""The file of a finished set is an input of its rule: another one, wherever it lies, makes the set again."""
+"""The file of a finished set: another one, wherever it lies and whatever its date, makes the set again."""
+
+import os
+import time
 
 import pytest
 import torch
@@ -18,7 +21,12 @@ def test_a_changed_file_makes_the_set_again(checkout):
     assert status == 0, output
     assert checkout.planned("studies/own_set.yaml", SET) == {}
     write(checkout / "theirs_0.95.pt", 1)
+    tomorrow = time.time() + 86_400  # as from an archive of another time zone
+    os.utime(checkout / "theirs_0.95.pt", (tomorrow, tomorrow))
     assert checkout.planned("studies/own_set.yaml", SET) == {"distill": 1}
+    status, output = checkout.run("studies/own_set.yaml", SET)
+    assert status == 0, output
+    assert checkout.planned("studies/own_set.yaml", SET) == {}
     (checkout / "theirs_0.95.pt").unlink()
     status, output = checkout.run("studies/own_set.yaml", SET)
     assert status != 0

@@ -295,13 +295,13 @@ def test_a_deleted_file_is_named_and_made_again_without_what_follows(finished):
         results / "distilled/digits_fg/0.95/random/uniform/ipc1/seed0/preview.png",
     ]
     before = [path.read_bytes() for path in gone]
-    assert "deleted" not in finished.run("tiny.yaml", "--dry-run")[1]
+    assert "ARGS=deleted" not in finished.run("tiny.yaml", "--dry-run")[1]
     for path in gone:
         path.unlink()
     status, output = finished.run("tiny.yaml", "--dry-run")
     assert status == 0, output
     (line,) = [line for line in output.splitlines() if "ARGS=deleted" in line]
-    assert "and 2 more were deleted, but not the results made from it" in line
+    assert "and 2 more are missing, but not the results made from it" in line
     assert "Nothing to be done" in output, "Snakemake does not notice"
     status, output = finished.run("tiny.yaml", "deleted")
     assert status == 0, output

@@ -94,6 +94,8 @@ def snakemake_arguments(
         raise LaunchError(f"there is no configuration file '{config}'; known studies: {known}")
     extra = list(extra)
     arguments = ["--configfile", config] if config else []
+    if to and not to.startswith(("/", "~", "./", "../")):
+        to = f"./{to}"  # so that Snakemake reads the folder 2024 as text
     settings = [f"{key}={value}" for key, value in (("scale", scale), ("export_to", to)) if value]
     arguments += _joined("--config", "-C", settings, extra)
     if gpus and not any(re.match(r"(--res(ources)?=)?gpu=", word) for word in extra):

@@ -50,8 +50,8 @@ def lock_work(workflow: object) -> None:
         except LaunchError as error:
             say(str(error))
             sys.exit(1)
-        except OSError as error:  # Snakemake writes locks of its own, too
-            if error.errno not in FULL:
+        except OSError as error:  # Snakemake writes locks and logs of its own, too
+            if error.errno not in (*FULL, errno.EROFS, errno.EACCES):
                 raise
             say(str(_unwritable(Path(error.filename or SNAKEMAKE_LOCKS.parent), error)))
             sys.exit(1)

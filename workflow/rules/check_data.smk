@@ -1,6 +1,5 @@
 rule check_data:
     input:
-        files=source_files,
         train=rules.synthesize_dataset.output.train,
         test=rules.synthesize_dataset.output.test,
     output:

@@ -8,9 +8,9 @@ rule deleted:
 
 
 if ALONE and not workflow.subprocess_exec and (gone := deleted_files()):
-    more = f" and {len(gone) - 1} more were" if len(gone) > 1 else " was"
+    more = f" and {len(gone) - 1} more are" if len(gone) > 1 else " is"
     print(
-        f"ddbias: {gone[0]}{more} deleted, but not the results made from it; `make run ARGS=deleted` (with CONFIG and SCALE "
-        "as now) makes it again; results rerun only if it differs from before",
+        f"ddbias: {gone[0]}{more} missing, but not the results made from it; if this run does not make it again, "
+        "`make run ARGS=deleted` (with CONFIG and SCALE as now) does; results rerun only if it differs from before",
         file=sys.stderr,
     )

@@ -3,7 +3,6 @@ rule distill:
         train=rules.synthesize_dataset.output.train,
         weights=sample_weights,
         models=model_files,
-        files=source_files,
     output:
         distilled="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/distilled.safetensors",
         history="results/{study}/{scale}/distilled/{dataset}/{ratio}/{distiller}/{debias}/ipc{ipc}/seed{seed}/history.parquet",

@@ -15,16 +15,6 @@ def declared_files(wildcards, find):
     return [found for path in named if path for found in find(path)]
 
 
-def source_files(wildcards):
-    """Return the files of a data set or a distiller that the user owns, wherever they lie: a change of one reruns what it made."""
-    return declared_files(wildcards, found_files)
-
-
-def source_folders(wildcards):
-    """Return the folders of images that the user owns."""
-    return declared_files(wildcards, found_folders)
-
-
 def found_files(path):
     """Return the files that a path may mean; the job that reads them has more to say where there is none."""
     try:
@@ -60,14 +50,15 @@ def stop_if_lost(wildcards):
 
 
 def source_digests(wildcards):
-    """Return the content of the user's own files in short: a file with an older date is another file, too.
+    """Return the content of the user's own files in short: if it changes, what was made of them is made again.
 
-    Of folders, which may hold very many, the names, sizes and dates of the files.
+    They are no input of a rule, whose dates Snakemake compares: one dated in the future would end every run. Of folders,
+    which may hold very many files, their names, sizes and dates count.
     """
     stop_if_lost(wildcards)
     try:
-        files = [store.file_sha256(path) for path in source_files(wildcards)]
-        return files + [folders.digest(path) for path in source_folders(wildcards)]
+        files = [store.file_sha256(path) for path in declared_files(wildcards, found_files)]
+        return files + [folders.digest(path) for path in declared_files(wildcards, found_folders)]
     except DdbiasError as error:
         sys.exit(f"ddbias: {terminal(str(error))}")
     except OSError as error:

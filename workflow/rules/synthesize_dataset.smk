@@ -1,6 +1,4 @@
 rule synthesize_dataset:
-    input:
-        files=source_files,
     output:
         train="results/{study}/{scale}/data/{dataset}/{ratio}/train.arrow",
         test="results/{study}/{scale}/data/{dataset}/{ratio}/test.arrow",

@@ -44,8 +44,9 @@ def test_broken_links_and_pipes_neither_crash_nor_rerun(tree):
     (tree / "cat/zz.png").symlink_to("/nowhere/at/all")
     (tree / "cat/.~lock").symlink_to("user@host:1234")
     os.mkfifo(tree / "cat/pipe")
+    os.mkfifo(tree / "cat/pipe.png")
     assert folders.digest(tree) == before
-    assert folders.listing(tree).left_out == {"broken link": 1, "no ending": 1}
+    assert folders.listing(tree).left_out == {"broken link": 1, "no file": 2}
 
 
 def test_the_digest_sees_what_is_read_behind_links_too(tree, tmp_path):
@@ -65,5 +66,11 @@ def test_the_digest_sees_what_is_read_behind_links_too(tree, tmp_path):
 
 def test_a_loop_is_told(tree):
     (tree / "cat/again").symlink_to(tree)
-    with pytest.raises(DdbiasError, match="again is a link to a folder that it lies in"):
+    with pytest.raises(DdbiasError, match="cat/again is a link to a folder that it lies in"):
+        folders.listing(tree)
+
+
+def test_of_a_loop_through_a_folder_the_link_is_named(tree):
+    (tree / "cat/up").symlink_to(tree.parent)
+    with pytest.raises(DdbiasError, match="cat/up is a link to a folder that it lies in"):
         folders.listing(tree)

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import unicodedata
 
 import numpy as np
 import pytest
@@ -305,8 +306,14 @@ def test_a_pattern_that_would_take_years(good, monkeypatch):
     ("change", "message"),
     [
         (lambda text: text.replace("test/dog/b_night.png,x\n", ""), "test/dog/b_night.png is not in column 'path' of"),
-        (lambda text: text.replace("dog/b_night.png,x\n", "dog/b_night.png, \n", 1), "line 3 of .* has no attribute"),
-        (lambda text: text.replace("dog/b_night.png,x\n", "dog/b_night.png\n", 1), "line 3 of .* has no attribute"),
+        (
+            lambda text: text.replace("dog/b_night.png,x\n", "dog/b_night.png, \n", 1),
+            "'train/dog/b_night.png' in .* has no attribute",
+        ),
+        (
+            lambda text: text.replace("dog/b_night.png,x\n", "dog/b_night.png\n", 1),
+            "'train/dog/b_night.png' in .* has no attribute",
+        ),
         (lambda text: text + "./test/cat/a_day.png,y\n", "line 6 of .* names 'test/cat/a_day.png' a second time"),
         (lambda text: text.replace("test/", "").replace("train/", ""), "names 'cat/a_day.png' a second time"),
         (lambda text: text[: text.index("test/")].replace("train/", ""), "'cat/a_day.png' in .* may mean .*test/ in"),
@@ -324,6 +331,30 @@ def test_bad_csv_files(good, change, message):
     text = (good / "list.csv").read_text()
     (good / "list.csv").write_text(change(text))
     fails(message, good, CSV)
+
+
+@pytest.mark.parametrize("how", [{"from": "folder"}, {"from": "name", "pattern": r"._(?P<attribute>\w+).png"}, CSV])
+def test_a_name_is_one_however_its_accents_are_stored(tmp_path, how):
+    """In the file names of a Mac, é is two characters."""
+    names, rows = ["cat/Bonn/1_Bonn.png", "café/Köln/2_Köln.png"], []
+    for split, form, other in (("train", "NFC", "NFD"), ("test", "NFD", "NFC")):
+        write(tmp_path / split, [unicodedata.normalize(form, name) for name in names])
+        rows += [unicodedata.normalize(other, f"{split}/{name},{name.split('/')[1]}\n") for name in names]
+    (tmp_path / "list.csv").write_text("path,sex\n" + "".join(rows))
+    found = load(tmp_path, how, label_names=[unicodedata.normalize("NFD", "café"), "cat"])
+    for part in found.values():
+        assert (part.label_names, part.attribute_names) == (["café", "cat"], ["Bonn", "Köln"])
+        assert sorted(zip(part.labels.tolist(), part.attributes.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
+@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "sep=,\n", "sep=,\r\n", "\nsep=,\n"])
+def test_lines_before_the_header_are_passed_over_and_counted(good, before):
+    text = (good / "list.csv").read_text()
+    (good / "list.csv").write_text(before + text, newline="")
+    assert load(good, CSV)["train"].attribute_names == ["x"]
+    line = 2 + before.count("\n")
+    (good / "list.csv").write_text(before + text.replace(",", ",,", 2).replace(",,", ",", 1), newline="")
+    fails(f"line {line} of .* more fields than the 2", good, CSV)
 
 
 def test_text_that_is_not_utf8(good):
@@ -370,6 +401,19 @@ def test_waterbirds_as_distributed(tmp_path, words):
         assert parts[split].attributes.tolist() == [(i // 2) % 2 for i in rows]
     assert parts["train"].label_names == parts["train"].attribute_names == ["0", "1"]
     assert parts["train"].provenance["files"]["train"]["images"] == 4
+
+
+def test_what_a_table_lacks_of_images_that_are_left_out_is_no_mistake(tmp_path):
+    birds(tmp_path)
+    path = tmp_path / "birds/metadata.csv"
+    head, *rows = path.read_text().splitlines()
+    empty = [",".join([*row.split(",")[:2], "", *row.split(",")[3:]]) for row in rows]  # no label
+    path.write_text(
+        "\n".join([head, *(e if i % 3 == 1 else row for i, (row, e) in enumerate(zip(rows, empty, strict=True)))])
+    )
+    assert len(load(tmp_path, WILDS, train="birds", test="birds")["train"]) == 4
+    path.write_text("\n".join([head, empty[0], *rows[1:]]))
+    fails(r"'.*Bird_0000.jpg' in .* has no label \(column 'y'\)", tmp_path, WILDS, train="birds", test="birds")
 
 
 def test_a_table_that_says_two_things_of_an_image(tmp_path):

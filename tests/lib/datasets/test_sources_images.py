@@ -82,6 +82,15 @@ def test_grey_is_scaled_by_what_its_format_calls_white(blob, level):
     assert decoded(blob).tolist() == [[[[level]]]]
 
 
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "JPEG"])
+def test_a_picture_with_damaged_exif_data_is_read_as_it_is(form):
+    picture = Image.new("RGB", (8, 4), (200, 0, 0))
+    blobs = [encoded(picture, form, exif=b"Exif\0\0" + b"\0" * 20), encoded(picture, form)]
+    read = decode(blobs, size=None, name=str)
+    assert read.shape == (2, 3, 4, 8)
+    np.testing.assert_array_equal(*read)
+
+
 def test_exif_data_that_are_odd_elsewhere_turn_a_picture():
     exif = Image.Exif()
     exif[0x0112], exif[0x011A] = 6, 72.0

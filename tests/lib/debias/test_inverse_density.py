@@ -270,6 +270,12 @@ def test_user_weights_are_scaled_to_mean_one_by_class():
     assert weights.dtype == np.float64
 
 
+@pytest.mark.parametrize("size", [1e308, 1e-320])
+def test_only_ratios_of_weights_count_whatever_their_size(size):
+    weights = check_weights(np.array([1, 0.5, 0]) * size, np.array([0, 0, 0]))
+    np.testing.assert_allclose(weights, [2, 1, 0], rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("weights", "message"),
     [

@@ -148,6 +148,13 @@ def nan(images):
 BAD = {
     "pickled": (lambda x: [x, LABELS, Code()], {}, "holds more than tensors, which could run code"),
     "number": (lambda x: [x[:4], LABELS[:4]], {}, r"holds 4 images, and ipc 2 of 3 classes are 6; set ipc:"),
+    "single": (lambda x: [x, LABELS], {"experiment": 1}, "holds one set, which is experiment: 0"),
+    "last": (
+        lambda x: [x[..., :5].permute(0, 2, 3, 1), LABELS],
+        {},
+        "6x8x5x3, those of the data set any x 3x8x8 .*; set size",
+    ),
+    "nhwc": (lambda x: [x.permute(0, 2, 3, 1), LABELS], {}, "6x8x8x3, those .*; store them with the channels first"),
     "size": (lambda x: [x[..., :5], LABELS], {}, r"are 6x3x8x5, those of the data set any x 3x8x8"),
     "channels": (lambda x: [x[:, :1], LABELS], {}, r"are 6x1x8x8, those of the data set any x 3x8x8"),
     "outside": (lambda x: [x, LABELS + 1], {}, "has the label 3; the classes are 0 to 2"),
@@ -216,6 +223,35 @@ def test_numbers_of_numpy_are_all_that_is_read_beside_tensors(tmp_path):
     torch.save({"a": np.array([Code()], object)}, tmp_path / "objects.pt")
     with pytest.raises(DdbiasError, match="more than tensors"):
         pth.read_plain(tmp_path / "objects.pt")
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([2]), None])
+def test_numbers_of_classes_named_by_numbers_in_another_order_are_refused(labels):
+    names = sorted(map(str, range(11)))  # as folders are: 0, 1, 10, 2
+    given = Given(torch.zeros(1, 3, 8, 8), labels, [])
+    with pytest.raises(
+        DdbiasError, match=r"label 2 of set may be the class '10', which is number 2 .* or '2'; set label_names"
+    ):
+        class_numbers(given, names, 1, "set")
+    if labels is not None:
+        assert class_numbers(given, sorted(names, key=int), 1, "set").tolist() == [2]
+        assert class_numbers(Given(given.images, torch.tensor([1]), []), names, 1, "set").tolist() == [1]
+        assert class_numbers(Given(given.images, ["2"], []), names, 1, "set").tolist() == [3]
+
+
+def test_unsigned_labels_are_read():
+    given = Given(torch.zeros(2, 3, 8, 8), torch.tensor([1, 0], dtype=torch.uint64), [])
+    assert class_numbers(given, ["cat", "dog"], 1, "set").tolist() == [1, 0]
+    outside = Given(given.images, torch.tensor([1, 2**63], dtype=torch.uint64), [])
+    with pytest.raises(DdbiasError, match="has the label 9223372036854775808; the classes are 0 to 1"):
+        class_numbers(outside, ["cat", "dog"], 1, "set")
+
+
+@pytest.mark.parametrize("stated", ["no JSON", "[]", '"text"', '{"formation": 1}'])
+def test_what_others_call_ddbias_in_their_metadata_is_not_ours(split, images, tmp_path, stated):
+    content = {"images": images, "labels": LABELS}
+    save_file(content, tmp_path / "set.safetensors", metadata={"ddbias": stated})
+    assert len(made(split, tmp_path / "set.safetensors")[0]) == len(images)
 
 
 def test_of_mixed_folder_names_the_number_is_told():

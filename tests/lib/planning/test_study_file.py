@@ -1,5 +1,6 @@
 """Study files of strangers and of tired people: readable lines with their place, and nothing that runs."""
 
+import json
 import random
 from pathlib import Path
 
@@ -60,6 +61,15 @@ def test_mistakes_have_their_place(tmp_path, text, said):
     with pytest.raises(DdbiasError, match=said) as error:
         read(tmp_path, text)
     assert len(str(error.value)) < 400
+
+
+def test_json_is_read_as_json(tmp_path):
+    """As Snakemake reads it; in YAML, 1e-05 is text."""
+    study = {"learning_rate": 1e-05, "ratios": [0.95, 95e-2], "names": ["é", None, True]}
+    assert read(tmp_path, json.dumps(study)) == study
+    assert read(tmp_path, "rate: 1e-05\n") == {"rate": "1e-05"}
+    with pytest.raises(DdbiasError, match="'a' is already in line 1"):
+        read(tmp_path, '{"a": 1, "a": 2}')
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -41,6 +41,10 @@ def allocation_failure():
             PermissionError(errno.EACCES, "Permission denied", "a/b.arrow"),
             "no permission for a/b.arrow; change its owner or rights and run again",
         ),
+        (
+            OSError(errno.EROFS, "Read-only file system", "a/b.arrow"),
+            "a/b.arrow is on a read-only file system; make it writable, or work in a copy",
+        ),
         (PermissionError(), "no permission for a file; change its owner or rights and run again"),
     ],
 )

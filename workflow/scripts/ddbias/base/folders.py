@@ -43,7 +43,7 @@ def listing(folder: str | Path) -> Listing:
     """List a folder and all below it, links followed.
 
     Images are recognised by their extension, in upper or lower case; files without one by their first bytes. Hidden and
-    system files (`STRAYS`) are ignored, broken links are counted in ``left_out``.
+    system files (`STRAYS`) are ignored; broken links, and pipes and the like, are counted in ``left_out``.
 
     Raises
     ------
@@ -55,6 +55,8 @@ def listing(folder: str | Path) -> Listing:
         ending = path.suffix.lower()
         if not path.exists():
             left_out["broken link"] += 1
+        elif not path.is_file():  # a pipe would never end
+            left_out["no file"] += 1
         elif ending in IMAGES or (not ending and _is_picture(path)):
             images.append(name)
         elif ending in LISTS:
@@ -77,7 +79,8 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
     if here in above:
-        raise DdbiasError(f"{folder} is a link to a folder that it lies in; remove the link")
+        link = next((part for part in (folder, *folder.parents) if part.is_symlink()), folder)
+        raise DdbiasError(f"{link} is a link to a folder that it lies in; remove the link")
     for entry in folder.iterdir():
         if entry.name.startswith(".") or entry.name in STRAYS:
             continue
@@ -88,8 +91,6 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
 
 
 def _is_picture(path: Path) -> bool:
-    if not path.is_file():  # a pipe would never end
-        return False
     with open(path, "rb") as file:
         start = file.read(_SIGNATURE_BYTES)
     return start.startswith(_SIGNATURES) or start[4:8] in (b"ftyp", b"jP  ")

@@ -324,10 +324,15 @@ def check_weights(weights: np.ndarray, labels: np.ndarray) -> np.ndarray:
     scaled = np.empty_like(weights)
     for label in np.unique(labels):
         members = labels == label
-        total = weights[members].sum()
-        if total <= 0:
+        of_class = weights[members]
+        if of_class.max() == 0:
             raise DdbiasError(f"all weights of class {label} are zero")
-        scaled[members] = weights[members] * (members.sum() / total)
+        with np.errstate(over="ignore"):
+            factor = members.sum() / of_class.sum()
+        if not 0 < factor < np.inf:  # the sum, or one over it, is out of the range of floats
+            of_class = of_class / of_class.max()
+            factor = members.sum() / of_class.sum()
+        scaled[members] = of_class * factor
     return scaled
 
 

@@ -15,6 +15,7 @@ from ddbias.data import store
 from ddbias.data.distilled import folder_names
 from ddbias.data.split import Split
 from ddbias.datasets.sources import parquet
+from ddbias.datasets.sources.codes import composed
 from ddbias.datasets.sources.file_attributes import ATTRIBUTE, read_fields
 from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.datasets.sources.pth import read_plain
@@ -77,12 +78,16 @@ def class_numbers(given: Given, names: Sequence[str], ipc: int, name: str) -> to
     Raises
     ------
     DdbiasError
-        For labels that are soft, no whole numbers, of another number than the images, or outside the classes.
+        For labels that are soft, no whole numbers, of another number than the images, outside the classes, or numbers
+        where the names of the classes are numbers in another order.
     """
     labels = given.labels
     if labels is None:
-        return torch.arange(len(names)).repeat_interleave(ipc)
+        labels = torch.arange(len(names)).repeat_interleave(ipc)
+        _refuse_two_orders(labels, names, name)
+        return labels
     if not isinstance(labels, torch.Tensor):
+        labels = [composed(label) for label in labels]
         known = [dict(zip(part, range(len(names)), strict=True)) for part in (names, folder_names(list(names)))]
         numbers = {str(number): number for number in range(len(names))}
         by_name = max((*known, numbers), key=lambda part: sum(label in part for label in labels))
@@ -99,10 +104,27 @@ def class_numbers(given: Given, names: Sequence[str], ipc: int, name: str) -> to
         raise DdbiasError(f"{name} has {labels.numel():,} labels for {len(given.images):,} images; give one for each")
     labels = labels.reshape(-1)
     whole = labels.to(torch.int64)
-    wrong = (whole != labels) | (whole < 0) | (whole >= len(names))
+    wrong = (whole.to(labels.dtype) != labels) | (whole < 0) | (whole >= len(names))
     if bool(wrong.any()):
-        raise DdbiasError(f"{name} has the label {labels[wrong][0].item()}; the classes are 0 to {len(names) - 1}")
+        raise DdbiasError(
+            f"{name} has the label {labels.tolist()[int(wrong.nonzero()[0])]}; the classes are 0 to {len(names) - 1}"
+        )
+    _refuse_two_orders(whole, names, name)
     return whole
+
+
+def _refuse_two_orders(labels: torch.Tensor, names: Sequence[str], name: str) -> None:
+    """Refuse numbers for classes whose names are numbers in another order: folders 0, 1, 10, 2, sorted as text."""
+    if not all(class_name.isdecimal() for class_name in names):
+        return
+    by_number = sorted(names, key=int)
+    for label in labels.unique().tolist():
+        if names[label] != by_number[label]:
+            raise DdbiasError(
+                f"the label {label} of {name} may be the class '{names[label]}', which is number {label} in the data set, "
+                f"or '{by_number[label]}'; set label_names: of the data set to the numbers in their order, or give a "
+                "folder <class>/<file>, which says the class"
+            )
 
 
 def _mode(split: Split) -> str:
@@ -171,8 +193,12 @@ def _check_formation(path: Path) -> None:
     from safetensors import safe_open
 
     with safe_open(str(path), framework="np") as file:
-        stated = (file.metadata() or {}).get(store.META_KEY)
-    if stated and json.loads(stated).get("formation", 1) > 1:
+        stated = (file.metadata() or {}).get(store.META_KEY, "{}")
+    try:
+        formation = json.loads(stated).get("formation", 1)
+    except (ValueError, AttributeError):
+        formation = 1  # not ours
+    if formation != 1:
         raise DdbiasError(
             f"{path} stores several training images in one; write them with ddbias.load_distilled(...).to_image_folder "
             "and give that folder"
@@ -207,6 +233,8 @@ def _parts(content: object, settings: Mapping, path: Path) -> tuple[torch.Tensor
         if settings["experiment"] >= len(content):
             raise DdbiasError(f"{path} holds the sets 0 to {len(content) - 1}; set experiment: to one of them")
         content = content[settings["experiment"]]
+    elif settings["experiment"]:
+        raise DdbiasError(f"{path} holds one set, which is experiment: 0; correct it")
     parts = list(content) if isinstance(content, list | tuple) else [content]
     tensors = [isinstance(part, torch.Tensor) and part.layout == torch.strided and not part.is_meta for part in parts]
     if len(parts) == 2 and tensors == [True, False]:

@@ -5,6 +5,7 @@ Snakemake reads configs through yte, which runs Python code that a file holds (`
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,7 +67,10 @@ def read_yaml(path: str | Path) -> object:
             return None
         for mistake in _mistakes(node):
             raise DdbiasError(mistake)
-        return loader.construct_document(node)
+        try:
+            return json.loads(text)  # as Snakemake does first: 1e-05 is a number in JSON, and text in YAML
+        except ValueError:
+            return loader.construct_document(node)
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         code = error.character if isinstance(error.character, int) else ord(error.character)

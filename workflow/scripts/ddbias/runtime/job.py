@@ -56,10 +56,12 @@ def explain(error: BaseException) -> str | None:
 
 
 def _of_machine(error: BaseException) -> str | None:
-    """Return what to do about a full disk, a file without permission, too little memory; None for other errors."""
+    """Return what to do about a full or read-only disk, missing permission, too little memory; None for other errors."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}; free some space and run again, finished work is kept"
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return f"{error.filename or 'a file'} is on a read-only file system; make it writable, or work in a copy"
     if isinstance(error, PermissionError):
         return f"no permission for {error.filename or 'a file'}; change its owner or rights and run again"
     if _out_of_memory(error):

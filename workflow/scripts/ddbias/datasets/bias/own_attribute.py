@@ -18,6 +18,7 @@ from ddbias.base.log import logger
 from ddbias.base.seeding import numpy_stream
 from ddbias.datasets.bias.base import Bias
 from ddbias.datasets.bias.context import Assignment, Context
+from ddbias.datasets.sources.codes import composed
 from ddbias.datasets.sources.record import RawImages
 
 PLUGIN = {
@@ -206,7 +207,7 @@ class Subsample(OwnAttribute):
 
 def _value(partner: str | int, names: Sequence[str]) -> int:
     """Return the position of a value among the names of the attributes; one that could mean both is told."""
-    text = str(partner)
+    text = composed(partner)
     if text not in names:
         position = isinstance(partner, int) and 0 <= partner < len(names)
         hint = f" For the position {partner}, the value {names[partner]}, write pair_positions." if position else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ class Column:
 
     def __str__(self) -> str:
         return f"column '{self.name}' of {self.path}"
+
+
+def composed(text: object) -> str:
+    """Return text as Unicode's NFC, in which é is one character: in the file names of a Mac it is two."""
+    return unicodedata.normalize("NFC", str(text))
 
 
 def encode(what: str, columns: Sequence[Column], names: Sequence[str] | None) -> tuple[list[np.ndarray], list[str]]:
@@ -72,7 +78,7 @@ def _is_text(column: Column) -> bool:
 
 
 def _from_text(what: str, columns: Sequence[Column], names: Sequence[str] | None) -> tuple[list[np.ndarray], list[str]]:
-    texts = [[str(value) for value in column.values.to_pylist()] for column in columns]
+    texts = [[composed(value) for value in column.values.to_pylist()] for column in columns]
     for column, part in zip(columns, texts, strict=True):
         blank = next((row for row, text in enumerate(part) if not text.strip()), None)
         if blank is not None:
@@ -81,7 +87,7 @@ def _from_text(what: str, columns: Sequence[Column], names: Sequence[str] | None
         known = texts if what == "attribute" else texts[:1]
         names = sorted({text for part in known for text in part})
         check_few(what, len(names), sum(map(len, known)), columns[0])
-    position = {str(name): number for number, name in enumerate(names)}
+    position = {composed(name): number for number, name in enumerate(names)}
     for column, part in zip(columns, texts, strict=True):
         strange = next((text for text in part if text not in position), None)
         if strange is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest, unknown
 from ddbias.base.log import logger
+from ddbias.datasets.sources.codes import composed
 
 LABEL, ATTRIBUTE, SPLIT = "label", "attribute", "split"
 # What a table calls the split of an image; WILDS has numbers. Those for validation are left out.
@@ -85,7 +87,7 @@ def _folder(folder: Path, name: str, depth: int) -> str:
     if len(parts) <= depth:
         layout = ("<label>/<file>", "<label>/<attribute>/<file>")[depth]
         raise DdbiasError(f"{folder / name} does not lie in a folder of its {(LABEL, ATTRIBUTE)[depth]} ({layout})")
-    return parts[depth]
+    return composed(parts[depth])
 
 
 def _from_folders(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fields]:
@@ -96,7 +98,7 @@ def _from_folders(settings: Mapping, splits: Splits, data: Mapping) -> dict[str,
 
 
 def _from_names(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fields]:
-    pattern = settings["pattern"]
+    pattern = composed(settings["pattern"])
     try:
         groups = re.compile(pattern).groupindex
     except (re.error, RecursionError, OverflowError) as error:
@@ -105,7 +107,7 @@ def _from_names(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, F
         raise DdbiasError(f"attribute.pattern {pattern!r} has no group (?P<{ATTRIBUTE}>...), which holds the attribute")
     found = {}
     for split, (folder, names) in splits.items():
-        matches = _match(pattern, [PurePosixPath(name).name for name in names])
+        matches = _match(pattern, [composed(PurePosixPath(name).name) for name in names])
         found[split] = []
         for name, match in zip(names, matches, strict=True):
             if match is None:
@@ -194,7 +196,7 @@ def _keys(folder: Path, name: str) -> list[str]:
     """Return what a table may call an image, the most telling first: any end of its whole path, such as
     ``/data/birds/train/a/1.png``, ``train/a/1.png`` or ``1.png``; then the same without the file ending.
     """
-    whole = PurePosixPath(folder.absolute().as_posix(), name)
+    whole = PurePosixPath(composed(PurePosixPath(folder.absolute().as_posix(), name)))
     parts = whole.parts[1:]
     ends = [str(whole), *("/".join(parts[start:]) for start in range(len(parts)))]
     ending = whole.suffix
@@ -229,6 +231,8 @@ def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fie
                     f"'{key}' in column '{settings['path']}' of {path} may mean {taken[key]} or {folder / name}; "
                     f"write its path with {folder.name}/ in front"
                 )
+            if lacking := next((what for what in columns if not rows[key][what]), None):
+                raise DdbiasError(f"'{key}' in {path} has no {lacking} (column '{columns[lacking]}'); add it")
             taken[key] = folder / name
             others |= {other: key for other in _keys(folder, name) if other in rows and other != key}
             fields = rows[key]
@@ -246,39 +250,40 @@ def _from_csv(settings: Mapping, splits: Splits, data: Mapping) -> dict[str, Fie
 
 
 def _read_csv(path: Path, key: str, columns: Mapping[str, str]) -> dict[str, dict[str, str | None]]:
-    """Return the wanted columns of every row by its path."""
+    """Return the wanted columns of every row by its path; empty text where a field is empty."""
     rows: dict[str, dict[str, str | None]] = {}
+    key, columns = composed(key), {what: composed(name) for what, name in columns.items()}
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
-            head = file.readline()
-            file.seek(0)
-            table = csv.DictReader(file, strict=True, delimiter=max(DELIMITERS, key=head.count))
-            header = table.fieldnames or []
-            if not header:
-                raise DdbiasError(f"{path} is empty; it must begin with the names of its columns")
-            if key in columns.values():
-                raise DdbiasError(f"column '{key}' of {path} holds the paths and nothing else; name another column")
-            for name in (key, *columns.values()):
-                if header.count(name) > 1:
-                    raise DdbiasError(f"{path} has {header.count(name)} columns '{name}'; rename all but one")
-                if name not in header:
-                    raise DdbiasError(
-                        f"{path} has no column '{name}'; it has: {', '.join(header)}.{nearest(name, header)}"
-                    )
-            for row in table:
-                if None in row:
-                    raise DdbiasError(
-                        f"line {table.line_num} of {path} has more fields than the {len(header)} of its first line; "
-                        "put text that holds a separator in quotes"
-                    )
-                place = PurePosixPath((row[key] or "").strip().replace("\\", "/")).as_posix()
-                values = {what: " ".join((row[name] or "").split()) for what, name in columns.items()}
-                lacking = next((what for what, value in values.items() if not value), None)
-                if lacking:
-                    raise DdbiasError(f"line {table.line_num} of {path} has no {lacking} (column '{columns[lacking]}')")
-                if place in rows:
-                    raise DdbiasError(f"line {table.line_num} of {path} names '{place}' a second time; remove one")
-                rows[place] = values
+            text = composed(file.read())
+        before = len(text) - len(text.lstrip("\r\n"))
+        head = text[before:].partition("\n")[0]
+        delimiter = max(DELIMITERS, key=head.count)
+        if re.fullmatch(f"sep=[{DELIMITERS}]\r?", head):  # Excel's first line
+            before, delimiter = before + len(head) + 1, head[4]
+        skipped = text.count("\n", 0, before)
+        table = csv.DictReader(io.StringIO(text[before:], newline=""), strict=True, delimiter=delimiter)
+        header = table.fieldnames or []
+        if not header:
+            raise DdbiasError(f"{path} is empty; it must begin with the names of its columns")
+        if key in columns.values():
+            raise DdbiasError(f"column '{key}' of {path} holds the paths and nothing else; name another column")
+        for name in (key, *columns.values()):
+            if header.count(name) > 1:
+                raise DdbiasError(f"{path} has {header.count(name)} columns '{name}'; rename all but one")
+            if name not in header:
+                raise DdbiasError(f"{path} has no column '{name}'; it has: {', '.join(header)}.{nearest(name, header)}")
+        for row in table:
+            line = skipped + table.line_num
+            if None in row:
+                raise DdbiasError(
+                    f"line {line} of {path} has more fields than the {len(header)} of its first line; "
+                    "put text that holds a separator in quotes"
+                )
+            place = PurePosixPath((row[key] or "").strip().replace("\\", "/")).as_posix()
+            if place in rows:
+                raise DdbiasError(f"line {line} of {path} names '{place}' a second time; remove one")
+            rows[place] = {what: " ".join((row[name] or "").split()) for what, name in columns.items()}
     except (UnicodeDecodeError, csv.Error) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         raise DdbiasError(

@@ -10,7 +10,7 @@ import numpy as np
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest
 from ddbias.data import store
-from ddbias.datasets.sources.codes import check_few, shown
+from ddbias.datasets.sources.codes import check_few, composed, shown
 from ddbias.datasets.sources.file_attributes import ATTRIBUTE, LABEL, Fields, Splits, divide, read_fields
 from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.datasets.sources.images import check_size
@@ -132,7 +132,7 @@ def _encode(
         where = f"the {what} of the images in {next(iter(splits.values()))[0]}"
         mend = f"take it from another part of the path, or set {what}_names"
         check_few(what, len(names), sum(map(len, fields.values())), where, mend)
-    position = {str(name): number for number, name in enumerate(names)}
+    position = {composed(name): number for number, name in enumerate(names)}
     codes = {}
     for split, part in fields.items():
         folder, files = splits[split]

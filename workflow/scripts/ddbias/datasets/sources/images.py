@@ -92,7 +92,7 @@ def decode(
 
     _each(fill, blobs, bad)
     if bad:
-        raise DdbiasError(_all_bad(list(bad.values())))
+        raise DdbiasError(_all_bad([bad[i] for i in sorted(bad)]))
     return images
 
 
@@ -122,7 +122,7 @@ def _as_shown(image: Image.Image) -> Image.Image:
     """Return an image as people see it: upright, on the background, 8 bits per channel."""
     image.load()  # turns a TIFF, which then says so
     white, inverted = _levels(image)
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    turn = TURNS.get(_orientation(image))
     image = image if turn is None else image.transpose(turn)
     if image.mode.startswith("I"):
         levels = np.asarray(image).astype(np.uint32).clip(0, white)
@@ -132,6 +132,14 @@ def _as_shown(image: Image.Image) -> Image.Image:
         return image
     ground = Image.new("RGBA", image.size, BACKGROUND)
     return Image.alpha_composite(ground, image.convert("RGBA")).convert("RGB")
+
+
+def _orientation(image: Image.Image) -> object:
+    """Return the orientation of the EXIF data, None where they are damaged: the pixels are not."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # of every kind, as for the pixels
+        return None
 
 
 def _levels(image: Image.Image) -> tuple[int, bool]:
@@ -162,7 +170,7 @@ def _opened(blob: bytes | Path, name: Callable[[int], str], i: int) -> Iterator[
 def _header(blob: bytes | Path, crop: int | None, name: Callable[[int], str], i: int) -> tuple[str, tuple[int, int]]:
     with _opened(blob, name, i) as image:
         # Pillow turns a TIFF by itself and says its size as it will be.
-        turned = image.format != "TIFF" and image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+        turned = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
         return image.mode, (crop, crop) if crop else image.size[::-1] if turned else image.size
 
 

@@ -84,9 +84,16 @@ def given_set(
     found = read(settings, split, data)
     name, wanted = settings["file"], ipc * split.classes
     if found.images.ndim != 4 or tuple(found.images.shape[1:]) != split.shape:
+        channels, *sides = split.shape
+        last = tuple(found.images.shape[1:]) == (*sides, channels)
+        remedy = (
+            "store them with the channels first"
+            if last
+            else "set size: and channels: of the data set to those of the file"
+        )
         raise DdbiasError(
             f"the images of {name} are {_size(found.images.shape)}, those of the data set any x {_size(split.shape)} "
-            "(images, channels, height, width); set size: and channels: of the data set to those of the file"
+            f"(images, channels, height, width); {remedy}"
         )
     if len(found.images) != wanted:
         raise DdbiasError(
