@@ -3,10 +3,12 @@
 import advise as script
 import numpy as np
 import pytest
+import torch
 from ddbias.base import plugins
 from ddbias.data.split import save_split
 from ddbias.datasets.synthesis import synthesize_dataset
 from ddbias.debias import advice
+from ddbias.debias.kinds.contradiction import contradiction_weights
 from ddbias.debias.trial import Trial
 from PIL import Image
 
@@ -97,3 +99,65 @@ def test_advice(advised, ratio, verdict, debias):
     assert verdict in lines[0]
     assert sum(line.startswith("- ") for line in lines) == 8
     assert f"- recommended: {debias}" in "\n".join(lines)
+
+
+@pytest.fixture
+def looked_at(few_digits, monkeypatch):
+    """Advice on digits of which the second of three moments excludes most, without training; and what was tried."""
+    split, rng, tried = few_digits(), np.random.default_rng(0), []
+    number = np.arange(len(split))
+    predictions = np.stack([np.where(number % every, split.labels, (split.labels + 1) % 3) for every in (2, 5, 3)], 1)
+    out = (predictions != split.labels[:, None]) & (rng.random((len(split), 3)) < [0.2, 0.9, 0.5])
+    columns = {"predictions": predictions.astype(np.float32), "excluded": out.astype(np.float32)}
+    monkeypatch.setattr(advice.surrogate, "train_surrogate", lambda *_, **__: (None, {}))
+    monkeypatch.setattr(advice.surrogate, "embed", lambda *_, **__: dict(columns))
+
+    def advised(doubted):
+        results = [Trial([0.1, 0.3], [0.01] * 2, None if doubted is None else 1, True, doubted)]
+        results.append(Trial([0.02, -0.01, 0.05], [0.01] * 3, None))
+        monkeypatch.setattr(advice, "trial", lambda _, *given, **told: tried.append((*given, told)) or results.pop(0))
+        found = advice.advise(split, seed=4, device=torch.device("cpu"))
+        return found, tried
+
+    return advised, split.labels, predictions[:, 1], out[:, 1]
+
+
+def test_advice_is_of_the_clearest_moment_and_compared_with_weights_at_random(looked_at):
+    advised, labels, predicted, out = looked_at
+    found, (ours, random) = advised(None)
+    wrong = predicted != labels
+    assert found.contradicted == pytest.approx(wrong.mean())
+    assert found.evidence == pytest.approx(out.sum() / wrong.sum())
+    weights = contradiction_weights(labels, predicted, power=0.5)
+    np.testing.assert_array_equal(found.weights, weights)
+    np.testing.assert_array_equal(ours[0][1], weights)
+    assert (ours[1], random[1]) == ({"seed": 4, "evident": True}, {"seed": 4})
+    assert found.nulls == [0.02, -0.01, 0.05]
+    assert len({tuple(null) for null in random[0]} | {tuple(weights)}) == 4  # three orders, all of them others
+    for null in random[0]:
+        for label in range(3):
+            assert sorted(null[labels == label]) == sorted(weights[labels == label])
+
+
+def test_advice_leaves_out_the_doubted(looked_at):
+    advised, labels, predicted, _ = looked_at
+    doubted = np.flatnonzero(predicted != labels)[:3]
+    found, _ = advised(np.isin(np.arange(len(labels)), doubted))
+    for row in doubted:
+        assert found.weights[row] == found.weights[labels == labels[row]].min()
+    for label in range(3):
+        assert found.weights[labels == label].mean() == pytest.approx(1)
+
+
+def test_advice_tells_what_a_gain_has_to_exceed_and_the_best_of_chance(few_digits):
+    for evident, bounds in ((True, "0.04 and 1 standard error;"), (False, "0.08 and 2 standard errors;")):
+        found = advice.Advice(Trial([0.06], [0.03], None, evident), [0.0, 0.05, -0.02], np.ones(60), 0.1, 0.5)
+        text = "\n".join(advice.in_words(found, few_digits(), title="mine", picture="p.png"))
+        assert f"+0.06 (standard error 0.03); it has to exceed {bounds}"[:-1] in text
+        assert "handed out at random: +0.05 at most" in text
+    hard = advice.Advice(Trial([-0.3], [0.03], None), [0.0], np.ones(60), 0.1, 0.3)  # contradicted, not excluded
+    assert "labels are wrong" not in "\n".join(advice.in_words(hard, few_digits(), title="mine", picture="p.png"))
+
+
+def test_of_equal_weights_the_picture_has_images_from_all_of_the_data_set():
+    assert advice.heaviest(np.ones(400)).tolist() == list(range(0, 400, 10))

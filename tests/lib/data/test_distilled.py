@@ -192,3 +192,25 @@ def test_missing_foreign_and_damaged_files_are_one_line(tmp_path):
         with pytest.raises(DdbiasError, match=words) as caught:
             load_distilled(tmp_path / name)
         assert "\n" not in str(caught.value), name
+
+
+def test_what_fills_up_a_stored_image_is_grey(tmp_path):
+    write(tmp_path, formation=3)  # 8 pixels in tiles of 3: the last row and column are filled up
+    images, labels = load_distilled(tmp_path).tensors()
+    assert len(images) == len(labels) == 12 * 9
+    grey = (0.5 - torch.tensor(MEAN)) / torch.tensor(STD)
+    torch.testing.assert_close(images[8::9, :, 7, 7], grey.expand(12, 3))  # the last corner of the last tile
+
+
+def test_what_is_done_with_the_tensors_changes_no_set(tmp_path):
+    write(tmp_path)
+    chosen = load_distilled(tmp_path)
+    before = chosen.images.clone(), chosen.labels.clone()
+    for tensor in chosen.tensors():
+        tensor.zero_()
+    assert torch.equal(chosen.images, before[0])
+    assert torch.equal(chosen.labels, before[1])
+
+
+def test_a_name_with_the_number_may_be_taken_already():
+    assert folder_names(["a", "a_2", "a"]) == ["a", "a_2", "a_2_2"]

@@ -168,3 +168,8 @@ def test_conflicting():
     split = Split(np.zeros((3, 1, 1, 1), np.uint8), np.array([0, 1, 2]), np.array([0, 2, 2]), np.arange(3), {})
     assert split.conflicting.tolist() == [False, True, False]
     assert Split(split.images, split.labels, None, split.index, {}).conflicting is None
+
+
+def test_what_lies_outside_is_clipped():
+    images = torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.0]).view(1, 1, 1, 5)
+    assert denormalize(images, [0.1], [1.0]).flatten().tolist() == [0, 26, 153, 255, 255]

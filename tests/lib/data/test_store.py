@@ -370,3 +370,40 @@ def test_the_parameters_of_another_network_are_one_line(few_digits, tmp_path):
         store.write_tensors(path, tensors, facts)
         with pytest.raises(DdbiasError, match=said):
             attribute_model.load(path, network, split)
+
+
+@pytest.mark.parametrize("other", [["label"], ["attribute", "label"]])  # one is gone; they are exchanged
+def test_columns_under_other_names_are_reported(tmp_path, other):
+    import pyarrow as pa
+
+    path = tmp_path / "s.arrow"
+    store.write_arrow(path, {"label": np.arange(4), "attribute": np.ones(4, int)}, {})
+    whole = pa.ipc.open_file(str(path)).read_all()
+    part = pa.table(dict(zip(other, whole.columns, strict=False))).replace_schema_metadata(whole.schema.metadata)
+    with pa.ipc.new_file(str(path), part.schema) as writer:
+        writer.write_table(part)
+    with pytest.raises(DdbiasError, match=r"as it was written|the checksum it was written with"):
+        store.read_arrow(path)
+
+
+def test_what_was_moved_before_a_failure_is_gone(tmp_path, monkeypatch):
+    folder, rename, moved = tmp_path / "empty", Path.rename, []
+    folder.mkdir()
+
+    def full(path, target):
+        if moved:
+            raise OSError(28, "No space left on device")
+        moved.append(target)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+
+    def write():
+        with store.new_folder(folder, "the images") as part:
+            (part / "a").mkdir()
+            (part / "b.txt").write_text("b")
+
+    with pytest.raises(DdbiasError, match="cannot be written"):
+        write()
+    assert moved
+    assert list(folder.iterdir()) == []

@@ -2,7 +2,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from ddbias.data.split import Split
+from ddbias.data.whitening import Whitening
 from ddbias.datasets.check import check_data, duplicates, write_check
 
 
@@ -158,3 +160,48 @@ def test_names_are_text_in_the_report():
         "## What would go wrong",
     ]
     assert all(line[:2] in ("- ", "# ", "##", "| ", "|-", "") for line in text.splitlines())
+
+
+SOUND = [[5, 5], [5, 5]]
+
+
+def test_a_class_of_as_many_images_as_asked_for_is_no_problem():
+    assert checked(split_of([[9, 1], [2, 8]]), split_of(SOUND, "balanced"), ipc=10)[1] == []
+
+
+def test_labels_that_are_paired_with_nothing_are_a_problem():
+    train, test = (split_of(SOUND, name, pairing=None) for name in ("natural", "balanced"))
+    text, problems = checked(train, test)
+    said = "no attribute is paired with a label: aligned and conflicting accuracy will be missing (set pairs:)"
+    assert problems == [said]
+    assert "conflicting (aligned ratio" not in text
+    assert "| l0 | 5 | 5 | 10 |" in text
+
+
+def test_images_that_the_training_split_leaves_out_are_no_duplicates():
+    train, test = split_of([[4, 4], [4, 4]]), split_of(SOUND, "balanced")
+    test.images[3] = train.images[15]  # which a subsample did not draw
+    part = Split(*(a[:15] for a in (train.images, train.labels, train.attributes, train.index)), train.meta)
+    sources = {"train": train.images, "test": test.images}
+    assert check_data(part, test, sources, title="t", ipc=1)[1] == []
+    assert len(check_data(train, test, sources, title="t", ipc=1)[1]) == 1
+
+
+def test_what_networks_see_and_what_was_left_out_is_told():
+    facts = {"mean": [0.125], "std": [0.75]}
+    facts["source"] = {"source": "toy", "files": {"train": {"left_out": {".heic": 1200, ".md": 1}}, "sha256": "00"}}
+    train, test = split_of(SOUND, **facts), split_of(SOUND, "balanced", **facts)
+    text, _ = checked(train, test)
+    assert "- networks see pixels less 0.1250 over 0.7500\n" in text
+    assert "left out of the train folder, since it is no image that can be read: 1,200 .heic, 1 .md" in text
+    white = replace(train, whitening=Whitening.of([train.scaled(torch.from_numpy(train.images))]))
+    assert "0.7500, whitened (ZCA)\n" in checked(white, test)[0]
+
+
+def test_a_few_empty_groups_are_named_and_of_many_the_number_is_told():
+    for cells, said in (
+        ([[0, 5, 0], [0, 5, 5], [5, 5, 5]], "l0 / a0, l0 / a2, l1 / a0: unbiased"),
+        ([[0, 5, 0], [0, 5, 0], [0, 5, 5]], "l0 / a0, l0 / a2, l1 / a0 and 2 more: unbiased"),
+    ):
+        (problem,) = checked(split_of(np.full((3, 3), 4)), split_of(cells, "balanced"))[1]
+        assert f"no test image of {said}" in problem

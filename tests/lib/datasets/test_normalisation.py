@@ -86,3 +86,11 @@ def test_own_statistics_shorten_a_step_of_the_published_learning_rate(data_home,
 
     own = step({"mean": split.meta["own_mean"], "std": split.meta["own_std"]})
     assert own / step({}) == pytest.approx(ratio, rel=0.1)
+
+
+@pytest.mark.parametrize("asked", [[125.3, 0.2], [-0.1, 0.5], [0.5, 63.0], [[0.1, 0.2, 1.5], 0.5]])
+def test_constants_of_pixels_up_to_255_are_refused(asked):
+    with pytest.raises(
+        DdbiasError, match=r"means of pixels in 0\.\.1 are from 0 to 1, deviations above 0 and at most 1"
+    ):
+        normalisation.constants(asked, "own", np.zeros((1, 3, 2, 2), np.uint8))

@@ -1,11 +1,13 @@
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from ddbias.base.errors import DdbiasError
 from ddbias.datasets import sources
+from ddbias.datasets.sources.codes import Column, encode
 from ddbias.datasets.sources.images import resize
 from PIL import Image
 from pyarrow import parquet
@@ -368,3 +370,13 @@ def test_the_home_folder_is_found(write, tmp_path, monkeypatch):
     home = {**settings, "train": "~/train.parquet", "test": "~/test.parquet"}
     for asked, data in ((home, {}), (settings, {"root": "~/"}), (settings, {"root": "none", "mirrors": ["~"]})):
         assert len(sources.load(asked, data=data)["train"]) == 2
+
+
+def test_a_number_that_only_the_test_split_has_is_an_attribute():
+    columns = [
+        Column(pa.array(values), Path(name), "year", None)
+        for name, values in (("a", [2020, 2019]), ("b", [2021, 2019]))
+    ]
+    codes, names = encode("attribute", columns, None)
+    assert names == ["2019", "2020", "2021"]
+    assert [part.tolist() for part in codes] == [[1, 0], [2, 0]]

@@ -292,3 +292,25 @@ def test_preview_of_conflicting_samples_shows_several_attributes(tmp_path):
     tints = [tile[(tile > 0).any(2) & (tile < 255).any(2)].sum(0) for tile in shown]
     hues = {tuple(np.round(tint / tint.max(), 1)) for tint in tints}
     assert len(hues) == 5
+
+
+def test_the_pairing_of_the_training_split_is_that_of_both(toy, monkeypatch):
+    """Whatever most images of the test split have."""
+    part, count = toy(side=8, channels=3), np.arange(40)
+    most = np.where(count < 30, 1 - count % 2, count % 2)
+    parts = {"train": most, "test": count // 2 % 2}
+    parts = {
+        name: RawImages(part.images, part.labels, part.label_names, attributes, ["a", "b"])
+        for name, attributes in parts.items()
+    }
+    monkeypatch.setattr(sources, "load", lambda settings, **_: dict(parts))
+    train, test = made(source={"kind": "toy"}, bias={"kind": "none"}, ratio=None, test="anti")
+    assert train.meta["pairing"] == test.meta["pairing"] == [1, 0]
+    assert (test.attributes == test.labels).all()
+
+
+@pytest.mark.parametrize(("pad", "side"), [(None, 32), (0, 28), (3, 34)])
+def test_the_padding_asked_for_replaces_that_of_the_bias(toy, pad, side):
+    toy()
+    train, _ = made(source={"kind": "toy"}, bias={"kind": "c_mnist", "where": "foreground"}, ratio=0.5, pad=pad)
+    assert train.shape == (3, side, side)

@@ -219,3 +219,16 @@ def test_members_are_the_rows_of_each_label(labels):
     assert list(found) == sorted(set(labels))
     for label, rows in found.items():
         assert rows.tolist() == [row for row, other in enumerate(labels) if other == label]
+
+
+def test_the_likelihood_of_a_large_class_is_that_of_its_part():
+    points = np.random.default_rng(0).normal(size=(1500, 12))
+    median = variance_of(points, "median")
+    rows = np.unique(np.linspace(0, 1499, 500).round().astype(int))
+    squares = ((points[rows, None] - points) ** 2).sum(2)
+    squares[np.arange(500), rows] = np.inf
+    scores = []
+    for factor in GRID:
+        h2 = factor * median
+        scores.append(np.log(np.exp(-squares / (2 * h2)).sum(1) + 1e-300).sum() - 12 / 2 * 500 * np.log(h2))
+    assert variance_of(points, "likelihood") == pytest.approx(GRID[int(np.argmax(scores))] * median)

@@ -12,7 +12,7 @@ from ddbias.data import store
 from ddbias.data.split import Split
 from ddbias.debias.apply import real_settings
 from ddbias.debias.balance import balanced_weights, merge_small
-from ddbias.debias.estimates import Estimate
+from ddbias.debias.estimates import Estimate, mean_one
 from ddbias.debias.estimation import estimate_weights
 from ddbias.debias.kinds import dpr, group_balanced, kde, lff_weights, loss_weighted, uniform
 from ddbias.debias.real_side import POOLINGS, RealSettings
@@ -458,3 +458,24 @@ def test_a_file_without_groups_cannot_be_pooled_by_group(tmp_path):
     store.write_table(path, {"index": np.arange(3) + 100, "weight": np.ones(3)}, {})
     with pytest.raises(DdbiasError, match="the pooling groups needs the group of every sample"):
         real_settings({"kind": "fairdd", "surrogate": "s", "groups": "clusters"}, split_of([0, 0, 1]), path)
+
+
+def test_values_as_large_as_can_be_have_a_mean():
+    np.testing.assert_allclose(mean_one(np.array([1e308, 1e308, 0.5e308]), np.zeros(3)), [1.2, 1.2, 0.6])
+    np.testing.assert_allclose(mean_one(np.array([5e-324, 5e-324]), np.zeros(2)), 1)
+
+
+def test_smoothing_min_cell_and_evidence_reach_pseudo_groups():
+    labels = np.arange(40) % 2
+    predicted = np.where(np.arange(40) < 6, 1 - labels, np.where(np.arange(40) < 8, 2, labels))
+    asked = {"kind": "group_balanced", "surrogate": "s", "groups": "predicted", "smoothing": 0.5, "min_cell": 2}
+    columns = {"label": labels, "logits": 9 * np.eye(3)[predicted]}
+    found = estimate_weights(asked, columns)
+    merged = merge_small(labels, predicted, 2)
+    assert (merged != predicted).sum() == 2
+    np.testing.assert_array_equal(found.groups, merged)
+    np.testing.assert_allclose(found.weights, balanced_weights(labels, merged, smoothing=0.5))
+    undecided = {"label": labels, "logits": np.eye(3)[predicted]}
+    for least, groups in ((0.45, labels), (0.0, merged)):
+        found = estimate_weights({**asked, "min_evidence": least}, undecided)
+        np.testing.assert_array_equal(found.groups, groups)

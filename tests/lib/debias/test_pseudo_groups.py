@@ -215,3 +215,37 @@ def test_logits_that_say_nothing_are_refused():
         predicted_groups(np.zeros((2, 3)), np.zeros(4))
     with pytest.raises(DdbiasError, match="logits have values that are not finite"):
         predicted_groups(np.array([[0, np.inf]]), np.zeros(1))
+
+
+def test_there_are_twelve_groups_at_most():
+    points, names = mixture([60] * 14, 32, 15)
+    found = groups_of_one_class(points)
+    assert found.max() + 1 == MOST == 12
+    assert len(set(zip(names.tolist(), found.tolist(), strict=True))) == 14  # groups are merged, none is cut
+
+
+@pytest.mark.parametrize(("few", "groups"), [(6, 1), (14, 2)])
+def test_a_group_has_a_share_of_its_class_at_least(few, groups):
+    points, names = mixture([3000, few], 8, 14)  # .3 % are nine
+    found = groups_of_one_class(points)
+    assert found.max() + 1 == groups
+    if groups == 2:
+        np.testing.assert_array_equal(found, names)
+
+
+def test_clusters_are_merged_in_the_order_of_the_mean_over_all_pairs():
+    from ddbias.debias import merging
+
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        parts = [
+            rng.normal(rng.normal(scale=2, size=3), rng.uniform(0.1, 2), (size, 3)) for size in rng.integers(1, 30, 8)
+        ]
+        found = merging._average_linkage([merging.Component.of(i, part) for i, part in enumerate(parts)])
+        sets, expected = dict(enumerate(parts)), []
+        while len(sets) > 1:
+            means = {(a, b): ((sets[a][:, None] - sets[b]) ** 2).sum(2).mean() for a in sets for b in sets if a < b}
+            first, second = min(means, key=means.get)
+            sets[first] = np.concatenate([sets[first], sets.pop(second)])
+            expected.append((first, second))
+        assert found == expected

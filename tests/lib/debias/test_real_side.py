@@ -365,3 +365,11 @@ def test_rows_of_weight_zero_are_selected_last():
     # Among themselves they are drawn, not taken in their order.
     last = torch.cat([side.select(0, 21, generator(seed)).sort().values[:1] for seed in range(100)])
     assert set(last.tolist()) == set(range(10))
+
+
+def test_only_too_few_rows_of_weight_are_told(log_lines):
+    side = RealSide(np.zeros(30, int), RealSettings(np.where(np.arange(30) < 10, 0, 1.0)), batch_size=8, seed=0)
+    side.select(0, 20, torch.Generator().manual_seed(0))
+    assert log_lines == []
+    side.select(0, 21, torch.Generator().manual_seed(0))
+    assert log_lines == ["class 0 has 20 images of weight above 0, so 1 others are drawn"]

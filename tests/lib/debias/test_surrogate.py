@@ -413,3 +413,16 @@ def test_saved_logits_and_difficulty_come_back(digits, tmp_path):
     np.testing.assert_array_equal(columns["logits"], logits)
     np.testing.assert_array_equal(columns["difficulty"], difficulty)
     assert columns["difficulty"].dtype == columns["logits"].dtype == np.float32
+
+
+def test_saved_predictions_of_three_moments_come_back(few_digits, tmp_path):
+    split = few_digits()
+    looks = {
+        name: np.arange(180, dtype=np.float32).reshape(60, 3) % (k + 2)
+        for k, name in enumerate(("predictions", "excluded"))
+    }
+    surrogate.save_embeddings(tmp_path / "e.arrow", np.ones((60, 4)), split, {}, **looks)
+    columns, _ = surrogate.load_embeddings(tmp_path / "e.arrow")
+    for name, values in looks.items():
+        np.testing.assert_array_equal(columns[name], values)
+        assert columns[name].dtype == np.float32

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from ddbias.base import plugins
+from ddbias.debias import coarse as coarse_module
 from ddbias.debias.coarse import coarse, factor
 from ddbias.debias.surrogate import embed
 from ddbias.debias.surrogate.generalised_ce import generalised_cross_entropy
@@ -262,3 +263,55 @@ def test_coarse_images_are_means_of_blocks(side, left):
     assert found.shape[-1] == left == side // by
     cut = images[:, :, : left * by, : left * by].reshape(2, 3, left, by, left, by)
     torch.testing.assert_close(found, cut.mean((3, 5)))
+
+
+def test_all_images_of_a_large_split_are_averaged(few_digits, monkeypatch):
+    monkeypatch.setattr(coarse_module, "_AT_ONCE", 7)
+    split = few_digits(normalised=True)
+    found = coarse_module.coarse_split(split)
+    torch.testing.assert_close(found, coarse_module.coarse(split.scaled(torch.tensor(split.images))), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", plugins.kinds("surrogate"))
+def test_the_loss_has_the_options_of_the_settings(few_digits, kind):
+    """None of which is the default."""
+    split = few_digits()
+    options = {"q": 0.3, "temperature": 0.5, "decay": 0.4, "folds": 2, "steps": 8}
+    options |= {"dimensions": 8, "embedding": "features", "augment": "crop_scale"}
+    objective = plugins.module("surrogate", kind).Objective(split, NETWORK, options, 0).to(CPU)
+    images, labels = split.normalize(torch.tensor(split.images)), torch.tensor(split.labels)
+    rows = torch.arange(len(split))
+
+    def logs(network):  # log-probabilities of the labels
+        return network(images).log_softmax(1)[rows, labels]
+
+    def generalised(log):
+        return 0.3 * log.exp() ** 0.3 * -log
+
+    with torch.no_grad():
+        found = objective.loss([images] * objective.views, labels, rows)
+        if kind == "cross_fitted":
+            one, other = objective.model["trained"]
+            assert not torch.equal(one.head.weight, other.head.weight)
+            expected = sum(
+                generalised(logs(network))[objective.fold != number].mean()
+                for number, network in enumerate((one, other))
+            )
+        elif kind == "lff":
+            biased, debiased = (logs(objective.model[name]) for name in ("biased", "debiased"))
+            part = [  # of the first step, so that the averages are the losses
+                log / torch.stack([log[labels == label].min() for label in range(3)])[labels]
+                for log in (biased, debiased)
+            ]
+            expected = (generalised(biased) - part[0] / (part[0] + part[1]) * debiased).mean()
+        elif kind in ("supcon", "selecmix"):
+            features = objective.features([images, images])
+            expected = (
+                supcon_loss(features, labels, temperature=0.5)
+                if kind == "supcon"
+                else generalised_supcon_loss(features, labels, q=0.3, temperature=0.5)
+            )
+        else:
+            log = logs(objective.model)
+            expected = (-log if kind == "cross_entropy" else generalised(log)).mean()
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)

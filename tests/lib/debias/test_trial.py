@@ -256,3 +256,58 @@ def test_groups_that_do_not_pass_are_one_a_class(few_digits, tried, log_lines):
     assert isinstance(found, Estimate)
     untried = estimate_weights({**settings, "trial": False}, columns, split)
     np.testing.assert_array_equal(untried.groups, split.attributes)
+
+
+@pytest.mark.parametrize("kind", ["contradiction", "group_balanced"])
+@pytest.mark.parametrize("confidence", [9.0, 0.5])
+def test_a_trial_is_told_the_seed_and_the_evidence(few_digits, monkeypatch, kind, confidence):
+    split, asked = few_digits(), []
+    monkeypatch.setattr(estimation, "trial", lambda *_, **told: asked.append(told) or Trial([0.0], [0.1], None))
+    columns = columns_of(split) | {"logits": confidence * np.eye(10, dtype=np.float32)[split.attributes]}
+    settings = {"kind": kind, "surrogate": "s", "min_evidence": 0.0, "trial": True}
+    settings |= {"groups": "predicted"} if kind == "group_balanced" else {}
+    estimate_weights(settings, columns, split, seed=5)
+    estimate_weights(KDE, columns, split, seed=6)
+    assert asked == [{"seed": 5, "evident": confidence == 9}, {"seed": 6, "evident": False}]
+
+
+def test_what_was_estimated_is_kept_where_the_weights_fail(few_digits, tried):
+    split = few_digits()
+    tried(Trial([0.1] * 5, [0.2] * 5, None))
+    columns = columns_of(split)
+    kept, found = (estimate_weights({**KDE, "trial": wanted}, columns, split) for wanted in (False, None))
+    np.testing.assert_array_equal(found.log_density, kept.log_density)
+    settings = {"kind": "fairdd", "surrogate": "s", "groups": "predicted", "trial": None}
+    columns["logits"] = 9 * np.eye(10, dtype=np.float32)[split.attributes]
+    told = estimate_weights(settings, columns, split).diagnostics
+    assert told == {"evidence": 1, "trial_gains": [0.1] * 5, "trial_errors": [0.2] * 5, "trial_chosen": None}
+
+
+@pytest.mark.parametrize(("kernel", "per"), [("exponential", "class"), ("gaussian", "data_set")])
+def test_every_variance_is_tried_with_the_kernel_and_the_samples_asked_for(few_digits, kernel, per):
+    columns = columns_of(few_digits())
+    options = {"temperature": 1.0, "leave_one_out": True, "chunk_size": 64, "kernel": kernel, "per": per}
+    found = kde.estimate(columns, variance="trial", clip=None, **options)
+    for one, variance in zip(found, kde.TRIED, strict=True):
+        alone = kde.estimate(columns, variance=variance, clip=0.02, **options)
+        np.testing.assert_array_equal(one.log_density, alone.log_density)
+        np.testing.assert_array_equal(one.weights, alone.weights)
+
+
+def test_classifiers_that_are_always_right_are_no_evidence(few_digits, monkeypatch):
+    split = few_digits()
+    right = np.ones(len(split)), np.zeros(len(split), bool)
+    monkeypatch.setattr(module, "_right", lambda *_: right)
+    assert not trial(split, [np.ones(len(split))], seed=0).evident
+
+
+def test_doubted_are_samples_of_the_candidate_that_is_taken(few_digits, monkeypatch):
+    split = few_digits()
+    number = np.arange(len(split))
+    weights = [np.where(number < 30, 0.5, 1.5), np.where(number < 30, 1.5, 0.5)]
+    none, first = np.zeros(len(split), bool), number < 2
+    answers = [(number * 0.0, none), (number * 0.0, number > 50), (np.where(first, 0.0, 1.0), first)]
+    monkeypatch.setattr(module, "_right", lambda *_: answers.pop(0))
+    found = trial(split, weights, seed=0)
+    assert found.chosen == 1
+    np.testing.assert_array_equal(found.doubted, first)

@@ -230,7 +230,7 @@ def test_numbers_of_classes_named_by_numbers_in_another_order_are_refused(labels
     names = sorted(map(str, range(11)))  # as folders are: 0, 1, 10, 2
     given = Given(torch.zeros(1, 3, 8, 8), labels, [])
     with pytest.raises(
-        DdbiasError, match=r"label 2 of set may be the class '10', which is number 2 .* or '2'; set label_names"
+        DdbiasError, match=r"label 2 of set may be the class '10', the data set's number 2, or '2'; set label_names"
     ):
         class_numbers(given, names, 1, "set")
     if labels is not None:

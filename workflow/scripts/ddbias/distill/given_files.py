@@ -121,7 +121,7 @@ def _refuse_two_orders(labels: torch.Tensor, names: Sequence[str], name: str) ->
     for label in labels.unique().tolist():
         if names[label] != by_number[label]:
             raise DdbiasError(
-                f"the label {label} of {name} may be the class '{names[label]}', which is number {label} in the data set, "
+                f"the label {label} of {name} may be the class '{names[label]}', the data set's number {label}, "
                 f"or '{by_number[label]}'; set label_names: of the data set to the numbers in their order, or give a "
                 "folder <class>/<file>, which says the class"
             )

@@ -56,7 +56,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def _of_machine(error: BaseException) -> str | None:
-    """Return what to do about a full or read-only disk, missing permission, too little memory; None for other errors."""
+    """Return what to do about a full or read-only disk, no permission, too little memory; None for other errors."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}; free some space and run again, finished work is kept"
