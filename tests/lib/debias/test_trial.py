@@ -271,6 +271,15 @@ def test_a_trial_is_told_the_seed_and_the_evidence(few_digits, monkeypatch, kind
     assert asked == [{"seed": 5, "evident": confidence == 9}, {"seed": 6, "evident": False}]
 
 
+def test_only_ratios_of_weights_within_a_class_count_in_a_trial(few_digits, tried):
+    split, rng = few_digits(), np.random.default_rng(0)
+    seen = tried(Trial([0.1], [0.2], None))
+    given, scale = rng.uniform(0.1, 3, len(split)), np.array([1.0, 1e6, 1e-3])[split.labels]
+    for weights in (given, given * scale):
+        estimation._tried("mine", [Estimate(weights)], split, 0)
+    np.testing.assert_allclose(*(candidates[0] for candidates in seen), rtol=1e-12)
+
+
 def test_what_was_estimated_is_kept_where_the_weights_fail(few_digits, tried):
     split = few_digits()
     tried(Trial([0.1] * 5, [0.2] * 5, None))

@@ -350,7 +350,7 @@ def test_an_evaluation_that_is_killed_after_two_networks_keeps_both(few_digits, 
     assert (found.confidence[0] != found.confidence[1]).any()
 
 
-@pytest.mark.parametrize(("rows", "good"), [([0, 59], True), ([0, 60], False), ([-1, 3], False)])
+@pytest.mark.parametrize(("rows", "good"), [([0, 59], True), ([0, 60], False), ([-1, 3], False), ([1], False)])
 def test_rows_that_the_training_split_has_not_are_damage(few_digits, tmp_path, rows, good):
     split, train, path = few_digits(), tmp_path / "train.arrow", tmp_path / "distilled.safetensors"
     save_split(train, split)
@@ -361,5 +361,5 @@ def test_rows_that_the_training_split_has_not_are_damage(few_digits, tmp_path, r
         np.testing.assert_array_equal(images, split.images[rows])
         assert labels.tolist() == [0, 2]
     else:
-        with pytest.raises(DdbiasError, match=r"it names rows that .*train\.arrow has not"):
+        with pytest.raises(DdbiasError, match=r"it names (rows that .*train\.arrow has not|1 rows and 2 labels)"):
             training_set(path, train)

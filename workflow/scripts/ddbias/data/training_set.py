@@ -44,6 +44,8 @@ def training_set(path: str | Path, train: str | Path | None) -> tuple[torch.Tens
         return images, formation.decode_labels(tensors["labels"], factor)
     store.require(path, "a distilled set", tensors, ("rows", "labels"))
     split, rows = load_split(train, "train"), tensors["rows"].numpy()
+    if rows.shape != tuple(tensors["labels"].shape):
+        raise store.damaged(path, f"it names {len(rows)} rows and {len(tensors['labels'])} labels")
     if len(rows) and not 0 <= rows.min() <= rows.max() < len(split):
         raise store.damaged(path, f"it names rows that {train} has not")
     return torch.from_numpy(np.array(split.images[rows])), tensors["labels"]

@@ -83,9 +83,10 @@ def _facts(train: Split, test: Split) -> list[str]:
         + ", ".join(f"{m:.4f} over {s:.4f}" for m, s in zip(train.meta["mean"], train.meta["std"], strict=True))
         + (", whitened (ZCA)" if train.whitening is not None else ""),
     ]
-    for split, files in (train.meta["source"].get("files") or {}).items():
-        if isinstance(files, Mapping) and files.get("left_out"):
-            others = ", ".join(f"{count:,} {ending}" for ending, count in files["left_out"].items())
+    files = train.meta["source"].get("files") or {}
+    for split, part in ({"one": files} if "left_out" in files else files).items():
+        if isinstance(part, Mapping) and part.get("left_out"):
+            others = ", ".join(f"{count:,} {ending}" for ending, count in part["left_out"].items())
             lines.append(f"left out of the {split} folder, since it is no image that can be read: {others}")
     for name, split in (("training", train), ("test", test)):
         if split.conflicting is not None:

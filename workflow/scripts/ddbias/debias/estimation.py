@@ -15,7 +15,7 @@ from ddbias.data.split import Split
 from ddbias.debias import kinds
 from ddbias.debias.estimates import Estimate
 from ddbias.debias.known_attributes import known_attributes
-from ddbias.debias.real_side import check_given
+from ddbias.debias.real_side import check_given, check_weights
 from ddbias.debias.trial import let_go, trial
 
 
@@ -77,9 +77,10 @@ def estimate_weights(
 def _tried(debias: str, offered: list[Estimate], split: Split, seed: int) -> Estimate:
     """Return the estimate that does best in a trial, or one under which all samples count alike."""
     evident = all(found.evident for found in offered)
-    result = trial(split, [found.weights for found in offered], seed=seed, evident=evident)
-    told = {"trial_gains": result.gains, "trial_errors": result.errors, "trial_chosen": result.chosen}
     labels = np.asarray(split.labels, np.int64)
+    weights = [check_weights(found.weights, labels) for found in offered]  # only ratios within a class count
+    result = trial(split, weights, seed=seed, evident=evident)
+    told = {"trial_gains": result.gains, "trial_errors": result.errors, "trial_chosen": result.chosen}
     if result.chosen is not None:
         found = offered[result.chosen]
         if found.doubts:

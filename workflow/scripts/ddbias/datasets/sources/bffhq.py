@@ -36,7 +36,7 @@ PLUGIN = {
                     "description": "Share of conflicting training images, in per cent (published; 0.5).",
                 },
             },
-            "facts": {"train": 19_200, "test": 1000, "classes": 2, "channels": 3, "side": 64},
+            "facts": {"train": 19_200, "test": 1000, "classes": 2, "channels": 3, "side": 128},
             "seconds": 2e-3,
             "files": ["folder"],
         },
