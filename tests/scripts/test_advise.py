@@ -150,10 +150,10 @@ def test_advice_leaves_out_the_doubted(looked_at):
 
 
 def test_advice_tells_what_a_gain_has_to_exceed_and_the_best_of_chance(few_digits):
-    for evident, bounds in ((True, "0.04 and 1 standard error;"), (False, "0.08 and 2 standard errors;")):
+    for evident, bounds in ((True, "0.04 and 1 standard error\n"), (False, "0.08 and 2 standard errors\n")):
         found = advice.Advice(Trial([0.06], [0.03], None, evident), [0.0, 0.05, -0.02], np.ones(60), 0.1, 0.5)
         text = "\n".join(advice.in_words(found, few_digits(), title="mine", picture="p.png"))
-        assert f"+0.06 (standard error 0.03); it has to exceed {bounds}"[:-1] in text
+        assert f"+0.06 (standard error 0.03); it has to exceed {bounds}" in text
         assert "handed out at random: +0.05 at most" in text
     hard = advice.Advice(Trial([-0.3], [0.03], None), [0.0], np.ones(60), 0.1, 0.3)  # contradicted, not excluded
     assert "labels are wrong" not in "\n".join(advice.in_words(hard, few_digits(), title="mine", picture="p.png"))

@@ -413,6 +413,12 @@ def test_scale_joins_the_users_own_settings():
     assert built[-4:] == ["--config", "scale=paper", "export_to=./my folder", "device=cpu"]
 
 
+@pytest.mark.parametrize("folder", ["my #1", "a: b", "a:"])
+def test_a_folder_that_snakemake_would_read_as_another_is_refused(folder):
+    with pytest.raises(LaunchError, match=r"Snakemake reads .* in a way of its own; choose another folder"):
+        arguments.snakemake_arguments("", "1", "", ["export"], folder)
+
+
 @pytest.mark.parametrize("folder", ["2024", "1_0", "[x]", "null", "./x", "../x", "/x y", "~/x"])
 def test_a_folder_is_text_for_snakemake(folder):
     built = arguments.snakemake_arguments("", "1", "", ["export"], folder)

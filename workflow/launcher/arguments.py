@@ -94,6 +94,8 @@ def snakemake_arguments(
         raise LaunchError(f"there is no configuration file '{config}'; known studies: {known}")
     extra = list(extra)
     arguments = ["--configfile", config] if config else []
+    if " #" in to or ": " in to or to.endswith(":"):
+        raise LaunchError(f"TO={to}: Snakemake reads ' #' and ': ' in a way of its own; choose another folder")
     if to and not to.startswith(("/", "~", "./", "../")):
         to = f"./{to}"  # so that Snakemake reads the folder 2024 as text
     settings = [f"{key}={value}" for key, value in (("scale", scale), ("export_to", to)) if value]

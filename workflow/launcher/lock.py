@@ -51,7 +51,7 @@ def lock_work(workflow: object) -> None:
             say(str(error))
             sys.exit(1)
         except OSError as error:  # Snakemake writes locks and logs of its own, too
-            if error.errno not in (*FULL, errno.EROFS, errno.EACCES):
+            if error.errno not in (*FULL, errno.EROFS):
                 raise
             say(str(_unwritable(Path(error.filename or SNAKEMAKE_LOCKS.parent), error)))
             sys.exit(1)

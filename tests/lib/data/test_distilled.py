@@ -6,7 +6,8 @@ import torch
 from ddbias.base.errors import DdbiasError
 from ddbias.data import store
 from ddbias.data.distilled import folder_names, load_distilled
-from ddbias.data.split import normalize
+from ddbias.data.split import normalize, save_split
+from ddbias.data.training_set import training_set
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -214,3 +215,18 @@ def test_what_is_done_with_the_tensors_changes_no_set(tmp_path):
 
 def test_a_name_with_the_number_may_be_taken_already():
     assert folder_names(["a", "a_2", "a"]) == ["a", "a_2", "a_2_2"]
+
+
+@pytest.mark.parametrize(("rows", "good"), [([0, 59], True), ([0, 60], False), ([-1, 3], False), ([1], False)])
+def test_rows_that_the_training_split_has_not_are_damage(few_digits, tmp_path, rows, good):
+    split, train, path = few_digits(), tmp_path / "train.arrow", tmp_path / "distilled.safetensors"
+    save_split(train, split)
+    tensors = {"index": torch.tensor(rows), "rows": torch.tensor(rows), "labels": torch.tensor([0, 2])}
+    store.write_tensors(path, tensors, {"kind": "distilled"})
+    if good:
+        images, labels = training_set(path, train)
+        np.testing.assert_array_equal(images, split.images[rows])
+        assert labels.tolist() == [0, 2]
+    else:
+        with pytest.raises(DdbiasError, match=r"it names (rows that .*train\.arrow has not|1 rows and 2 labels)"):
+            training_set(path, train)

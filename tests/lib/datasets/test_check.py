@@ -195,7 +195,7 @@ def test_what_networks_see_and_what_was_left_out_is_told():
     assert "- networks see pixels less 0.1250 over 0.7500\n" in text
     assert "left out of the train folder, since it is no image that can be read: 1,200 .heic, 1 .md" in text
     train.meta["source"]["files"] = {"left_out": {".txt": 2}, "images": 5}  # of one folder, as UTKFace is
-    assert "left out of the one folder, since it is no image that can be read: 2 .txt" in checked(train, test)[0]
+    assert "left out of the folder, since it is no image that can be read: 2 .txt" in checked(train, test)[0]
     white = replace(train, whitening=Whitening.of([train.scaled(torch.from_numpy(train.images))]))
     assert "0.7500, whitened (ZCA)\n" in checked(white, test)[0]
 

@@ -318,6 +318,7 @@ def test_a_pattern_that_would_take_years(good, monkeypatch):
         (lambda text: text.replace("test/", "").replace("train/", ""), "names 'cat/a_day.png' a second time"),
         (lambda text: text[: text.index("test/")].replace("train/", ""), "'cat/a_day.png' in .* may mean .*test/ in"),
         (lambda text: text + '"open,x\n', "cannot be read as a CSV file"),
+        (lambda text: text + " ,y\n", "line 6 of .* has no path \\(column 'path'\\); add it, or remove the line"),
         (lambda text: "", "list.csv is empty; it must begin with the names of its columns"),
         (lambda text: text.replace("path,sex", "path,age"), "has no column 'sex'; it has: path, age"),
         (lambda text: text.replace("path,sex", "path,sex,sex"), "has 2 columns 'sex'; rename all but one"),
@@ -347,14 +348,19 @@ def test_a_name_is_one_however_its_accents_are_stored(tmp_path, how):
         assert sorted(zip(part.labels.tolist(), part.attributes.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
 
-@pytest.mark.parametrize("before", ["\n", "\r\n\r\n", "sep=,\n", "sep=,\r\n", "\nsep=,\n"])
-def test_lines_before_the_header_are_passed_over_and_counted(good, before):
-    text = (good / "list.csv").read_text()
-    (good / "list.csv").write_text(before + text, newline="")
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("before", [[], [""], ["", ""], ["sep=,"], ["", "sep=,"], ["sep=,", ""]])
+def test_lines_before_the_header_are_passed_over_and_counted(good, before, end):
+    text = "".join(f"{line}{end}" for line in [*before, *(good / "list.csv").read_text().splitlines()])
+    (good / "list.csv").write_text(text, newline="")
     assert load(good, CSV)["train"].attribute_names == ["x"]
-    line = 2 + before.count("\n")
-    (good / "list.csv").write_text(before + text.replace(",", ",,", 2).replace(",,", ",", 1), newline="")
-    fails(f"line {line} of .* more fields than the 2", good, CSV)
+    (good / "list.csv").write_text(text.replace("a_day.png,", "a_day.png,,", 1), newline="")
+    fails(f"line {2 + len(before)} of .* more fields than the 2", good, CSV)
+
+
+def test_rows_without_a_word_are_passed_over(good):
+    (good / "list.csv").write_text((good / "list.csv").read_text() + ",\n , \n")
+    assert len(load(good, CSV)["train"]) == 2
 
 
 def test_text_that_is_not_utf8(good):

@@ -1,6 +1,8 @@
 """Sets that somebody else made, in every form in which they are published, restored to the pixels that went in."""
 
 import csv
+import json
+import unicodedata
 from dataclasses import replace
 
 import ddbias
@@ -230,13 +232,39 @@ def test_numbers_of_classes_named_by_numbers_in_another_order_are_refused(labels
     names = sorted(map(str, range(11)))  # as folders are: 0, 1, 10, 2
     given = Given(torch.zeros(1, 3, 8, 8), labels, [])
     with pytest.raises(
-        DdbiasError, match=r"label 2 of set may be the class '10', the data set's number 2, or '2'; set label_names"
+        DdbiasError, match=r"label 2 of set may be the class '10', the .*number 2, or '2'; give a folder .* label_names"
     ):
         class_numbers(given, names, 1, "set")
     if labels is not None:
         assert class_numbers(given, sorted(names, key=int), 1, "set").tolist() == [2]
         assert class_numbers(Given(given.images, torch.tensor([1]), []), names, 1, "set").tolist() == [1]
         assert class_numbers(Given(given.images, ["2"], []), names, 1, "set").tolist() == [3]
+
+
+def test_in_a_set_of_ours_numbers_are_those_of_its_names(split, images, tmp_path):
+    """However the data set orders its classes; those of others are the data set's numbers."""
+    turned = replace(split, meta={**split.meta, "label_names": split.meta["label_names"][::-1]})
+    numbers = replace(split, meta={**split.meta, "label_names": ["10", "2", "1"]})
+    for stated, data_set, wanted in (
+        (split.meta["label_names"], turned, (2, 5, 1, 4, 0, 3)),
+        (["other", "names", "here"], split, (0, 3, 1, 4, 2, 5)),
+        (["10", "2", "1"], numbers, (0, 3, 1, 4, 2, 5)),
+    ):
+        meta = {"ddbias": json.dumps({"label_names": stated})}
+        save_file({"images": images, "labels": LABELS}, tmp_path / "set.safetensors", metadata=meta)
+        same(made(data_set, tmp_path / "set.safetensors"), data_set, images, wanted)
+
+
+def test_one_file_of_labels_may_be_that_of_every_experiment(split, images, tmp_path):
+    torch.save([[images.flip(-1)], [images]], tmp_path / "images.pt")
+    torch.save(LABELS, tmp_path / "labels.pt")
+    same(made(split, tmp_path / "images.pt", labels=str(tmp_path / "labels.pt"), experiment=1), split, images)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_folder_named_on_a_mac_is_that_of_its_class(form):
+    given = Given(torch.zeros(2, 3, 8, 8), [unicodedata.normalize("NFD", "café"), "dog"], [])
+    assert class_numbers(given, ["dog", unicodedata.normalize(form, "café")], 1, "set").tolist() == [1, 0]
 
 
 def test_unsigned_labels_are_read():

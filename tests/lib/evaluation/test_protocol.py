@@ -7,7 +7,7 @@ from ddbias.base.log import Progress
 from ddbias.base.seeding import stream
 from ddbias.data import store
 from ddbias.data.soft_labels import SoftLabels
-from ddbias.data.split import Split, channel_statistics, save_split
+from ddbias.data.split import Split, channel_statistics
 from ddbias.data.training_set import training_set
 from ddbias.evaluation import calibration, metrics, protocol, records
 from ddbias.learning.training import Recipe
@@ -348,18 +348,3 @@ def test_an_evaluation_that_is_killed_after_two_networks_keeps_both(few_digits, 
     for bins, expected in zip(found.confidence, undisturbed.confidence, strict=True):
         assert (bins == expected).all()
     assert (found.confidence[0] != found.confidence[1]).any()
-
-
-@pytest.mark.parametrize(("rows", "good"), [([0, 59], True), ([0, 60], False), ([-1, 3], False), ([1], False)])
-def test_rows_that_the_training_split_has_not_are_damage(few_digits, tmp_path, rows, good):
-    split, train, path = few_digits(), tmp_path / "train.arrow", tmp_path / "distilled.safetensors"
-    save_split(train, split)
-    tensors = {"index": torch.tensor(rows), "rows": torch.tensor(rows), "labels": torch.tensor([0, 2])}
-    store.write_tensors(path, tensors, {"kind": "distilled"})
-    if good:
-        images, labels = training_set(path, train)
-        np.testing.assert_array_equal(images, split.images[rows])
-        assert labels.tolist() == [0, 2]
-    else:
-        with pytest.raises(DdbiasError, match=r"it names (rows that .*train\.arrow has not|1 rows and 2 labels)"):
-            training_set(path, train)

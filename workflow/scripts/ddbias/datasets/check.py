@@ -84,10 +84,11 @@ def _facts(train: Split, test: Split) -> list[str]:
         + (", whitened (ZCA)" if train.whitening is not None else ""),
     ]
     files = train.meta["source"].get("files") or {}
-    for split, part in ({"one": files} if "left_out" in files else files).items():
+    for split, part in ({"": files} if "left_out" in files else files).items():
         if isinstance(part, Mapping) and part.get("left_out"):
             others = ", ".join(f"{count:,} {ending}" for ending, count in part["left_out"].items())
-            lines.append(f"left out of the {split} folder, since it is no image that can be read: {others}")
+            folder = f"the {split} folder" if split else "the folder"
+            lines.append(f"left out of {folder}, since it is no image that can be read: {others}")
     for name, split in (("training", train), ("test", test)):
         if split.conflicting is not None:
             conflicting = int(split.conflicting.sum())

@@ -11,11 +11,11 @@ import torch
 
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest
+from ddbias.base.names import composed
 from ddbias.data import store
 from ddbias.data.distilled import folder_names
 from ddbias.data.split import Split
 from ddbias.datasets.sources import parquet
-from ddbias.datasets.sources.codes import composed
 from ddbias.datasets.sources.file_attributes import ATTRIBUTE, read_fields
 from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.datasets.sources.pth import read_plain
@@ -61,13 +61,14 @@ def read(settings: Mapping, split: Split, data: Mapping[str, object]) -> Given:
     if labels in (None, ORDER):
         if labels is None and inside is None:
             raise DdbiasError(f"{path} holds no labels; set labels: to their file, or to order")
-        return Given(images, None if labels == ORDER else inside, [_named(path)])
+        return Given(images, None if labels == ORDER else _by_name(inside, path, split), [_named(path)])
     if Path(labels).suffix.lower() not in TENSORS:
         raise DdbiasError(
             f"labels: {labels} is neither order nor a file {', '.join(TENSORS)}; give the labels of {path} as one"
         )
     other = lookup.find(labels, data)
-    return Given(images, _tensors(other, {**settings, "image": settings["label"]})[0], [_named(path), _named(other)])
+    theirs, _ = _tensors(other, {**settings, "image": settings["label"]}, of_all=True)
+    return Given(images, theirs, [_named(path), _named(other)])
 
 
 def class_numbers(given: Given, names: Sequence[str], ipc: int, name: str) -> torch.Tensor:
@@ -87,7 +88,7 @@ def class_numbers(given: Given, names: Sequence[str], ipc: int, name: str) -> to
         _refuse_two_orders(labels, names, name)
         return labels
     if not isinstance(labels, torch.Tensor):
-        labels = [composed(label) for label in labels]
+        labels, names = [composed(label) for label in labels], [composed(known) for known in names]
         known = [dict(zip(part, range(len(names)), strict=True)) for part in (names, folder_names(list(names)))]
         numbers = {str(number): number for number in range(len(names))}
         by_name = max((*known, numbers), key=lambda part: sum(label in part for label in labels))
@@ -121,9 +122,9 @@ def _refuse_two_orders(labels: torch.Tensor, names: Sequence[str], name: str) ->
     for label in labels.unique().tolist():
         if names[label] != by_number[label]:
             raise DdbiasError(
-                f"the label {label} of {name} may be the class '{names[label]}', the data set's number {label}, "
-                f"or '{by_number[label]}'; set label_names: of the data set to the numbers in their order, or give a "
-                "folder <class>/<file>, which says the class"
+                f"the label {label} of {name} may be the class '{names[label]}', the data set's number {label}, or "
+                f"'{by_number[label]}'; give a folder <class>/<file>, which says the class, or, if numbers are names, "
+                "set label_names: of the data set to them in their order"
             )
 
 
@@ -177,32 +178,47 @@ def _as_in(known: Sequence[str], names: Sequence[str]) -> list[str]:
     return [spelt.get(plain(name), name) for name in names] if len(spelt) == len(known) else list(names)
 
 
-def _tensors(path: Path, settings: Mapping) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Return the images of a file of tensors and, if it has some, their labels."""
+def _by_name(labels: torch.Tensor | None, path: Path, split: Split) -> torch.Tensor | list[str] | None:
+    """Return the names of labels that are numbers in a file of ours, which says the names; else the labels."""
+    names = _stated(path).get("label_names")
+    numbers = isinstance(names, list) and labels is not None and labels.ndim == 1 and labels.dtype == torch.int64
+    if not numbers or sorted(map(str, names)) != sorted(split.meta["label_names"]):
+        return labels
+    inside = ((labels >= 0) & (labels < len(names))).all()
+    return [str(names[label]) for label in labels.tolist()] if inside else labels
+
+
+def _tensors(path: Path, settings: Mapping, *, of_all: bool = False) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the images of a file of tensors and, if it has some, their labels.
+
+    `of_all`: what is not several sets is that of every experiment, as labels may be.
+    """
     if path.suffix.lower() == ".safetensors":
         content = safetensors(path)
-        _check_formation(path)
+        if _stated(path).get("formation", 1) != 1:
+            raise DdbiasError(
+                f"{path} stores several training images in one; write them with "
+                "ddbias.load_distilled(...).to_image_folder and give that folder"
+            )
     else:
         content = read_plain(path)
-    images, labels = _parts(content, settings, path)
+    images, labels = _parts(content, settings, path, of_all)
     return images.detach(), labels
 
 
-def _check_formation(path: Path) -> None:
-    """Refuse a set of ours whose images are several training images each, which nothing but its metadata tells."""
+def _stated(path: Path) -> dict:
+    """Return what the metadata of a set of ours say; nothing of another file."""
     from safetensors import safe_open
 
+    if path.suffix.lower() != ".safetensors":
+        return {}
     with safe_open(str(path), framework="np") as file:
-        stated = (file.metadata() or {}).get(store.META_KEY, "{}")
+        text = (file.metadata() or {}).get(store.META_KEY, "{}")
     try:
-        formation = json.loads(stated).get("formation", 1)
-    except (ValueError, AttributeError):
-        formation = 1  # not ours
-    if formation != 1:
-        raise DdbiasError(
-            f"{path} stores several training images in one; write them with ddbias.load_distilled(...).to_image_folder "
-            "and give that folder"
-        )
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -216,7 +232,7 @@ def safetensors(path: Path) -> dict[str, torch.Tensor]:
         raise DdbiasError(f"{path} is damaged or no safetensors file ({str(error).splitlines()[0]})") from error
 
 
-def _parts(content: object, settings: Mapping, path: Path) -> tuple[torch.Tensor, torch.Tensor | None]:
+def _parts(content: object, settings: Mapping, path: Path, of_all: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Find images and labels in what a file holds: a tensor, [images, labels], several of these, or a dictionary."""
     if isinstance(content, Mapping):
         names = [next((n for n in (settings[what], f"{settings[what]}s") if n in content), None) for what in PARTS]
@@ -233,7 +249,7 @@ def _parts(content: object, settings: Mapping, path: Path) -> tuple[torch.Tensor
         if settings["experiment"] >= len(content):
             raise DdbiasError(f"{path} holds the sets 0 to {len(content) - 1}; set experiment: to one of them")
         content = content[settings["experiment"]]
-    elif settings["experiment"]:
+    elif settings["experiment"] and not of_all:
         raise DdbiasError(f"{path} holds one set, which is experiment: 0; correct it")
     parts = list(content) if isinstance(content, list | tuple) else [content]
     tensors = [isinstance(part, torch.Tensor) and part.layout == torch.strided and not part.is_meta for part in parts]

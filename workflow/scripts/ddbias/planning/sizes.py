@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ddbias.base import folders, lookup, plugins
 from ddbias.base.errors import DdbiasError
+from ddbias.base.names import composed
 
 UNKNOWN = (100_000, 20_000, 10, 3, 64)  # your own images, where nothing says more
 
@@ -145,6 +147,9 @@ def _label_counts(source: Mapping[str, object], data: Mapping[str, object]) -> l
         files = lookup.find_files(source["train"], data, ".parquet")
         parts = [parquet.read_table(path, columns=[source["label"]]).column(0) for path in files]
         labels = pa.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
-        return compute.value_counts(labels.drop_null()).field("counts").to_pylist()
+        counts: Counter[str] = Counter()
+        for found in compute.value_counts(labels.drop_null()).to_pylist():
+            counts[composed(found["values"])] += found["counts"]
+        return list(counts.values())
     except (DdbiasError, pa.ArrowException, OSError, IndexError):
         return []

@@ -15,10 +15,10 @@ import numpy as np
 from ddbias.base import groups
 from ddbias.base.errors import DdbiasError, nearest
 from ddbias.base.log import logger
+from ddbias.base.names import composed
 from ddbias.base.seeding import numpy_stream
 from ddbias.datasets.bias.base import Bias
 from ddbias.datasets.bias.context import Assignment, Context
-from ddbias.datasets.sources.codes import composed
 from ddbias.datasets.sources.record import RawImages
 
 PLUGIN = {

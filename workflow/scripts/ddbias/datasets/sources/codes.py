@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ddbias.base.errors import DdbiasError, nearest
+from ddbias.base.names import composed
 
 MOST_VALUES = 50  # that are shown, and from which on a column may be a number of each image
 
@@ -26,11 +26,6 @@ class Column:
 
     def __str__(self) -> str:
         return f"column '{self.name}' of {self.path}"
-
-
-def composed(text: object) -> str:
-    """Return text as Unicode's NFC, in which é is one character: in the file names of a Mac it is two."""
-    return unicodedata.normalize("NFC", str(text))
 
 
 def encode(what: str, columns: Sequence[Column], names: Sequence[str] | None) -> tuple[list[np.ndarray], list[str]]:

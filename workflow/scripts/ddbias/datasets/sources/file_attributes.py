@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest, unknown
 from ddbias.base.log import logger
-from ddbias.datasets.sources.codes import composed
+from ddbias.base.names import composed
 
 LABEL, ATTRIBUTE, SPLIT = "label", "attribute", "split"
 # What a table calls the split of an image; WILDS has numbers. Those for validation are left out.
@@ -256,13 +256,14 @@ def _read_csv(path: Path, key: str, columns: Mapping[str, str]) -> dict[str, dic
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             text = composed(file.read())
-        before = len(text) - len(text.lstrip("\r\n"))
-        head = text[before:].partition("\n")[0]
+        lines = list(io.StringIO(text, newline=""))
+        first = next((i for i, line in enumerate(lines) if line.strip("\r\n")), 0)
+        head = lines[first] if lines else ""
         delimiter = max(DELIMITERS, key=head.count)
-        if re.fullmatch(f"sep=[{DELIMITERS}]\r?", head):  # Excel's first line
-            before, delimiter = before + len(head) + 1, head[4]
-        skipped = text.count("\n", 0, before)
-        table = csv.DictReader(io.StringIO(text[before:], newline=""), strict=True, delimiter=delimiter)
+        if re.fullmatch(f"sep=[{DELIMITERS}]", head.strip("\r\n")):  # Excel's first line
+            delimiter = head[4]
+            first = next((i for i in range(first + 1, len(lines)) if lines[i].strip("\r\n")), len(lines))
+        table = csv.DictReader(lines[first:], strict=True, delimiter=delimiter)
         header = table.fieldnames or []
         if not header:
             raise DdbiasError(f"{path} is empty; it must begin with the names of its columns")
@@ -274,16 +275,22 @@ def _read_csv(path: Path, key: str, columns: Mapping[str, str]) -> dict[str, dic
             if name not in header:
                 raise DdbiasError(f"{path} has no column '{name}'; it has: {', '.join(header)}.{nearest(name, header)}")
         for row in table:
-            line = skipped + table.line_num
+            line = first + table.line_num
             if None in row:
                 raise DdbiasError(
                     f"line {line} of {path} has more fields than the {len(header)} of its first line; "
                     "put text that holds a separator in quotes"
                 )
-            place = PurePosixPath((row[key] or "").strip().replace("\\", "/")).as_posix()
+            stated = (row[key] or "").strip()
+            values = {what: " ".join((row[name] or "").split()) for what, name in columns.items()}
+            if not stated:
+                if any(values.values()):
+                    raise DdbiasError(f"line {line} of {path} has no path (column '{key}'); add it, or remove the line")
+                continue
+            place = PurePosixPath(stated.replace("\\", "/")).as_posix()
             if place in rows:
                 raise DdbiasError(f"line {line} of {path} names '{place}' a second time; remove one")
-            rows[place] = {what: " ".join((row[name] or "").split()) for what, name in columns.items()}
+            rows[place] = values
     except (UnicodeDecodeError, csv.Error) as error:
         reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else error
         raise DdbiasError(

@@ -9,8 +9,9 @@ import numpy as np
 
 from ddbias.base import lookup
 from ddbias.base.errors import DdbiasError, nearest
+from ddbias.base.names import composed
 from ddbias.data import store
-from ddbias.datasets.sources.codes import check_few, composed, shown
+from ddbias.datasets.sources.codes import check_few, shown
 from ddbias.datasets.sources.file_attributes import ATTRIBUTE, LABEL, Fields, Splits, divide, read_fields
 from ddbias.datasets.sources.image_files import decode_splits, fingerprint, list_images
 from ddbias.datasets.sources.images import check_size

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ddbias.base.errors import Misuse
+from ddbias.base.names import composed
 from ddbias.base.plugins.given import need
 
 
@@ -37,6 +38,13 @@ class RawImages:
     attributes: np.ndarray | None = None
     attribute_names: list[str] | None = None
     provenance: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for what in ("label_names", "attribute_names"):
+            names = getattr(self, what)
+            if isinstance(names, list | tuple):
+                names = [composed(name) if isinstance(name, str) else name for name in names]
+                object.__setattr__(self, what, names)
 
     def __len__(self) -> int:
         return len(self.labels)
