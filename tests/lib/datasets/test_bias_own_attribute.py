@@ -1,4 +1,5 @@
 import re
+import unicodedata
 from dataclasses import replace
 
 import numpy as np
@@ -224,3 +225,12 @@ def test_a_single_attribute():
     made = bias.build({"kind": "subsample", "pair_positions": [0, 0]})
     with pytest.raises(DdbiasError, match="a single attribute, so no sample can conflict"):
         made.assign(part_of([[3], [3]]), bias.Context("train", 0.9))
+
+
+@pytest.mark.parametrize(("of_source", "of_study"), [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_names_are_the_same_however_their_accents_are_stored(of_source, of_study):
+    names = [unicodedata.normalize(of_source, name) for name in ("Köln", "Bonn")]
+    part = replace(part_of([[3, 1], [1, 3]]), attribute_names=names, label_names=names)
+    assert part.attribute_names == part.label_names == ["Köln", "Bonn"]
+    pairs = [unicodedata.normalize(of_study, name) for name in ("Bonn", "Köln")]
+    assert bias.build({"kind": "none", "pairs": pairs}).pairing(part) == [1, 0]

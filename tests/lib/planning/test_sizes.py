@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from ddbias.datasets import sources
 from ddbias.datasets.synthesis import synthesize_dataset
-from ddbias.planning.sizes import UNKNOWN, DataSize, data_size
+from ddbias.planning.sizes import UNKNOWN, DataSize, data_size, smallest_class
 from PIL import Image
 from pyarrow import parquet
 
@@ -79,3 +79,9 @@ def test_folders_of_images_tell_all(tmp_path):
     source = {"kind": "image_folder", "train": str(tmp_path / "train"), "test": str(tmp_path / "test")}
     assert size(source, "none") == DataSize(12, 6, 3, 3, 32, True)  # padded
     assert not size(source | {"test": "nowhere"}, "none").known
+
+
+def test_the_smallest_class_counts_a_name_in_both_forms_of_its_accents(tmp_path):
+    labels = ["dog"] * 5 + ["caf\u00e9"] * 3 + ["cafe\u0301"] * 4
+    parquet.write_table(pa.table({"label": labels}), tmp_path / "train.parquet")
+    assert smallest_class({"kind": "parquet", "train": str(tmp_path / "train.parquet"), "label": "label"}, {}) == 5
