@@ -25,6 +25,9 @@ def table(tmp_path):
     for seed, dirty in enumerate((False, True)):
         folder = tmp_path / f"results/s/quick/distilled/d/0.95/dm/kde/ipc1/seed{seed}"
         folder.mkdir(parents=True)
+        judged = tmp_path / f"results/s/quick/evaluations/d/0.95/dm/kde/ipc1/seed{seed}/e.parquet"
+        judged.parent.mkdir(parents=True)
+        judged.touch()
         run = {"commit": "abc+" if dirty else "abc", "device": "AVX512", "date": f"2026-01-0{seed + 1}T10:00:00+00:00"}
         run |= {"distillation": {"iterations": 400}} if dirty else {}  # older runs do not say
         (folder / "run.json").write_text(json.dumps(run))
@@ -42,6 +45,15 @@ def test_keeps_what_was_run(table, tmp_path):
     assert row["commit"] == "abc abc+"  # two runs, one of them of a checkout with changes
     assert row["date"] == "2026-01-01 2026-01-02"
     assert (row["iterations"], row["study"]) == ("400", "s")
+
+
+def test_tells_of_no_set_that_was_not_evaluated(table, tmp_path):
+    (tmp_path / "results/s/quick/evaluations/d/0.95/dm/kde/ipc1/seed1/e.parquet").unlink()
+    table.write_text(HEAD + "d,0.95,dm,kde,1,e,accuracy,91.00,1.00,,1,3,,,,,,,false,1.50,21.0,quick\n")
+    keep_table.keep(table, tmp_path / "kept.csv")
+    with (tmp_path / "kept.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["commit"], row["date"]) == ("abc", "2026-01-01")
 
 
 def test_keeps_nothing_of_a_table_that_was_not_run(table, tmp_path):

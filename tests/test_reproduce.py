@@ -81,3 +81,12 @@ def test_the_page_says_what_the_ledger_counts(tmp_path, monkeypatch):
     assert f"Of the {near}, {accuracies} are accuracies" in said
     assert f"The other {int(near) - int(accuracies)} are DEO, {full} of which are published as 98 and more" in said
     assert f"studies cover {covered};" in (ROOT / "README.md").read_text()
+    close = [line for line in page._once(line for line in ledger.lines if line.ours) if line.near]
+    made = [line for line in close if line.asked.cell["distiller"] not in ("random", "herding", "kcenter", "whole")]
+    right = [line for line in made if line.asked.metric == "accuracy"]
+    assert f"accuracies: {len(right)} of distilled sets, {int(accuracies) - len(right)} of random, selected" in said
+    alone = sum(line.ours.seeds == 1 for line in close)
+    open_ones = sum(line.ours.converged is False for line in close)
+    assert f"{alone} of the {near} rest on one seed, {open_ones} on sets that had not converged" in said
+    firm = [line for line in made if line.ours.converged and line.ours.seeds >= 3]
+    assert f"of distilled sets that had, with three seeds, there are {len(firm)}:" in said

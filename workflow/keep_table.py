@@ -1,5 +1,7 @@
 """Keep a table that was really run: copy it to docs/measured/ with the commit, device, date, iterations of its runs.
 
+Those of the row's own sets that were evaluated; an amplification rests on sets of other cells, too.
+
 python workflow/keep_table.py results/digits/quick/tables/main.csv docs/measured/digits_quick.csv
 """
 
@@ -17,7 +19,7 @@ STUDY = "study"
 def keep(table: Path, target: Path) -> None:
     """Write the rows of `table` that were run to `target`, each with the facts of the distilled sets behind it."""
     table = table.absolute()
-    folder = table.parents[1] / "distilled"
+    distilled, evaluations = (table.parents[1] / name for name in ("distilled", "evaluations"))
     with table.open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if int(row["n"]) > 0]
     if not rows:
@@ -27,8 +29,9 @@ def keep(table: Path, target: Path) -> None:
         writer = csv.DictWriter(file, [*rows[0], *KEYS, STUDY], lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            cell = folder.joinpath(row["dataset"], row["ratio"], row["distiller"], row["debias"], f"ipc{row['ipc']}")
-            runs = [json.loads(path.read_text()) for path in sorted(cell.glob("seed*/run.json"))]
+            cell = Path(row["dataset"], row["ratio"], row["distiller"], row["debias"], f"ipc{row['ipc']}")
+            judged = sorted((evaluations / cell).glob(f"seed*/{row['evaluation']}.parquet"))
+            runs = [json.loads((distilled / cell / path.parent.name / "run.json").read_text()) for path in judged]
             if not runs:  # its size amplification is there without it: that of random images
                 continue
             writer.writerow(row | {key: _distinct(runs, key) for key in KEYS} | {STUDY: table.parents[2].name})

@@ -56,6 +56,7 @@ def curve(first, *quarters, noise=0.0):
         (curve(9, 4, 2, 1, 1.5), False),  # rises, though it ends far below its start
         (curve(9, 4, 2, 1, 1.1, noise=0.3), True),
         (curve(1, 4, 2, 1, 1.5), False),
+        (curve(1, 8, 8, 8, 8, noise=0.1), False),  # no longer changes, above its start
         (curve(1, 4, 3, 2, 1.5), False),  # falls from where larger steps had taken it
         (curve(9, 4, 2, 1, 1)[:8], False),  # too few looks
         (np.linspace(4, 1, 25), False),

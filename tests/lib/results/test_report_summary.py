@@ -1,10 +1,13 @@
 """What the page says first, against numbers by hand."""
 
+import itertools
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ddbias.results.report.sets import Evaluation, Result, Run
 from ddbias.results.report.summary import MARGIN, WIDTH, summarise
+from scipy import stats
 
 STUDENT = 4.30265  # of two degrees of freedom, at 95 %
 
@@ -50,10 +53,22 @@ def test_the_best_comes_first_and_differences_are_paired_by_seed():
     assert found.lines[1].value.text() == "60.0 (1 seed)"
     # 20, 19 and 21, whose deviation is 1.
     assert (found.gain.mean, found.gain.n) == (20.0, 3)
-    assert found.gain.interval == pytest.approx(STUDENT / 3**0.5, rel=1e-5)
-    assert found.gain.text(sign=True) == "+20.0 ± 2.5"
+    best_of_two = stats.t.ppf(1 - 0.05 / 2 / 2, 2)
+    assert found.gain.interval == pytest.approx(best_of_two / 3**0.5, rel=1e-5)
+    assert found.gain.text(sign=True) == "+20.0 ± 3.6"
     assert found.metric == "unbiased_accuracy"
     assert found.added is None
+
+
+def test_the_best_of_many_that_are_equal_is_rarely_better_than_plain():
+    """Of six that are as plain is, the interval of the best excludes 0 in 5 % of studies at most."""
+    values = np.random.default_rng(0).normal(50, 1, (400, 7, 5))
+    found = []
+    for study in values:
+        runs = [several(f"d{i}" if i else "uniform", of_seeds) for i, of_seeds in enumerate(study)]
+        (one,) = of(*itertools.chain(*runs)).comparisons
+        found.append(one.gain is not None and one.gain.mean > one.gain.interval)
+    assert 0 < np.mean(found) <= 0.05
 
 
 def test_what_distillation_adds_is_over_random_images_with_the_same_debias():

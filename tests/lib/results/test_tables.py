@@ -342,6 +342,27 @@ def test_differences_are_those_of_each_seed(tmp_path):
     assert "minus kde: the difference" in made["md"]
 
 
+def test_differences_of_amplifications_are_those_of_each_seed(tmp_path):
+    """The biased sets of mine lose 20 and 24 points less than those of kde, whose two seeds lose 30 and 40."""
+    terms = {name: row(debias=name, distiller=name) for name in ("whole", "whole_unbiased")}
+    values = {"whole": {0: [0.9], 1: [0.9]}, "whole_unbiased": {0: [0.95], 1: [0.95]}}
+    of_debias, rows = {"kde": {0: [0.5], 1: [0.4]}, "mine": {0: [0.7], 1: [0.64], 2: [0.1]}}, []
+    for name, of_seed in of_debias.items():
+        values |= {name: of_seed, f"{name}_unbiased": {seed: [0.85] for seed in of_seed}}
+        parts = {"distilled": name, "distilled_unbiased": f"{name}_unbiased"}
+        more = {part: row(debias=one, distiller=one) for part, one in parts.items()}
+        rows.append(row(debias=name, metric="unbiased_amplification", terms=terms | more))
+    files = [
+        evaluation(tmp_path / f"{name}{seed}", {"unbiased_accuracy": v}, debias=name, distiller=name, seed=seed)
+        for name, of_seed in values.items()
+        for seed, v in of_seed.items()
+    ]
+    kde, mine = lines(make(tmp_path, files, [rows[0], rows[1] | {"against": rows[0]}])["csv"])
+    assert (kde["mean"], mine["mean"], mine["n"]) == ("35.00", "13.00", "2")
+    half = stats.t.ppf(0.975, 1) * stats.sem([-20, -24])
+    assert [mine[f"difference{part}"] for part in ("", "_interval", "_n")] == ["-22.00", f"{half:.2f}", "2"]
+
+
 def test_a_number_of_sets_that_have_not_converged_has_a_mark(tmp_path):
     facts = {"iterations": 500, "at_most": 500, "moved": 1.5, "converged": True, "first_conflicting": 21}
     known = {0: facts, 1: {**facts, "moved": 2.5, "converged": False, "first_conflicting": 24}}

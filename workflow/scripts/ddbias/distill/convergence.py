@@ -4,13 +4,13 @@ The loss of a step is too noisy for this: network, real batch and augmentation a
 measured on a fixed *probe*: `NETWORKS` networks, each with its own real images and augmentation, from random streams
 that no step uses. The measurements are spread evenly over the run.
 
-A run has *converged* when the mean probe loss of its last quarter differs from that of the quarter before by less
-than `TOLERANCE` of the total fall since the first measurement, or by less than two standard errors (over the
-measurements, between which the images fluctuate). A loss that rises has not converged: the steps are too large. A
-share of the loss itself would not do: the loss falls like a power of the number of steps, in the measured runs by a
-tenth and more in every quarter, even when the accuracy of networks trained on the images no longer changed. If the
-learning rate decays at the end, only the measurements before that count, since any loss stops falling at learning
-rate 0; the decay only removes noise. Ours.
+A run has *converged* when the mean probe loss of its last quarter differs from that of the quarter before by less than
+`TOLERANCE` of the total fall since the first measurement, or by less than two standard errors (over the measurements,
+between which the images fluctuate): no change was detected, which is little to say where few measurements count or they
+fluctuate much. A loss that rises has not converged: the steps are too large. A share of the loss itself would not do:
+the loss falls like a power of the number of steps, in the measured runs by a tenth and more in every quarter, even when
+the accuracy of networks trained on the images no longer changed. If the learning rate decays at the end, only the
+measurements before that count, since any loss stops falling at learning rate 0; the decay only removes noise. Ours.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def has_converged(losses: np.ndarray) -> bool:
         return False
     before, last = losses[-2 * quarter : -quarter], losses[-quarter:]
     error = np.sqrt((before.var(ddof=1) + last.var(ddof=1)) / quarter)
-    return bool(abs(before.mean() - last.mean()) < max(TOLERANCE * (losses[0] - last.mean()), 2 * error))
+    fall = losses[0] - last.mean()
+    return bool(fall > 0 and abs(before.mean() - last.mean()) < max(TOLERANCE * fall, 2 * error))
 
 
 class Probe:

@@ -95,9 +95,10 @@ def _panel(axis, cells: list[tuple[Entry, Entry]], room: int) -> None:
     places = np.arange(len(cells))
     for number, (name, (colour, hatch)) in enumerate(LOOKS.items()):
         entries = [cell[number] for cell in cells]
+        spread = np.array([entry.interval for entry in entries], float)  # nan for one seed, which has none
         axis.barh(
             places + (number - 0.5) * HEIGHT, [entry.mean for entry in entries], HEIGHT, label=name, hatch=hatch,
-            xerr=[entry.interval or 0 for entry in entries], color=style.colour(colour), edgecolor=".25", linewidth=0.6,
+            xerr=spread, color=style.colour(colour), edgecolor=".25", linewidth=0.6,
             error_kw={"elinewidth": 1.0, "capsize": 2, "ecolor": ".15"},
         )  # fmt: skip
     axis.axvline(0, color=".25", linewidth=0.9)

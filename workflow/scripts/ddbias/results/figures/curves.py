@@ -125,10 +125,10 @@ def _common(cells: list, field: str) -> str:
 
 def _line(axis, cells: list, places: list[str], field: str, shift: float, **look) -> None:
     """Draw one line with its intervals; places without a value are gaps."""
-    mean, spread = np.full(len(places), np.nan), np.zeros(len(places))
+    mean, spread = np.full((2, len(places)), np.nan)
     for cell in cells:
         place = places.index(cell.key[field])
-        mean[place], spread[place] = cell.mean, cell.interval or 0.0
+        mean[place], spread[place] = cell.mean, cell.interval  # None of one seed is nan
     x = np.arange(len(places)) + shift
     drawn = axis.errorbar(
         x, mean, spread, capsize=2.5, markersize=5, elinewidth=1.0, linewidth=1.3,

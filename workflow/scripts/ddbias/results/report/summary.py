@@ -54,9 +54,10 @@ class Line:
 class Comparison:
     """The debias methods of one cell of a study: the best comes first.
 
-    ``gain`` is the best minus the plain debias, ``added`` what distillation adds with the debias ``added_with``, the
-    best for which there are as many random images that were chosen with it: minus these. Both are taken seed by seed,
-    and None where there is nothing to compare with. ``plain`` is where the plain one is drawn.
+    ``gain`` is the best minus the plain debias, with an interval that allows for the choice of the best, ``added``
+    what distillation adds with the debias ``added_with``, the best for which there are as many random images that
+    were chosen with it: minus these. Both are taken seed by seed, and None where there is nothing to compare with.
+    ``plain`` is where the plain one is drawn.
     """
 
     title: str
@@ -152,7 +153,9 @@ def _comparison(
         title=f"{dataset}, ratio {ratio}, {distiller}, IPC {ipc}, {evaluation}",
         metric=metric,
         lines=drawn,
-        gain=_minus(of_debias[best.debias], of_debias[vanilla.debias]) if vanilla and vanilla is not best else None,
+        gain=_minus(of_debias[best.debias], of_debias[vanilla.debias], of=len(lines) - 1)
+        if vanilla and vanilla is not best
+        else None,
         added=_minus(of_debias[chosen], among[chosen]) if chosen else None,
         added_with=chosen,
         plain=place(vanilla.value.mean) if vanilla else None,
@@ -161,12 +164,12 @@ def _comparison(
     )
 
 
-def _mean(values: Sequence[float]) -> Mean:
+def _mean(values: Sequence[float], of: int = 1) -> Mean:
     values = list(values)
-    return Mean(float(np.mean(values)), half_interval(values), len(values))
+    return Mean(float(np.mean(values)), half_interval(values, of=of), len(values))
 
 
-def _minus(these: Mapping[str, float], others: Mapping[str, float]) -> Mean | None:
-    """Return the difference, paired by seed; None without a common one."""
+def _minus(these: Mapping[str, float], others: Mapping[str, float], of: int = 1) -> Mean | None:
+    """Return the difference, paired by seed, as one of several; None without a common seed."""
     found = [these[seed] - others[seed] for seed in these if seed in others]
-    return _mean(found) if found else None
+    return _mean(found, of) if found else None

@@ -52,10 +52,10 @@ def summarise(cells: Cells, row: Mapping, published: Published | None) -> Entry:
         "true" if all that can be judged have; ``moved`` and ``first_conflicting`` are means over the cell's own sets.
     """
     found = _pooled(cells, row)
-    if "terms" in row and found.seeds:
-        cells = of_seeds(cells, [row], found.seeds)  # what is told of the sets is told of those behind the number
-    sets = _sets(cells, row)
-    converged, diverged = _trained(cells, row)
+    # What is told of the sets is told of those behind the number.
+    behind = of_seeds(cells, [row], found.seeds) if "terms" in row and found.seeds else cells
+    sets = _sets(behind, row)
+    converged, diverged = _trained(behind, row)
     return Entry(
         key=_texts(row),
         metric=str(row["metric"]),
@@ -191,14 +191,17 @@ def _known_mean(values: list) -> float | None:
     return float(known.mean()) if len(known) else None
 
 
-def half_interval(values: Iterable[float]) -> float | None:
-    """Return half of the 95 % interval of the mean of independent values (Student's t); None below two of them."""
+def half_interval(values: Iterable[float], *, of: int = 1) -> float | None:
+    """Return half of the 95 % interval of the mean of independent values (Student's t); None below two of them.
+
+    With ``of`` such intervals, all of them together hold with 95 % (Bonferroni): for the largest of several.
+    """
     from scipy import stats
 
     values = np.asarray(list(values), float)
     if len(values) < 2:
         return None
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(stats.t.ppf(1 - 0.025 / of, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def by_size(value: object) -> tuple[int, float, str]:

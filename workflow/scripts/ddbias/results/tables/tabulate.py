@@ -143,7 +143,7 @@ def _notes(
     frame: pd.DataFrame, entries: list[Entry], sources: list[str], *, scale: str, commit: str, done: int, total: int
 ) -> list[str]:
     """Say what the numbers mean: the footer of the table."""
-    notes = [f"Scale {scale}, commit {commit}."]
+    notes = [f"Scale {scale}; the table was written at commit {commit}, its sets name theirs in run.json."]
     if done < total:
         notes.append(f"Unfinished: {done} of {total} evaluations have been run.")
     shown = frame[frame["dataset"].isin({entry.key["dataset"] for entry in entries})]
@@ -156,7 +156,8 @@ def _notes(
             "real images."
         )
     if sources:
-        notes.append(f"Published: {'; '.join(dict.fromkeys(sources))}; gap = mean − published, in points.")
+        found = "; ".join(dict.fromkeys(sources))
+        notes.append(f"Published: {found}; gap = mean − published, in points; its ± is the one printed there.")
     return notes
 
 
