@@ -185,7 +185,7 @@ PLUGIN = {
                     "default": 0,
                     "description": (
                         "Epochs on the synthetic images that train the fresh network before the matching "
-                        "(COBRA; 10, from 50 images per class 50, from 100 on 100). Not shrunk by `scale`."
+                        "(COBRA; 10, but 50 with 50 images per class and 100 with 100). Not shrunk by `scale`."
                     ),
                 },
                 "guidance": {

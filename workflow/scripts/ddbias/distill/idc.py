@@ -23,12 +23,13 @@ As published, and not obvious:
 What debias means here: the targets are weighted means, as for every distiller (`ddbias.debias.real_side`), and the
 images that train the network are drawn from the whole split in proportion to the weights, too, so that the networks
 whose gradients are matched do not learn the bias that the weights are to remove. With equal weights they are a uniform
-draw without replacement: the beginning of a shuffled epoch, as published. Classes keep the shares that they have in the
-split.
+draw without replacement. Classes keep the shares that they have in the split.
 
 Differs from the public code in: pixels are clamped after the last iteration as well, so that what is evaluated is what
-can be exported as images; the network is not trained when the next step draws another; named random streams; the first
-mosaics always have the tiles that decoding cuts (the published one for factor 3 and 28 pixels is off by one).
+can be exported as images; the network is not trained when the next step draws another; named random streams; every
+training of a network and every real batch is a new draw (there they go on through one shuffled epoch of the data, or of
+a class); the first images are drawn, not the first of a class in the order of the data; the first mosaics always have
+the tiles that decoding cuts (the published one for factor 3 and 28 pixels is off by one).
 
 Cost of a step: for every class a forward and a backward pass of the real batch, a forward and a twofold backward pass
 of the decoded synthetic images; for the network one of each of ``network_images``. Memory: the graph of one class.
@@ -59,7 +60,7 @@ PLUGIN = {
         "idc": {
             "description": (
                 "Gradient matching with networks trained on real images and several training images in each "
-                "stored one (arXiv 2205.14959); defaults of its code for CIFAR-10, but for network_images."
+                "stored one (arXiv 2205.14959); defaults of its code for CIFAR-10, but for network_images and init."
             ),
             "required": ["network"],
             # An update: gradients of real and of decoded synthetic images, then the training of the network.
@@ -140,8 +141,8 @@ PLUGIN = {
                     "$ref": "#/$defs/init",
                     "default": "weighted_real",
                     "description": (
-                        "Initial images, as for dm (IDC; real); with a factor above 1 real ones are mosaics of "
-                        "factor x factor reduced images."
+                        "Initial images, as for dm (IDC; the first real ones of a class); with a factor above 1 real "
+                        "ones are mosaics of factor x factor reduced images."
                     ),
                 },
                 "augment": {

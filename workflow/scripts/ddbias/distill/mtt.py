@@ -209,7 +209,7 @@ class Published:
     step_size_learning_rate: float
 
 
-# By images per class, for CIFAR10 (README of the public code).
+# By images per class, for CIFAR10 (a picture in the README of the public code).
 PUBLISHED = {
     1: Published(50, 2, 2, 100, 0.01, 1e-7),
     10: Published(30, 2, 20, 100, 0.001, 1e-5),

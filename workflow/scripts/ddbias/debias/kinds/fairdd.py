@@ -1,10 +1,10 @@
 """FairDD: the synthetic images of a class are matched with every group of the class separately.
 
-Source: Zhou et al., "Fair Dataset Distillation via Synchronized Matching" (arXiv 2411.19623). A batch of each class is
-drawn uniformly. Every group present gives one target, the plain mean over its images; groups that are absent are left
-out of the step. The loss of the class is the **sum** of the distances to the targets. So rare groups count as much as
-common ones, and the gradient of the pixels grows with the number of groups. ``reduction: mean`` divides by the number
-of groups present, as COBRA's re-implementation of FairDD does for gradient matching.
+Source: Zhou et al., "FairDD: Fair Dataset Distillation" (arXiv 2411.19623). A batch of each class is drawn
+uniformly. Every group present gives one target, the plain mean over its images; groups that are absent are left out of
+the step. The loss of the class is the **sum** of the distances to the targets. So rare groups count as much as common
+ones, and the gradient of the pixels grows with the number of groups. ``reduction: mean`` divides by the number of
+groups present, as COBRA's re-implementation of FairDD does for gradient matching.
 
 Differs from the paper in: where attributes are unknown, groups may be pseudo-groups of a surrogate; ``draw:
 proportional`` draws all groups equally often, so that rare ones are seldom absent. Some draws are not matched group by

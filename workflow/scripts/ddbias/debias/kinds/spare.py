@@ -50,7 +50,10 @@ PLUGIN = {
                     "type": "integer",
                     "minimum": 2,
                     "default": 10,
-                    "description": "Largest number of clusters that is tried if `clusters` is null (SpuCo).",
+                    "description": (
+                        "Largest number of clusters that is tried if `clusters` is null "
+                        "(ours; SpuCo's scripts for coloured digits have 5)."
+                    ),
                 },
                 "silhouette_threshold": {
                     "type": "number",

@@ -8,8 +8,9 @@ to say the label of ``z_i``, with its weight, the biased one that of the permute
 the debiased classifier's with the image's own ``z_b``.
 
 Trained with Adam, as published and for the reason that `lff` names. Differs from DFA in the evaluation's augmentation
-and number of epochs. Under Adam a common factor of the biased losses changes nothing, so the published 10 stands for
-no more than the 1 here.
+and number of epochs, and in one constant learning rate (its scripts' differ by data set and fall after the swap began;
+`debiasing_rate` has them). Under Adam a common factor of the biased losses changes nothing, so the published 10 stands
+for no more than the 1 here.
 
 Cost: two networks; the swap costs two linear layers.
 """
