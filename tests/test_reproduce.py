@@ -43,6 +43,10 @@ def test_sizes_are_those_of_the_study(path):
     assert costs == [duration(seconds) for seconds in together]
 
 
+def number(cell):
+    return int(cell.replace(",", ""))
+
+
 @pytest.mark.usefixtures("no_data")
 def test_costs_on_a_cluster_are_those_of_the_studies():
     text = (ROOT / "docs" / "scaling.md").read_text().split("## What do both papers cost")[1].split("\n## ")[0]
@@ -52,6 +56,12 @@ def test_costs_on_a_cluster_are_those_of_the_studies():
         every = report(load.read(ROOT / "studies" / f"{name}.yaml", "paper"), None)["together"]
         said = f"{every.jobs:,}", f"{every.to_do / 86400:,.0f}", duration(every.longest), size(every.memory_mb)
         assert tuple(cell.strip() for cell in cells) == said, name
+    *parts, _ = re.split(r"^\| \*\*[^|]*\|([^|]*)\|([^|]*)\|.*$", text, flags=re.MULTILINE)
+    assert len(parts) == 6  # rows and their two sums, for each of two papers
+    for lines, jobs, days in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
+        of_rows = re.findall(r"^\| `[^|]*\|([^|]*)\|([^|]*)\|", lines, re.MULTILINE)
+        for column, together in enumerate((jobs, days)):
+            assert number(together) == sum(number(row[column]) for row in of_rows)
 
 
 def test_the_numbers_that_no_study_covers_are_counted():
