@@ -223,6 +223,31 @@ def test_a_number_of_several_tables_counts_once(folder):
     )
 
 
+def test_of_cells_that_try_one_number_the_one_of_most_work_counts(folder):
+    """Whatever its seeds are: else the best of many tries would count."""
+    study = yaml.safe_load(STUDY)
+    study["distillers"]["dm_long"] = {
+        **study["distillers"]["dm"],
+        "iterations": {"quick": 50, "fast": 500, "paper": 20000},
+    }
+    study["grid"][0]["distillers"].append("dm_long")
+    (entry,) = study["tables"]["main"]["published"]
+    entry["cell"]["distiller"] = ["dm", "dm_long"]
+    (folder / "tiny.yaml").write_text(json.dumps(study))
+    kept = folder / "kept.csv"
+    rows = [
+        f"photos,0.9,{distiller},uniform,10,dsa,accuracy,{mean},1.0,1.0,{seeds},,,quick,abc,cpu,2026-01-02,tiny,1,True,{steps},1"
+        for distiller, mean, seeds, steps in (("dm", 60.0, 3, 5), ("dm_long", 50.0, 1, 50))
+    ]
+    kept.write_text(KEPT + "\n".join(rows) + "\n")
+    found = ledger(folder, [kept])
+    assert [one.gap for one in found.lines if one.ours] == [0, -10]
+    text = page.markdown(found, "abc")
+    assert (
+        "cover 4; 1 of these were run. Tables print some of these again: counted once they are 1, of which 0 " in text
+    )
+
+
 def test_markdown_of_what_was_not_run(folder):
     text = page.markdown(ledger(folder), "abc")
     assert "Of 5 published numbers studies cover 4; 0 of these were run." in text

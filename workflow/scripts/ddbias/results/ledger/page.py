@@ -14,7 +14,7 @@ from ddbias.data import store
 from ddbias.results import offline_page
 from ddbias.results.ledger.asked import Asked
 from ddbias.results.ledger.ours import Ours, find, read_kept
-from ddbias.results.ledger.reasons import reasons
+from ddbias.results.ledger.reasons import reasons, share
 from ddbias.results.offline_page import NONE
 from ddbias.results.tables.formats import LOWER_IS_BETTER, fixed
 from ddbias.results.tables.published import PUBLISHED_KEYS, Published, read_published, select_published
@@ -164,13 +164,24 @@ def _summary(ledger: Ledger, commit: str) -> str:
 
 
 def _once(lines: Iterable[Line]) -> list[Line]:
-    """Return the lines of each number once, whatever tables and studies have it; of several that of most seeds."""
-    found: dict[tuple, Line] = {}
+    """Return a line of each number that was run, whatever tables print it and whatever cells of studies try it.
+
+    Of several lines it is that of the largest part of the published work, of these that of most seeds.
+    """
+    groups: dict[tuple, list[Line]] = {}
     for line in lines:
-        key = (line.keys["source"], *line.asked.cell.values(), line.asked.metric, line.number.value)
-        if key not in found or line.ours.seeds > found[key].ours.seeds:
-            found[key] = line
-    return list(found.values())
+        joined = [line]
+        for key in _names(line):
+            joined += [one for one in groups.get(key, ()) if one not in joined]
+        groups.update((key, joined) for one in joined for key in _names(one))
+    distinct = {id(group): group for group in groups.values()}.values()
+    return [max(group, key=lambda line: (share(line.asked, line.ours), line.ours.seeds)) for group in distinct]
+
+
+def _names(line: Line) -> list[tuple]:
+    """Return what lines of one number share: the published row, or else our cell and the value."""
+    row = tuple(str(line.asked.published[key]) for key in PUBLISHED_KEYS)
+    return [row, (line.keys["source"], *line.asked.cell.values(), line.asked.metric, line.number.value)]
 
 
 def _distinct(lines: Iterable[Line]) -> set[tuple[str, ...]]:
@@ -286,7 +297,7 @@ HEADS = (
     Head("status", "key", lambda line: line.status),
     Head("published", "", lambda line: line.numbers["published"], lambda line: line.number.value),
     Head("ours", "", lambda line: line.numbers["ours"], lambda line: "" if line.gap is None else line.ours.mean),
-    Head("gap", "", lambda line: line.numbers["gap"], lambda line: "" if line.gap is None else line.gap),
+    Head("gap", "", lambda line: line.numbers["gap"], lambda line: "" if line.gap is None else round(line.gap, 2)),
     Head("seeds", "", lambda line: line.numbers["seeds"]),
     Head("why", "key wrap wide", lambda line: "; ".join(line.reasons)),
 )
@@ -323,8 +334,7 @@ def _row(number: int, line: Line) -> dict:
         "id": f"row{number}",
         "title": ", ".join(filter(None, names)),
         "cells": [Text(head.text(line), head.value(line)) for head in HEADS],
-        "reasons": line.reasons,
         "command": asked.command,
-        "cell": {"study": asked.path, "its table": asked.table, **asked.cell, "metric": asked.metric},
+        "cell": {"study": asked.path, "its table": asked.table, "cell": " ".join(asked.cell.values())},
         "facts": {name: text for name, text in facts.items() if text},
     }

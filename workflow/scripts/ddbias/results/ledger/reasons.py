@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from ddbias.base.cell import WHOLE
@@ -47,6 +48,21 @@ def reasons(asked: Asked, ours: Ours) -> list[str]:
     elif ours.seeds == 1:
         found.append("1 seed: no interval")
     return [*found, *asked.differences]
+
+
+def share(asked: Asked, ours: Ours) -> float:
+    """Return which part of the published work was run: the product of the parts that each of the amounts is."""
+    published, planned = asked.scales[PAPER], asked.scales[ours.scale]
+    done = {} if ours.iterations is None else {"iterations": ours.iterations}
+    made = {**(ours.distiller or planned.distiller), **done}
+    pairs = ((made, published.distiller), (ours.evaluation or planned.evaluation, published.evaluation))
+    unused = "epochs" if asked.cell["ipc"] == WHOLE else "whole_steps"
+    return math.prod(
+        run[key] / full[key]
+        for run, full in pairs
+        for key in AMOUNTS
+        if key != unused and isinstance(run.get(key), int) and isinstance(full.get(key), int)
+    )
 
 
 def _shares(run: Mapping, published: Mapping, unused: str = "") -> Iterator[str]:
