@@ -51,7 +51,10 @@ def reasons(asked: Asked, ours: Ours) -> list[str]:
 
 
 def share(asked: Asked, ours: Ours) -> float:
-    """Return which part of the published work was run: the product of the parts that each of the amounts is."""
+    """Return which part of the published work was run: the product of the parts that each of the amounts is.
+
+    The number of networks is no part of it: more of them only repeat the evaluation.
+    """
     published, planned = asked.scales[PAPER], asked.scales[ours.scale]
     done = {} if ours.iterations is None else {"iterations": ours.iterations}
     made = {**(ours.distiller or planned.distiller), **done}
@@ -61,7 +64,7 @@ def share(asked: Asked, ours: Ours) -> float:
         run[key] / full[key]
         for run, full in pairs
         for key in AMOUNTS
-        if key != unused and isinstance(run.get(key), int) and isinstance(full.get(key), int)
+        if key not in (unused, "networks") and isinstance(run.get(key), int) and isinstance(full.get(key), int)
     )
 
 
