@@ -28,6 +28,8 @@ NOTES = (
     "Ours is that of the largest scale that was run: finished results, else a table kept in docs/measured. Amounts are "
     "shares of scale paper; of a kept table that does not record them they are those of the study as it is now, not as "
     "it was at the commit.",
+    "Where several cells try one number, the counts take that of the largest part of the published work (iterations, "
+    "real images, epochs), of these that of most seeds.",
     "What no study covers, and why: docs/reproduce.md.",
 )
 NEAR = 3  # points from a published number that count as reached
